@@ -1,0 +1,44 @@
+// Config: how many threads a runtime uses and how they behave.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace zsync {
+
+// Who runs the tasks.
+enum class ExecutionModel {
+  caller,        // the thread that calls run() or block_on(); no thread is started
+  one_thread,    // one worker thread
+  multi_thread,  // several worker threads that steal from each other
+};
+
+struct Config {
+  static constexpr size_t kWorkersMax = 1024;          // threads
+  static constexpr size_t kBlockingThreadsMax = 4096;  // threads
+
+  ExecutionModel model = ExecutionModel::multi_thread;
+  size_t workers = 0;                // threads; 0: as many as this process may use
+  size_t blocking_threads_max = 64;  // threads for spawn_blocking and files, started on demand
+  std::chrono::milliseconds blocking_idle{5000};  // a blocking thread without work ends after this
+  // Fitted to the machine: affinity mask and cgroup CPU quota decide the number of workers.
+  static Config optimal();
+  // For short programs: the calling thread does the work.
+  static Config for_cli();
+  // For services: one worker a usable CPU.
+  static Config for_server();
+  // For small machines: one thread, few blocking threads.
+  static Config for_embedded();
+
+  // Errors: kInvalidArgument naming the field, its limit and what to do.
+  absl::Status validate() const;
+};
+
+// CPUs this process may use: the affinity mask, reduced by a cgroup v2 quota; at least 1.
+size_t usable_cpus();
+
+}  // namespace zsync

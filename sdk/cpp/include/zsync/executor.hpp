@@ -1,0 +1,134 @@
+// Executor: a group of tasks that are waited for and cancelled together.
+#pragma once
+
+#include <exception>
+#include <functional>
+#include <utility>
+
+#include "zsync/spawn.hpp"
+#include "zsync/task.hpp"
+
+namespace zsync {
+
+namespace rt {
+
+// The shared half of an Executor: lives until the executor and its last child are gone.
+class ExecutorState {
+ public:
+  explicit ExecutorState(Scheduler* scheduler) : scheduler_(scheduler) {}
+
+  Scheduler& scheduler() { return scheduler_ ? *scheduler_ : scheduler_for_spawn(); }
+  void child_started(TaskContext& child);
+  void child_ended(TaskContext& child);
+  void cancel_all();
+  size_t size();
+  std::exception_ptr take_first_error();
+  void ref() { refs_.fetch_add(1, std::memory_order_relaxed); }
+  void unref() {
+    if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  }
+
+ private:
+  friend class DrainOperation;
+
+  Scheduler* const scheduler_;
+  std::atomic<uint32_t> refs_{1};
+  Lock lock_;
+  TaskContext* children_ ABSL_GUARDED_BY(lock_) = nullptr;
+  size_t size_ ABSL_GUARDED_BY(lock_) = 0;
+  WaitList waiting_ ABSL_GUARDED_BY(lock_);
+  std::exception_ptr first_error_ ABSL_GUARDED_BY(lock_);
+};
+
+// Waits until no child is left. A cancel is passed on to the children and does not end the wait.
+class DrainOperation : public Operation {
+ public:
+  DrainOperation(ExecutorState& state, bool pass_cancel_on)
+      : state_(state), pass_cancel_on_(pass_cancel_on) {}
+
+  bool await_ready() const noexcept { return false; }
+  template <typename Promise>
+  bool await_suspend(std::coroutine_handle<Promise> handle) {
+    return suspend_uncancellable(*handle.promise().context, handle);
+  }
+  void await_resume() const noexcept {}
+
+  Start start() final;
+  bool withdraw() noexcept final;
+
+ private:
+  ExecutorState& state_;
+  const bool pass_cancel_on_;
+};
+
+}  // namespace rt
+
+// Lifetime: an Executor destroyed with live tasks cancels them, and the enclosing task does not
+//           complete before they have ended; on a plain thread the destructor blocks.
+// Threads:  every member may be called from any thread.
+class Executor {
+ public:
+  // Spawns on the current runtime, or the global one from a plain thread.
+  Executor();
+  ~Executor();
+  Executor(const Executor&) = delete;
+  Executor& operator=(const Executor&) = delete;
+
+  // Starts a task of the group. Dropping the handle does not cancel it.
+  template <typename T>
+  TaskHandle<T> spawn(Task<T> task) {
+    rt::RootPromise<T>* promise = rt::make_root(std::move(task)).release();
+    promise->ref();
+    state_->child_started(*promise);
+    rt::launch(state_->scheduler(), *promise, SpawnOptions{});
+    return TaskHandle<T>(promise, /*cancel_on_drop=*/false);
+  }
+  template <typename Function, typename... Args>
+    requires(!kIsTask<std::remove_cvref_t<Function>>)
+  auto spawn(Function&& function, Args&&... args) {
+    return spawn(rt::call_in_frame<std::decay_t<Function>, std::decay_t<Args>...>(
+        std::forward<Function>(function), std::forward<Args>(args)...));
+  }
+
+  // Completes when every task has ended.
+  //
+  // Errors: the first exception of a task cancels the others; it is rethrown here.
+  // Cancel: cancels the tasks, waits for them, then completes.
+  Task<void> join_all();
+
+  // Requests the cancellation of all present tasks; returns at once.
+  void cancel_all() { state_->cancel_all(); }
+
+  size_t size() const { return state_->size(); }
+
+  // Runs `function(executor)`, a coroutine function, and joins on every exit path. The only place
+  // where children may hold references to the parent's locals.
+  template <typename Function>
+  static auto scope(Function function)
+      -> Task<typename std::invoke_result_t<Function&, Executor&>::value_type> {
+    Executor executor;
+    using Result = typename std::invoke_result_t<Function&, Executor&>::value_type;
+    std::optional<std::conditional_t<std::is_void_v<Result>, std::monostate, Result>> result;
+    std::exception_ptr error;
+    try {
+      if constexpr (std::is_void_v<Result>) {
+        co_await function(executor);
+      } else {
+        result.emplace(co_await function(executor));
+      }
+    } catch (...) {
+      error = std::current_exception();
+    }
+    if (error) executor.cancel_all();
+    rt::DrainOperation drained(*executor.state_, /*pass_cancel_on=*/!error);
+    co_await drained;
+    if (!error) error = executor.state_->take_first_error();
+    if (error) std::rethrow_exception(error);
+    if constexpr (!std::is_void_v<Result>) co_return std::move(*result);
+  }
+
+ private:
+  rt::ExecutorState* state_;
+};
+
+}  // namespace zsync

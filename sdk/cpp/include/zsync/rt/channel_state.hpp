@@ -1,0 +1,257 @@
+// ChannelState<T>: the shared half of a channel: buffer, waiting senders and receivers.
+//
+// Invariants, all under the lock: receivers wait only while the buffer is empty; senders wait only
+// while it is full; so a message goes straight to a waiting receiver, and taking one lets the first
+// waiting sender in.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "zsync/rt/operation.hpp"
+
+namespace zsync::rt {
+
+template <typename T>
+class ChannelState;
+
+// What became of a send.
+enum class SendResult : uint8_t { kSent, kClosed, kFull, kCancelled };
+
+inline absl::Status to_status(SendResult result) {
+  switch (result) {
+    case SendResult::kSent:
+      return absl::OkStatus();
+    case SendResult::kClosed:
+      return absl::UnavailableError("");
+    case SendResult::kFull:
+      return absl::ResourceExhaustedError("");
+    case SendResult::kCancelled:
+      break;
+  }
+  return absl::CancelledError();
+}
+
+template <typename T>
+class SendOperationBase : public LeafOperation {
+ public:
+  SendOperationBase(std::shared_ptr<ChannelState<T>> state, T message)
+      : state_(std::move(state)), message_(std::move(message)) {}
+
+  Start start() final { return state_->start_send(*this); }
+  bool withdraw() noexcept final { return state_->withdraw_send(*this); }
+
+  bool enlist() { return begin_wait(); }
+
+ protected:
+  SendResult result() const { return cancelled() ? SendResult::kCancelled : result_; }
+
+  friend class ChannelState<T>;
+  std::shared_ptr<ChannelState<T>> state_;
+  std::optional<T> message_;
+  SendResult result_ = SendResult::kSent;
+};
+
+template <typename T>
+class RecvOperationBase : public LeafOperation {
+ public:
+  explicit RecvOperationBase(std::shared_ptr<ChannelState<T>> state) : state_(std::move(state)) {}
+
+  Start start() final { return state_->start_recv(*this); }
+  bool withdraw() noexcept final { return state_->withdraw_recv(*this); }
+
+  bool enlist() { return begin_wait(); }
+
+ protected:
+  friend class ChannelState<T>;
+  std::shared_ptr<ChannelState<T>> state_;
+  std::optional<T> message_;
+};
+
+template <typename T>
+class ChannelState {
+ public:
+  explicit ChannelState(size_t capacity) : capacity_(capacity) {}
+
+  SendResult try_send(T& message) {
+    Operation* receiver = nullptr;
+    {
+      LockGuard guard(lock_);
+      if (closed_) return SendResult::kClosed;
+      if (!hand_over(message, receiver)) {
+        if (buffer_.size() >= capacity_) return SendResult::kFull;
+        buffer_.push_back(std::move(message));
+      }
+    }
+    if (receiver) receiver->wake();
+    return SendResult::kSent;
+  }
+
+  std::optional<T> try_recv() {
+    std::optional<T> message;
+    Operation* sender = nullptr;
+    {
+      LockGuard guard(lock_);
+      take(message, sender);
+    }
+    if (sender) sender->wake();
+    return message;
+  }
+
+  Start start_send(SendOperationBase<T>& operation) {
+    Operation* receiver = nullptr;
+    {
+      LockGuard guard(lock_);
+      const bool ready = closed_ || !receivers_.empty() || buffer_.size() < capacity_;
+      if (!ready) {
+        if (!operation.enlist()) return Start::kFinished;
+        senders_.push_back(operation);
+        return Start::kWaiting;
+      }
+      if (!operation.try_claim()) return Start::kWaiting;
+      if (closed_) {
+        operation.result_ = SendResult::kClosed;
+        return Start::kFinished;
+      }
+      if (!hand_over(*operation.message_, receiver))
+        buffer_.push_back(std::move(*operation.message_));
+      operation.message_.reset();
+    }
+    if (receiver) receiver->wake();
+    return Start::kFinished;
+  }
+
+  Start start_recv(RecvOperationBase<T>& operation) {
+    Operation* sender = nullptr;
+    {
+      LockGuard guard(lock_);
+      if (buffer_.empty() && senders_.empty() && !closed_) {
+        if (!operation.enlist()) return Start::kFinished;
+        receivers_.push_back(operation);
+        return Start::kWaiting;
+      }
+      if (!operation.try_claim()) return Start::kWaiting;
+      take(operation.message_, sender);
+    }
+    if (sender) sender->wake();
+    return Start::kFinished;
+  }
+
+  bool withdraw_send(Operation& operation) noexcept {
+    LockGuard guard(lock_);
+    return senders_.remove(operation);
+  }
+  bool withdraw_recv(Operation& operation) noexcept {
+    LockGuard guard(lock_);
+    return receivers_.remove(operation);
+  }
+
+  void close() {
+    std::vector<Operation*> woken;
+    {
+      LockGuard guard(lock_);
+      closed_ = true;
+      // A receiver that waits has seen an empty buffer, so it gets the end; a sender gets its
+      // error.
+      while (Operation* receiver = receivers_.pop_claimed()) woken.push_back(receiver);
+      while (Operation* sender = senders_.pop_claimed()) {
+        static_cast<SendOperationBase<T>*>(sender)->result_ = SendResult::kClosed;
+        woken.push_back(sender);
+      }
+    }
+    for (Operation* operation : woken) operation->wake();
+  }
+
+  bool closed() {
+    LockGuard guard(lock_);
+    return closed_;
+  }
+  size_t size() {
+    LockGuard guard(lock_);
+    return buffer_.size();
+  }
+  size_t capacity() const { return capacity_; }
+
+  // One lock for many messages. How many were taken before the channel was full or closed.
+  size_t try_send_many(std::span<T> messages) {
+    std::vector<Operation*> receivers;
+    size_t sent = 0;
+    {
+      LockGuard guard(lock_);
+      for (; !closed_ && sent < messages.size(); ++sent) {
+        Operation* receiver = nullptr;
+        if (!hand_over(messages[sent], receiver)) {
+          if (buffer_.size() >= capacity_) break;
+          buffer_.push_back(std::move(messages[sent]));
+        }
+        if (receiver) receivers.push_back(receiver);
+      }
+    }
+    for (Operation* receiver : receivers) receiver->wake();
+    return sent;
+  }
+
+  std::vector<T> try_recv_many(size_t max) {
+    std::vector<T> messages;
+    std::vector<Operation*> senders;
+    {
+      LockGuard guard(lock_);
+      while (messages.size() < max) {
+        std::optional<T> message;
+        Operation* sender = nullptr;
+        take(message, sender);
+        if (sender) senders.push_back(sender);
+        if (!message) break;
+        messages.push_back(std::move(*message));
+      }
+    }
+    for (Operation* sender : senders) sender->wake();
+    return messages;
+  }
+
+  // -- halves: the channel closes for one side when the last half of the other is gone
+  std::atomic<size_t> sender_halves{0};
+  std::atomic<size_t> receiver_halves{0};
+
+ private:
+  // Gives the message to a waiting receiver. The buffer is empty whenever one waits.
+  bool hand_over(T& message, Operation*& receiver) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    receiver = receivers_.pop_claimed();
+    if (!receiver) return false;
+    static_cast<RecvOperationBase<T>*>(receiver)->message_.emplace(std::move(message));
+    return true;
+  }
+
+  // Takes the oldest message and lets the first waiting sender put its own in.
+  void take(std::optional<T>& message, Operation*& sender) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    if (!buffer_.empty()) {
+      message.emplace(std::move(buffer_.front()));
+      buffer_.pop_front();
+    }
+    if (message && buffer_.size() >= capacity_) return;
+    sender = senders_.pop_claimed();
+    if (!sender) return;
+    auto& send = *static_cast<SendOperationBase<T>*>(sender);
+    if (message) {
+      buffer_.push_back(std::move(*send.message_));
+    } else {
+      message.emplace(std::move(*send.message_));
+    }
+    send.message_.reset();
+  }
+
+  const size_t capacity_;
+  Lock lock_;
+  std::deque<T> buffer_ ABSL_GUARDED_BY(lock_);
+  bool closed_ ABSL_GUARDED_BY(lock_) = false;
+  WaitList senders_ ABSL_GUARDED_BY(lock_);
+  WaitList receivers_ ABSL_GUARDED_BY(lock_);
+};
+
+}  // namespace zsync::rt

@@ -1,0 +1,210 @@
+// Runtime: worker threads that run tasks, and the ways to enter it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "zsync/config.hpp"
+#include "zsync/spawn.hpp"
+#include "zsync/stop_token.hpp"
+#include "zsync/task.hpp"
+
+namespace zsync {
+
+namespace rt {
+class WorkerPool;
+}
+
+class RuntimeBuilder;
+
+// Lifetime: destruction cancels what is left, waits until it has unwound, and joins every worker.
+// Threads:  block_on() and spawn() may be called from any thread that is not a worker.
+class Runtime {
+ public:
+  static RuntimeBuilder builder();
+  // Errors: kInvalidArgument from Config::validate(); kResourceExhausted when threads or
+  // descriptors cannot be had.
+  static absl::StatusOr<std::unique_ptr<Runtime>> create(const Config& config);
+
+  ~Runtime();
+  Runtime(const Runtime&) = delete;
+  Runtime& operator=(const Runtime&) = delete;
+
+  // Runs a task to its end and waits for it on this plain thread. Rethrows what it threw.
+  template <typename T>
+  T block_on(Task<T> task) {
+    rt::assert_may_block(
+        "Runtime::block_on() on a worker blocks every task of it: co_await the task");
+    SpawnOptions main;
+    main.name = "main";
+    TaskHandle<T> handle = rt::spawn_on(scheduler(), std::move(main), std::move(task));
+    drive_until(handle.strand());
+    return handle.take();
+  }
+
+  // Starts a task from any thread.
+  template <typename T>
+  [[nodiscard]] TaskHandle<T> spawn(Task<T> task) {
+    return rt::spawn_on(scheduler(), SpawnOptions{}, std::move(task));
+  }
+  template <typename T>
+  [[nodiscard]] TaskHandle<T> spawn(SpawnOptions options, Task<T> task) {
+    return rt::spawn_on(scheduler(), std::move(options), std::move(task));
+  }
+
+  // Waits until every task that is not marked `background` has ended.
+  void wait_idle();
+  // Tasks that have not ended.
+  size_t active_tasks() const;
+  size_t workers() const;
+  // The name of the I/O backend: "libuv".
+  const char* backend() const;
+
+  // Cancels every task, waits until all have unwound, joins the workers. Idempotent; called by the
+  // destructor.
+  void stop();
+
+  rt::Scheduler& scheduler();
+
+ private:
+  explicit Runtime(std::unique_ptr<rt::WorkerPool> pool);
+  void drive_until(rt::TaskContext& target);
+
+  std::unique_ptr<rt::WorkerPool> pool_;
+};
+
+class RuntimeBuilder {
+ public:
+  RuntimeBuilder& config(const Config& config) { return config_ = config, *this; }
+  RuntimeBuilder& model(ExecutionModel model) { return config_.model = model, *this; }
+  RuntimeBuilder& workers(size_t count) { return config_.workers = count, *this; }
+  RuntimeBuilder& blocking_threads_max(size_t count) {
+    return config_.blocking_threads_max = count, *this;
+  }
+  absl::StatusOr<std::unique_ptr<Runtime>> build() { return Runtime::create(config_); }
+
+ private:
+  Config config_ = Config::optimal();
+};
+
+inline RuntimeBuilder Runtime::builder() { return {}; }
+
+// A runtime with Config::optimal().
+std::unique_ptr<Runtime> create_optimal_runtime();
+
+// The runtime that spawn() on a plain thread uses.
+//
+// Errors: kFailedPrecondition when there is one already; else as Runtime::create().
+absl::Status init_global_runtime(const Config& config = Config::optimal());
+// Stops and forgets it; without one this does nothing.
+void deinit_global_runtime();
+// nullptr when there is none.
+Runtime* get_global_runtime();
+
+// Runs `main` on a runtime of its own; returns when it and every task not marked `background` has
+// ended; background tasks are then cancelled and unwound. Rethrows what `main` threw.
+template <typename T>
+T run(Task<T> main, const Config& config = Config::optimal()) {
+  absl::StatusOr<std::unique_ptr<Runtime>> runtime = Runtime::create(config);
+  ZS_ASSERT(runtime.ok(), "run(): the runtime cannot start; Runtime::create(config) tells why");
+  struct Ending {
+    Runtime& runtime;
+    ~Ending() { runtime.wait_idle(); }
+  } ending{**runtime};
+  return (*runtime)->block_on(std::move(main));
+}
+
+// For command-line programs: calls `function` on this thread. When it returns a Task that task is
+// run here too, with whatever it spawns; no thread is started.
+template <typename Function>
+auto run_simple(Function&& function) {
+  using Result = std::invoke_result_t<Function&>;
+  if constexpr (kIsTask<Result>) {
+    return run(std::invoke(function), Config::for_cli());
+  } else {
+    return std::invoke(function);
+  }
+}
+
+namespace rt {
+
+// A function on its way through the blocking threads, shared by the waiting task and the thread.
+class BlockingJob {
+ public:
+  virtual ~BlockingJob() = default;
+  virtual void call() noexcept = 0;
+  // False when the other side was first: a job is either begun or withdrawn.
+  bool begin() { return !taken_.exchange(true, std::memory_order_acq_rel); }
+
+ private:
+  std::atomic<bool> taken_{false};
+};
+
+class BlockingOperation : public LeafOperation {
+ public:
+  explicit BlockingOperation(std::shared_ptr<BlockingJob> job) : job_(std::move(job)) {}
+  Start start() final;
+  bool withdraw() noexcept final { return job_->begin(); }
+  void await_resume() const {
+    if (cancelled()) throw Cancelled();
+  }
+
+ private:
+  std::shared_ptr<BlockingJob> job_;
+};
+
+template <typename Function>
+class BlockingCall final : public BlockingJob {
+ public:
+  using Result = std::invoke_result_t<Function&>;
+  explicit BlockingCall(Function function) : function_(std::move(function)) {}
+
+  void call() noexcept final {
+    try {
+      if constexpr (std::is_void_v<Result>) {
+        function_();
+      } else {
+        result_.emplace(function_());
+      }
+    } catch (...) {
+      error_ = std::current_exception();
+    }
+  }
+  Result take() {
+    if (error_) std::rethrow_exception(error_);
+    if constexpr (!std::is_void_v<Result>) return std::move(*result_);
+  }
+
+ private:
+  Function function_;
+  std::optional<std::conditional_t<std::is_void_v<Result>, std::monostate, Result>> result_;
+  std::exception_ptr error_;
+};
+
+// The awaited form of spawn_blocking().
+template <typename Function>
+Task<std::invoke_result_t<std::decay_t<Function>&>> call_blocking(Function function) {
+  auto call = std::make_shared<BlockingCall<std::decay_t<Function>>>(std::move(function));
+  BlockingOperation operation(call);
+  co_await operation;
+  co_return call->take();
+}
+
+}  // namespace rt
+
+// Runs a function that blocks on a thread where that is allowed.
+//
+// Errors: what it threw surfaces at the await of the handle.
+// Cancel: before the function has begun it is not run; afterwards it cannot be interrupted and its
+//         result counts.
+template <typename Function>
+[[nodiscard]] auto spawn_blocking(Function&& function) {
+  return spawn(rt::call_blocking<std::decay_t<Function>>(std::forward<Function>(function)));
+}
+
+}  // namespace zsync

@@ -1,0 +1,120 @@
+// select(op...): waits for several operations and commits exactly one of them.
+//
+//   auto chosen = co_await zsync::select(commands.recv(), ticks.recv(), zsync::sleep(1s));
+//   switch (chosen.index) { case 0: handle(std::get<0>(chosen.value)); ... }
+//
+// Unlike race() it never loses a message: an operation that is not chosen has not happened.
+#pragma once
+
+#include <cstddef>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+#include "zsync/flow.hpp"
+#include "zsync/rt/operation.hpp"
+
+namespace zsync {
+
+// Which operation was ready first and what it gave (std::monostate for void).
+template <typename... Result>
+struct Selected {
+  size_t index;
+  std::variant<rt::Voidless<Result>...> value;
+};
+
+namespace rt {
+
+template <typename... Ops>
+class SelectOperation final : public LeafOperation {
+ public:
+  using Result = Selected<decltype(std::declval<Ops&>().await_resume())...>;
+
+  explicit SelectOperation(Ops... operations) : operations_(std::move(operations)...) {}
+
+  Start start() final {
+    if (!context()->publish(*this)) {
+      set_cancelled();
+      return Start::kFinished;
+    }
+    start_all(std::index_sequence_for<Ops...>{});
+    if (state_.begin_waiting()) return Start::kWaiting;
+    context()->retract();
+    return Start::kFinished;
+  }
+
+  bool withdraw() noexcept final {
+    return state_.claim(sizeof...(Ops)) == SelectState::Claim::kWonWhileWaiting;
+  }
+
+  Result await_resume() {
+    // The losers leave their lists; for the winner this waits until its completer let go of it.
+    std::apply([](auto&... operation) { ((void)operation.withdraw(), ...); }, operations_);
+    if (cancelled() || state_.winner() == sizeof...(Ops)) throw Cancelled();
+    return take(std::index_sequence_for<Ops...>{});
+  }
+
+ private:
+  template <size_t... I>
+  void start_all(std::index_sequence<I...>) {
+    // In order, until one has finished: the first ready operation in the list wins.
+    (void)((start_one<I>(), !state_.claimed()) && ...);
+  }
+  template <size_t I>
+  void start_one() {
+    auto& operation = std::get<I>(operations_);
+    state_.bind(operation, context(), I);
+    if constexpr (requires { operation.prepare(*context()->scheduler); }) {
+      operation.prepare(*context()->scheduler);
+    }
+    (void)operation.start();
+  }
+
+  template <size_t... I>
+  Result take(std::index_sequence<I...>) {
+    std::optional<Result> result;
+    (void)((take_one<I>(result)) || ...);
+    return std::move(*result);
+  }
+  template <size_t I>
+  bool take_one(std::optional<Result>& result) {
+    if (state_.winner() != I) return false;
+    auto& operation = std::get<I>(operations_);
+    if constexpr (std::is_void_v<decltype(operation.await_resume())>) {
+      operation.await_resume();
+      result.emplace(Result{I, decltype(Result::value)(std::in_place_index<I>)});
+    } else {
+      result.emplace(
+          Result{I, decltype(Result::value)(std::in_place_index<I>, operation.await_resume())});
+    }
+    return true;
+  }
+
+  std::tuple<Ops...> operations_;
+  SelectState state_;
+};
+
+template <typename Op>
+  requires std::derived_from<std::remove_cvref_t<Op>, Operation>
+std::remove_cvref_t<Op> as_operation(Op&& operation) {
+  return std::forward<Op>(operation);
+}
+template <typename T>
+auto as_operation(TaskHandle<T>& handle) {
+  return handle.operator co_await();
+}
+
+}  // namespace rt
+
+// Completes with the first operation that is ready, in the order of the list where several are.
+// Operations: channel send and recv, sleep, Semaphore::acquire, Mutex::lock, a TaskHandle&.
+//
+// Cancel: throws Cancelled; no operation has happened then.
+template <typename... Ops>
+auto select(Ops&&... operations) {
+  return rt::SelectOperation<decltype(rt::as_operation(std::forward<Ops>(operations)))...>(
+      rt::as_operation(std::forward<Ops>(operations))...);
+}
+
+}  // namespace zsync

@@ -1,0 +1,218 @@
+// spawn() and TaskHandle: tasks that run on their own.
+#pragma once
+
+#include <concepts>
+#include <functional>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include "zsync/rt/root.hpp"
+#include "zsync/rt/scheduler.hpp"
+#include "zsync/task.hpp"
+
+namespace zsync {
+
+struct SpawnOptions {
+  std::string name;         // shown in diagnostics
+  bool pinned = false;      // stays on the worker that spawned it; never stolen
+  bool background = false;  // run() does not wait for it: it is cancelled and unwound at the end
+};
+
+namespace rt {
+
+// Waits until a strand has ended.
+class JoinOperation : public LeafOperation {
+ public:
+  explicit JoinOperation(TaskContext& target) : target_(target) {}
+  Start start() final;
+  bool withdraw() noexcept final;
+
+ private:
+  TaskContext& target_;
+};
+
+// Counts the strand and puts it into the scheduler's queue.
+void launch(Scheduler& scheduler, TaskContext& context, const SpawnOptions& options);
+// Fails an assertion on a worker's thread: blocking there would stop every task of it.
+void assert_may_block(const char* message);
+
+}  // namespace rt
+
+// Lifetime: a handle that is neither joined nor detached requests the task's cancellation when it
+// is
+//           destroyed, and does not wait; the runtime still counts the task.
+// Threads:  a handle is used by one thread at a time; that thread may change.
+template <typename T = void>
+class TaskHandle {
+ public:
+  using value_type = T;
+  using Outcome = typename rt::OutcomeOf<T>::type;
+
+  explicit TaskHandle(rt::RootPromise<T>* promise, bool cancel_on_drop = true)
+      : promise_(promise), cancel_on_drop_(cancel_on_drop) {}
+  TaskHandle(TaskHandle&& other) noexcept
+      : promise_(std::exchange(other.promise_, nullptr)), cancel_on_drop_(other.cancel_on_drop_) {}
+  TaskHandle& operator=(TaskHandle&& other) noexcept {
+    if (this != &other) {
+      drop();
+      promise_ = std::exchange(other.promise_, nullptr);
+      cancel_on_drop_ = other.cancel_on_drop_;
+    }
+    return *this;
+  }
+  ~TaskHandle() { drop(); }
+
+  // Completes with the task's result; what it threw surfaces here.
+  //
+  // Errors: a cancelled task gives kCancelled where T is Status or StatusOr, else throws Cancelled.
+  // Cancel: safe; ends the waiting (throws Cancelled), not the task. A handle is joined once.
+  auto operator co_await() {
+    struct Awaiter : rt::JoinOperation {
+      explicit Awaiter(TaskHandle& awaited) : JoinOperation(*awaited.promise_), handle(awaited) {}
+      T await_resume() {
+        if (cancelled()) throw Cancelled();
+        return handle.take_result();
+      }
+      TaskHandle& handle;
+    };
+    ZS_ASSERT(promise_, kJoinedBefore);
+    return Awaiter(*this);
+  }
+
+  // Waits on a plain thread. Errors: as co_await.
+  T join() {
+    ZS_ASSERT(promise_, kJoinedBefore);
+    rt::assert_may_block(
+        "TaskHandle::join() on a worker blocks every task of it: co_await the handle");
+    rt::JoinOperation operation(*promise_);
+    rt::block_on_operation(operation);
+    return take_result();
+  }
+
+  // Requests the cancellation; returns at once.
+  void cancel() {
+    if (promise_) promise_->cancel();
+  }
+  // Lets the task go on without a handle.
+  void detach() && { cancel_on_drop_ = false, drop(); }
+  void detach() & { cancel_on_drop_ = false, drop(); }
+
+  bool done() const { return promise_ && promise_->done(); }
+
+  // The result without waiting and without exceptions; taken once.
+  //
+  // Errors: kUnavailable while the task runs; kCancelled; kInternal with what() of an exception.
+  Outcome outcome() {
+    ZS_ASSERT(promise_, kJoinedBefore);
+    if (!done()) return absl::UnavailableError("task is still running: co_await its handle first");
+    Outcome result = promise_->take_outcome();
+    cancel_on_drop_ = false;
+    drop();
+    return result;
+  }
+
+  // What co_await gives, without waiting: the task has ended.
+  T take() {
+    ZS_ASSERT(done(), "TaskHandle::take() before the task has ended: co_await the handle");
+    return take_result();
+  }
+
+  // The strand behind the handle, for combinators.
+  rt::TaskContext& strand() {
+    ZS_ASSERT(promise_, kJoinedBefore);
+    return *promise_;
+  }
+
+  uint64_t id() const { return promise_ ? promise_->id : 0; }
+  const std::string& name() const {
+    ZS_ASSERT(promise_, kJoinedBefore);
+    return promise_->name;
+  }
+
+ private:
+  static constexpr const char* kJoinedBefore =
+      "this TaskHandle was joined, detached or moved before: a task is joined once";
+
+  T take_result() {
+    rt::RootPromise<T>* promise = std::exchange(promise_, nullptr);
+    struct Release {
+      rt::RootPromise<T>* promise;
+      ~Release() { promise->unref(); }
+    } release{promise};
+    if constexpr (rt::kCarriesStatus<T>) {
+      if (promise->was_cancelled) return absl::CancelledError("task was cancelled");
+    }
+    return promise->take();
+  }
+
+  void drop() {
+    if (!promise_) return;
+    if (cancel_on_drop_ && !promise_->done()) promise_->cancel();
+    std::exchange(promise_, nullptr)->unref();
+  }
+
+  rt::RootPromise<T>* promise_;
+  bool cancel_on_drop_ = true;
+};
+
+namespace rt {
+
+template <typename T>
+TaskHandle<T> spawn_on(Scheduler& scheduler, SpawnOptions options, Task<T> task,
+                       bool cancel_on_drop = true) {
+  RootPromise<T>* promise = make_root(std::move(task)).release();
+  promise->ref();  // one reference for the runner, one for the handle
+  launch(scheduler, *promise, options);
+  return TaskHandle<T>(promise, cancel_on_drop);
+}
+
+// Keeps a callable and its arguments in the frame, so that they live as long as the task.
+template <typename Function, typename... Args>
+auto call_in_frame(Function function, Args... args)
+    -> Task<typename std::invoke_result_t<Function&, Args...>::value_type>
+  requires kIsTask<std::invoke_result_t<Function&, Args...>>
+{
+  co_return co_await std::invoke(function, std::move(args)...);
+}
+
+template <typename Function, typename... Args>
+auto call_in_frame(Function function, Args... args)
+    -> Task<std::invoke_result_t<Function&, Args...>>
+  requires(!kIsTask<std::invoke_result_t<Function&, Args...>>)
+{
+  co_return std::invoke(function, std::move(args)...);
+}
+
+}  // namespace rt
+
+// Starts a task on the current runtime (or the global one, from a plain thread).
+template <typename T>
+[[nodiscard]] TaskHandle<T> spawn(Task<T> task) {
+  return rt::spawn_on(rt::scheduler_for_spawn(), SpawnOptions{}, std::move(task));
+}
+template <typename T>
+[[nodiscard]] TaskHandle<T> spawn(SpawnOptions options, Task<T> task) {
+  return rt::spawn_on(rt::scheduler_for_spawn(), std::move(options), std::move(task));
+}
+
+// Starts a coroutine function or a plain callable; it and its arguments live in the task's frame.
+template <typename Function, typename... Args>
+  requires(!kIsTask<std::remove_cvref_t<Function>> &&
+           !std::same_as<std::remove_cvref_t<Function>, SpawnOptions> &&
+           std::invocable<std::decay_t<Function>&, std::decay_t<Args>...>)
+[[nodiscard]] auto spawn(Function&& function, Args&&... args) {
+  return spawn(rt::call_in_frame<std::decay_t<Function>, std::decay_t<Args>...>(
+      std::forward<Function>(function), std::forward<Args>(args)...));
+}
+template <typename Function, typename... Args>
+  requires(!kIsTask<std::remove_cvref_t<Function>> &&
+           std::invocable<std::decay_t<Function>&, std::decay_t<Args>...>)
+[[nodiscard]] auto spawn(SpawnOptions options, Function&& function, Args&&... args) {
+  return spawn(std::move(options),
+               rt::call_in_frame<std::decay_t<Function>, std::decay_t<Args>...>(
+                   std::forward<Function>(function), std::forward<Args>(args)...));
+}
+
+}  // namespace zsync

@@ -1,0 +1,38 @@
+// StopToken: how code that does not await learns that it should stop.
+#pragma once
+
+#include <utility>
+
+#include "zsync/rt/context.hpp"
+#include "zsync/rt/scheduler.hpp"
+
+namespace zsync {
+
+// Threads:  every member may be called from any thread.
+// Lifetime: keeps the record of its task alive, not its body.
+class StopToken {
+ public:
+  // A token that never asks to stop.
+  StopToken() = default;
+  // The token of the task that runs on this thread; outside a task: one that never asks to stop.
+  static StopToken current() { return StopToken(rt::current_context()); }
+
+  bool stop_requested() const { return context_ && context_->cancel_requested(); }
+
+  explicit StopToken(rt::TaskContext* context) : context_(context) {
+    if (context_) context_->ref();
+  }
+  StopToken(const StopToken& other) : StopToken(other.context_) {}
+  StopToken& operator=(StopToken other) noexcept {
+    std::swap(context_, other.context_);
+    return *this;
+  }
+  ~StopToken() {
+    if (context_) context_->unref();
+  }
+
+ private:
+  rt::TaskContext* context_ = nullptr;
+};
+
+}  // namespace zsync

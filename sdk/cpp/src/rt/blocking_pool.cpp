@@ -1,0 +1,56 @@
+#include "rt/blocking_pool.hpp"
+
+#include <utility>
+
+namespace zsync::rt {
+
+void BlockingPool::run(std::function<void()> function) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  queue_.push_back(std::move(function));
+  join_ended();
+  if (idle_count_ >= queue_.size() || threads_.size() >= threads_max_) {
+    changed_.notify_one();
+    return;
+  }
+  const uint64_t key = next_key_++;
+  threads_.emplace(key, std::thread([this, key] { work(key); }));
+}
+
+void BlockingPool::work(uint64_t key) {
+  std::unique_lock<std::mutex> guard(mutex_);
+  while (true) {
+    if (queue_.empty()) {
+      ++idle_count_;
+      changed_.wait_for(guard, idle_, [this] { return stopping_ || !queue_.empty(); });
+      --idle_count_;
+      if (queue_.empty()) break;
+    }
+    std::function<void()> function = std::move(queue_.front());
+    queue_.pop_front();
+    guard.unlock();
+    function();
+    function = nullptr;
+    guard.lock();
+  }
+  ended_.push_back(key);
+}
+
+void BlockingPool::join_ended() {
+  for (uint64_t key : std::exchange(ended_, {})) {
+    auto node = threads_.extract(key);
+    node.mapped().join();  // it has released the mutex for the last time
+  }
+}
+
+void BlockingPool::stop() {
+  std::unordered_map<uint64_t, std::thread> threads;
+  {
+    std::lock_guard<std::mutex> guard(mutex_);
+    stopping_ = true;
+    threads.swap(threads_);
+    changed_.notify_all();
+  }
+  for (auto& [key, thread] : threads) thread.join();
+}
+
+}  // namespace zsync::rt

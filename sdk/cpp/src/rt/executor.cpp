@@ -1,0 +1,127 @@
+#include "zsync/executor.hpp"
+
+#include <vector>
+
+namespace zsync {
+
+namespace rt {
+
+void ExecutorState::child_started(TaskContext& child) {
+  child.group = this;
+  ref();
+  LockGuard guard(lock_);
+  child.group_previous = nullptr;
+  child.group_next = children_;
+  if (children_) children_->group_previous = &child;
+  children_ = &child;
+  ++size_;
+}
+
+void ExecutorState::child_ended(TaskContext& child) {
+  bool cancel_others = false;
+  {
+    LockGuard guard(lock_);
+    if (child.error && !child.was_cancelled && !first_error_) {
+      first_error_ = child.error;
+      cancel_others = true;
+    }
+  }
+  if (cancel_others) cancel_all();
+  WaitList drained;
+  {
+    LockGuard guard(lock_);
+    (child.group_previous ? child.group_previous->group_next : children_) = child.group_next;
+    if (child.group_next) child.group_next->group_previous = child.group_previous;
+    if (--size_ == 0) {
+      while (Operation* waiter = waiting_.pop_front()) drained.push_back(*waiter);
+    }
+  }
+  // Nobody can withdraw a drain, so the list is ours.
+  while (Operation* waiter = drained.pop_front()) waiter->wake();
+  unref();
+}
+
+void ExecutorState::cancel_all() {
+  std::vector<TaskContext*> present;
+  {
+    LockGuard guard(lock_);
+    present.reserve(size_);
+    for (TaskContext* child = children_; child; child = child->group_next) {
+      child->ref();
+      present.push_back(child);
+    }
+  }
+  for (TaskContext* child : present) {
+    child->cancel();
+    child->unref();
+  }
+}
+
+size_t ExecutorState::size() {
+  LockGuard guard(lock_);
+  return size_;
+}
+
+std::exception_ptr ExecutorState::take_first_error() {
+  LockGuard guard(lock_);
+  return std::exchange(first_error_, nullptr);
+}
+
+Start DrainOperation::start() {
+  // Published before it is listed, so that a cancel from now on reaches withdraw(); one that came
+  // before is passed on here.
+  const bool cancellable = pass_cancel_on_ && context();
+  if (cancellable && !context()->publish(*this)) state_.cancel_all();
+  bool finished = false;
+  {
+    LockGuard guard(state_.lock_);
+    finished = state_.size_ == 0;
+    if (!finished) state_.waiting_.push_back(*this);
+  }
+  if (!finished) return Start::kWaiting;  // may be woken by now: not touched any more
+  if (cancellable) context()->retract();
+  return Start::kFinished;
+}
+
+bool DrainOperation::withdraw() noexcept {
+  state_.cancel_all();
+  return false;
+}
+
+Task<void> drain_adopted(TaskContext& context) {
+  for (ExecutorState* executor : context.take_adopted()) {
+    DrainOperation drained(*executor, /*pass_cancel_on=*/false);
+    co_await drained;
+    executor->unref();
+  }
+}
+
+}  // namespace rt
+
+Executor::Executor()
+    : state_(new rt::ExecutorState(rt::current_context() ? rt::current_context()->scheduler
+                                                         : nullptr)) {}
+
+Executor::~Executor() {
+  if (state_->size() == 0) {
+    state_->unref();
+    return;
+  }
+  state_->cancel_all();
+  if (rt::TaskContext* enclosing = rt::current_context()) {
+    enclosing->adopt(state_);
+    return;
+  }
+  rt::DrainOperation drained(*state_, /*pass_cancel_on=*/false);
+  rt::block_on_operation(drained);
+  state_->unref();
+}
+
+Task<void> Executor::join_all() {
+  rt::ExecutorState& state = *state_;
+  rt::DrainOperation drained(state, /*pass_cancel_on=*/true);
+  co_await drained;
+  if (std::exception_ptr error = state.take_first_error()) std::rethrow_exception(error);
+}
+
+}  // namespace zsync

@@ -1,0 +1,108 @@
+#include "zsync/runtime.hpp"
+
+#include <mutex>
+#include <utility>
+
+#include "rt/worker_pool.hpp"
+
+namespace zsync {
+namespace rt {
+
+Start JoinOperation::start() {
+  LockGuard guard(target_.lock);
+  if (target_.done()) return try_claim() ? Start::kFinished : Start::kWaiting;
+  if (!begin_wait()) return Start::kFinished;
+  target_.joiners.push_back(*this);
+  return Start::kWaiting;
+}
+
+bool JoinOperation::withdraw() noexcept {
+  LockGuard guard(target_.lock);
+  return target_.joiners.remove(*this);
+}
+
+void launch(Scheduler& scheduler, TaskContext& context, const SpawnOptions& options) {
+  context.scheduler = &scheduler;
+  context.name = options.name;
+  context.background = options.background;
+  if (options.pinned) {
+    const int worker = scheduler.current_worker();
+    context.pinned_worker = worker >= 0 ? worker : 0;
+  }
+  scheduler.strand_started(context);
+  context.schedule();
+}
+
+Start BlockingOperation::start() {
+  if (!begin_wait()) return Start::kFinished;
+  // The job outlives the frame; the waiting half is touched only by the side that begins the job.
+  context()->scheduler->run_blocking([job = job_, this] {
+    if (!job->begin()) return;
+    job->call();
+    wake();
+  });
+  return Start::kWaiting;
+}
+
+}  // namespace rt
+
+Runtime::Runtime(std::unique_ptr<rt::WorkerPool> pool) : pool_(std::move(pool)) {}
+
+Runtime::~Runtime() { stop(); }
+
+absl::StatusOr<std::unique_ptr<Runtime>> Runtime::create(const Config& config) {
+  absl::StatusOr<std::unique_ptr<rt::WorkerPool>> pool = rt::WorkerPool::create(config);
+  if (!pool.ok()) return pool.status();
+  return std::unique_ptr<Runtime>(new Runtime(std::move(*pool)));
+}
+
+void Runtime::drive_until(rt::TaskContext& target) { pool_->drive_until(target); }
+void Runtime::wait_idle() { pool_->wait_idle(); }
+size_t Runtime::active_tasks() const { return pool_->active(); }
+size_t Runtime::workers() const { return pool_->workers(); }
+const char* Runtime::backend() const { return "libuv"; }
+void Runtime::stop() { pool_->stop(); }
+rt::Scheduler& Runtime::scheduler() { return *pool_; }
+
+std::unique_ptr<Runtime> create_optimal_runtime() {
+  absl::StatusOr<std::unique_ptr<Runtime>> runtime = Runtime::create(Config::optimal());
+  ZS_ASSERT(runtime.ok(),
+            "create_optimal_runtime(): no threads or descriptors; Runtime::create() tells");
+  return std::move(*runtime);
+}
+
+namespace {
+
+std::mutex global_mutex;
+std::unique_ptr<Runtime> global_runtime;
+
+}  // namespace
+
+absl::Status init_global_runtime(const Config& config) {
+  std::lock_guard<std::mutex> guard(global_mutex);
+  if (global_runtime) {
+    return absl::FailedPreconditionError(
+        "init_global_runtime(): there is one already; deinit_global_runtime() first");
+  }
+  absl::StatusOr<std::unique_ptr<Runtime>> runtime = Runtime::create(config);
+  if (!runtime.ok()) return runtime.status();
+  global_runtime = std::move(*runtime);
+  rt::set_global_scheduler(&global_runtime->scheduler());
+  return absl::OkStatus();
+}
+
+void deinit_global_runtime() {
+  std::unique_ptr<Runtime> runtime;
+  {
+    std::lock_guard<std::mutex> guard(global_mutex);
+    rt::set_global_scheduler(nullptr);
+    runtime = std::move(global_runtime);
+  }
+}
+
+Runtime* get_global_runtime() {
+  std::lock_guard<std::mutex> guard(global_mutex);
+  return global_runtime.get();
+}
+
+}  // namespace zsync

@@ -1,0 +1,254 @@
+#include "rt/worker_pool.hpp"
+
+#include <algorithm>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "zsync/spawn.hpp"
+
+namespace zsync::rt {
+namespace {
+
+thread_local Worker* this_worker = nullptr;
+thread_local WorkerPool* this_pool = nullptr;
+
+// Marks this thread as a worker's for the time of a loop.
+class WorkerThread {
+ public:
+  WorkerThread(WorkerPool* pool, Worker* worker)
+      : pool_(std::exchange(this_pool, pool)), worker_(std::exchange(this_worker, worker)) {}
+  ~WorkerThread() {
+    this_pool = pool_;
+    this_worker = worker_;
+  }
+
+ private:
+  WorkerPool* pool_;
+  Worker* worker_;
+};
+
+}  // namespace
+
+void assert_may_block(const char* message) { ZS_ASSERT(this_worker == nullptr, message); }
+
+WorkerPool::WorkerPool(const Config& config)
+    : config_(config), blocking_(config.blocking_threads_max, config.blocking_idle) {}
+
+absl::StatusOr<std::unique_ptr<WorkerPool>> WorkerPool::create(const Config& config) {
+  if (absl::Status status = config.validate(); !status.ok()) return status;
+  std::unique_ptr<WorkerPool> pool(new WorkerPool(config));
+  size_t count = 1;
+  if (config.model == ExecutionModel::multi_thread) {
+    count = config.workers ? config.workers : usable_cpus();
+  }
+  for (size_t i = 0; i < count; ++i) {
+    absl::StatusOr<std::unique_ptr<Driver>> driver = make_uv_driver();
+    if (!driver.ok()) return driver.status();
+    pool->workers_.push_back(
+        std::make_unique<Worker>(*pool, static_cast<int>(i), std::move(*driver)));
+  }
+  if (config.model != ExecutionModel::caller) {
+    try {
+      pool->start_threads();
+    } catch (const std::system_error& error) {
+      pool->stop();
+      return absl::ResourceExhaustedError(absl::StrCat(
+          "starting ", count, " worker threads: ", error.what(), "; lower Config::workers"));
+    }
+  }
+  return pool;
+}
+
+WorkerPool::~WorkerPool() { stop(); }
+
+void WorkerPool::start_threads() {
+  for (auto& worker : workers_) {
+    threads_.emplace_back([this, worker = worker.get()] {
+      WorkerThread mark(this, worker);
+      worker->run_until([this] { return stopping_.load(std::memory_order_acquire); });
+    });
+  }
+}
+
+Worker* WorkerPool::here() { return this_pool == this ? this_worker : nullptr; }
+
+TimerQueue& WorkerPool::timers() {
+  Worker* worker = here();
+  ZS_ASSERT(worker, "a timed wait outside its runtime: await it in a task");
+  return worker->timers();
+}
+
+Driver* WorkerPool::driver() {
+  Worker* worker = here();
+  return worker ? &worker->driver() : nullptr;
+}
+
+int WorkerPool::current_worker() {
+  Worker* worker = here();
+  return worker ? worker->index() : -1;
+}
+
+void WorkerPool::post(int worker, std::function<void()> function) {
+  workers_[worker]->post(std::move(function));
+}
+
+void WorkerPool::schedule(TaskContext& context) {
+  Worker* worker = here();
+  const int requested = std::exchange(context.next_worker, -1);
+  if (const int home = requested >= 0 ? requested : context.pinned_worker; home >= 0) {
+    workers_[home]->push_private(context);
+  } else if (!worker) {
+    inject(context);
+  } else if (std::exchange(context.has_run, true)) {
+    worker->push_next(context);
+  } else {
+    worker->push_shared(context);
+    notify_one();
+  }
+}
+
+void WorkerPool::yield(TaskContext& context) {
+  if (context.pinned_worker >= 0) return workers_[context.pinned_worker]->push_private(context);
+  Worker* worker = here();
+  if (!worker) return inject(context);
+  worker->push_shared(context);
+  notify_one();
+}
+
+void WorkerPool::inject(TaskContext& context) {
+  {
+    LockGuard guard(inject_lock_);
+    injected_.push(context);
+  }
+  notify_one();
+}
+
+TaskContext* WorkerPool::pop_injected() {
+  LockGuard guard(inject_lock_);
+  return injected_.pop();
+}
+
+bool WorkerPool::work_available() {
+  {
+    LockGuard guard(inject_lock_);
+    if (!injected_.empty()) return true;
+  }
+  return std::any_of(workers_.begin(), workers_.end(),
+                     [](const auto& worker) { return worker->has_shared(); });
+}
+
+void WorkerPool::notify_one() {
+  if (idle_count_.load(std::memory_order_seq_cst) == 0) return;
+  if (searching_.load(std::memory_order_seq_cst) > 0) return;
+  Worker* woken = nullptr;
+  {
+    LockGuard guard(idle_lock_);
+    if (idle_.empty()) return;
+    woken = idle_.back();
+    idle_.pop_back();
+    idle_count_.store(static_cast<int>(idle_.size()), std::memory_order_seq_cst);
+  }
+  woken->wake();
+}
+
+void WorkerPool::enter_idle(Worker& worker) {
+  LockGuard guard(idle_lock_);
+  idle_.push_back(&worker);
+  idle_count_.store(static_cast<int>(idle_.size()), std::memory_order_seq_cst);
+}
+
+void WorkerPool::leave_idle(Worker& worker) {
+  LockGuard guard(idle_lock_);
+  std::erase(idle_, &worker);
+  idle_count_.store(static_cast<int>(idle_.size()), std::memory_order_seq_cst);
+}
+
+void WorkerPool::strand_started(TaskContext& context) {
+  context.id = next_id_.fetch_add(1, std::memory_order_relaxed);
+  context.counted = true;
+  {
+    std::lock_guard<std::mutex> guard(live_mutex_);
+    context.live_previous = nullptr;
+    context.live_next = live_;
+    if (live_) live_->live_previous = &context;
+    live_ = &context;
+    live_count_.fetch_add(1, std::memory_order_relaxed);
+    if (!context.background) ++foreground_count_;
+  }
+  if (draining_.load(std::memory_order_seq_cst)) context.cancel();
+}
+
+void WorkerPool::strand_finished(TaskContext& context) {
+  std::lock_guard<std::mutex> guard(live_mutex_);
+  (context.live_previous ? context.live_previous->live_next : live_) = context.live_next;
+  if (context.live_next) context.live_next->live_previous = context.live_previous;
+  live_count_.fetch_sub(1, std::memory_order_relaxed);
+  if (!context.background) --foreground_count_;
+  if (live_ == nullptr || foreground_count_ == 0) live_changed_.notify_all();
+}
+
+void WorkerPool::wait_for(const std::function<bool()>& done) {
+  if (config_.model == ExecutionModel::caller) {
+    WorkerThread mark(this, workers_[0].get());
+    workers_[0]->run_until([this, &done] {
+      std::lock_guard<std::mutex> guard(live_mutex_);
+      return done();
+    });
+    return;
+  }
+  std::unique_lock<std::mutex> guard(live_mutex_);
+  live_changed_.wait(guard, done);
+}
+
+void WorkerPool::drive_until(TaskContext& target) {
+  if (config_.model == ExecutionModel::caller) {
+    WorkerThread mark(this, workers_[0].get());
+    workers_[0]->run_until([&target] { return target.done(); });
+    return;
+  }
+  JoinOperation operation(target);
+  block_on_operation(operation);
+}
+
+void WorkerPool::wait_idle() {
+  wait_for([this] { return foreground_count_ == 0; });
+}
+
+void WorkerPool::cancel_all_live() {
+  std::vector<TaskContext*> live;
+  {
+    std::lock_guard<std::mutex> guard(live_mutex_);
+    for (TaskContext* context = live_; context; context = context->live_next) {
+      context->ref();
+      live.push_back(context);
+    }
+  }
+  for (TaskContext* context : live) {
+    context->cancel();
+    context->unref();
+  }
+}
+
+void WorkerPool::stop() {
+  if (stopping_.load()) return;
+  // 1. Nothing new starts for long; what lives is cancelled and unwinds.
+  draining_.store(true, std::memory_order_seq_cst);
+  cancel_all_live();
+  const bool driven = config_.model == ExecutionModel::caller || threads_.size() == workers_.size();
+  if (driven) wait_for([this] { return live_ == nullptr; });
+  // 2. The workers leave their loops.
+  stopping_.store(true);
+  for (auto& worker : workers_) worker->wake();
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+  // 3. Functions that block end by themselves.
+  blocking_.stop();
+  // 4. What was posted while the workers left: closing descriptors, for example.
+  for (auto& worker : workers_) {
+    WorkerThread mark(this, worker.get());
+    while (worker->run_posted()) worker->driver().poll();
+  }
+}
+
+}  // namespace zsync::rt
