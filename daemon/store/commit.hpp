@@ -1,0 +1,44 @@
+// commit(): awaiting the store's group commit.
+#pragma once
+
+#include <utility>
+
+#include "daemon/store/store.hpp"
+#include "zsync/rt/context.hpp"
+#include "zsync/rt/operation.hpp"
+
+namespace zsync::daemon {
+
+// Completes once `work` is on disk, or with why it is not. A cancel does not end the wait: what was
+// handed to the store happens.
+class CommitOperation final : public rt::Operation {
+ public:
+  CommitOperation(Store& store, Store::Work work) : store_(store), work_(std::move(work)) {}
+
+  bool await_ready() const noexcept { return false; }
+  template <typename Promise>
+  bool await_suspend(std::coroutine_handle<Promise> handle) {
+    return suspend_uncancellable(*handle.promise().context, handle);
+  }
+  absl::Status await_resume() { return std::move(status_); }
+
+  rt::Start start() final {
+    store_.commit(std::move(work_), [this](absl::Status status) {
+      status_ = std::move(status);
+      wake();
+    });
+    return rt::Start::kWaiting;
+  }
+  bool withdraw() noexcept final { return false; }
+
+ private:
+  Store& store_;
+  Store::Work work_;
+  absl::Status status_;
+};
+
+inline CommitOperation commit(Store& store, Store::Work work) {
+  return CommitOperation(store, std::move(work));
+}
+
+}  // namespace zsync::daemon
