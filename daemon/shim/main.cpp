@@ -1,0 +1,125 @@
+// zsync-shim ATTEMPT_DIR: runs the command of one attempt and outlives the daemon that asked for
+// it.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "daemon/shim/attempt.hpp"
+#include "daemon/shim/supervisor.hpp"
+
+namespace zsync::daemon::shim {
+namespace {
+
+using segment_log::Fd;
+
+constexpr int kConnectionFd = 3;  // spawn_shim puts the first connection here
+constexpr int kNotExecuted = 3;   // the shim's own exit code when somebody else has the claim
+
+// Leaves 0, 1, 2 on /dev/null and the daemon's socket, when there is one, and nothing else.
+Fd keep_only_connection() {
+  struct stat info;
+  const bool connected = ::fstat(kConnectionFd, &info) == 0 && S_ISSOCK(info.st_mode);
+  (void)::close_range(connected ? kConnectionFd + 1 : kConnectionFd, ~0u, 0);
+  const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  for (int fd = 0; fd < 3; ++fd) (void)::dup2(null, fd);
+  if (null > 2) (void)::close(null);
+  if (!connected) return Fd();
+  (void)::fcntl(kConnectionFd, F_SETFD, FD_CLOEXEC);
+  (void)::fcntl(kConnectionFd, F_SETFL, O_NONBLOCK);
+  return Fd(kConnectionFd);
+}
+
+Fd take_signals() {
+  for (const int number : {SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM})
+    ::signal(number, SIG_IGN);
+  ::signal(SIGCHLD, SIG_DFL);  // ignored, it would throw exit statuses away
+  sigset_t set;
+  ::sigemptyset(&set);
+  ::sigaddset(&set, SIGTERM);
+  ::sigaddset(&set, SIGCHLD);
+  ::sigprocmask(SIG_SETMASK, &set, nullptr);
+  return Fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+}
+
+// Listens under a name of its own before the claim names it, so that whoever reads the claim can
+// connect at once.
+Fd listen_here() {
+  const std::string name = kSocketPrefix + std::to_string(::getpid());
+  Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, name.data(), name.size());
+  (void)::unlink(name.c_str());
+  if (!socket.valid() ||
+      ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 ||
+      ::listen(socket.get(), static_cast<int>(kConnectionsMax)) != 0) {
+    return Fd();
+  }
+  return socket;
+}
+
+Fd open_exit_file() {
+  Fd fd(::open(kExitFile, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  if (fd.valid() && ::posix_fallocate(fd.get(), 0, kExitFileBytes) != 0) return Fd();
+  return fd;
+}
+
+int refuse(const Fd& connection, const std::string& text) {
+  (void)::unlink((kSocketPrefix + std::to_string(::getpid())).c_str());
+  const std::string frame = encode_refused(text);
+  if (connection.valid())
+    (void)::send(connection.get(), frame.data(), frame.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  return kNotExecuted;
+}
+
+int supervise(const char* dir) {
+  Fd connection = keep_only_connection();
+  (void)::setsid();
+  (void)::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  Fd signals = take_signals();
+  if (::chdir(dir) != 0)
+    return refuse(connection, std::string("attempt: ") + ::strerrordesc_np(errno));
+  absl::StatusOr<Spec> spec = read_spec(".");
+  if (!spec.ok()) return refuse(connection, std::string(spec.status().message()));
+  if (spec->argv.empty()) return refuse(connection, "spec has an empty argv");
+  Fd exit_file = open_exit_file();
+  if (!exit_file.valid())
+    return refuse(connection, std::string("exit file: ") + ::strerrordesc_np(errno));
+  Fd listener = listen_here();
+  if (!listener.valid())
+    return refuse(connection, std::string("socket: ") + ::strerrordesc_np(errno));
+  const absl::StatusOr<bool> won = take_claim(".");
+  if (!won.ok()) return refuse(connection, std::string(won.status().message()));
+  if (!*won) return refuse(connection, "the claim is taken");
+  Supervisor(*std::move(spec), std::move(signals), std::move(exit_file), std::move(listener),
+             std::move(connection))
+      .run();
+  (void)::unlink((kSocketPrefix + std::to_string(::getpid())).c_str());
+  return 0;
+}
+
+}  // namespace
+}  // namespace zsync::daemon::shim
+
+int main(int argc, char** argv) {
+  if (argc == 2 && std::strcmp(argv[1], "--version") == 0) {
+    std::printf("zsync-shim %s\n", ZSYNC_VERSION);
+    return 0;
+  }
+  if (argc != 2) {
+    std::fprintf(stderr, "zsync-shim: usage: zsync-shim ATTEMPT_DIR (zsyncd starts it)\n");
+    return 2;
+  }
+  return zsync::daemon::shim::supervise(argv[1]);
+}

@@ -1,0 +1,298 @@
+#include "daemon/shim/supervisor.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+namespace zsync::daemon::shim {
+namespace {
+
+using segment_log::Fd;
+
+constexpr size_t kReadBytes = 256u << 10;  // one read; split into records of kRecordBytesMax
+constexpr int kReadsPerTurn = 4;           // of one stream, before the other one has its turn
+constexpr int64_t kGraceMsMax = 365ll * 24 * 3600 * 1000;
+
+int64_t clock_ns(clockid_t clock) {
+  timespec now = {};
+  ::clock_gettime(clock, &now);
+  return now.tv_sec * 1'000'000'000ll + now.tv_nsec;
+}
+int64_t now_unix_nano() { return clock_ns(CLOCK_REALTIME); }
+int64_t now_ms() { return clock_ns(CLOCK_BOOTTIME) / 1'000'000; }
+int64_t bounded_ms(uint64_t ms) {
+  return static_cast<int64_t>(std::min<uint64_t>(ms, kGraceMsMax));
+}
+
+}  // namespace
+
+Supervisor::Supervisor(Spec spec, Fd signals, Fd exit_file, Fd listener, Fd first_connection)
+    : spec_(std::move(spec)),
+      signals_(std::move(signals)),
+      exit_file_(std::move(exit_file)),
+      listener_(std::move(listener)),
+      buffer_(std::make_unique_for_overwrite<char[]>(kReadBytes)) {
+  state_.hello.shim_pid = ::getpid();
+  if (first_connection.valid()) connections_.emplace_back(std::move(first_connection));
+}
+
+void Supervisor::run() {
+  start();
+  update_daemons();
+  while (!ended()) turn(wait_ms());
+  drain();
+  record_end();
+  update_daemons();
+  while (!acked_ && !quit_ && !connections_.empty()) turn(-1);
+}
+
+void Supervisor::start() {
+  exit_.started_unix_nano = now_unix_nano();
+  absl::StatusOr<OutputLog> log = OutputLog::open(spec_);
+  if (!log.ok()) return fail_start(EIO, 126, "output log: " + std::string(log.status().message()));
+  log_.emplace(*std::move(log));
+  state_.cgroup_error = tree_.join_cgroup(spec_.cgroup);
+  command_ = start_command(spec_);
+  if (command_.pid == 0) return fail_start(command_.error, command_.code, command_.text);
+  childless_ = false;
+  state_.hello.pid = command_.pid;
+  state_.hello.started_unix_nano = exit_.started_unix_nano;
+  if (command_.input.valid()) stdin_.open(std::move(command_.input));
+  if (spec_.timeout_ms > 0) timeout_at_ms_ = now_ms() + bounded_ms(spec_.timeout_ms);
+}
+
+void Supervisor::fail_start(int error, int code, std::string text) {
+  exit_.kind = ExitKind::kExecFailed;
+  exit_.error = error;
+  exit_.code = code;
+  exit_.text = std::move(text);
+  std::replace(exit_.text.begin(), exit_.text.end(), '\n', ' ');
+  main_done_ = true;
+}
+
+bool Supervisor::ended() {
+  if (!main_done_) return false;
+  if (childless_ || (spec_.keep_children && ask_ == Ask::kNothing)) return true;
+  return ending_ && now_ms() >= kill_at_ms_ + kUnkillableMs;
+}
+
+int64_t Supervisor::wait_ms() const {
+  int64_t at = timeout_at_ms_ > 0 && !ending_ ? timeout_at_ms_ : INT64_MAX;
+  if (ending_) at = std::max(kill_at_ms_, kill_again_at_ms_);
+  if (at == INT64_MAX) return -1;
+  return std::clamp<int64_t>(at - now_ms(), 0, 1 << 30);
+}
+
+void Supervisor::turn(int64_t wait) {
+  std::vector<pollfd> polled = {
+      {signals_.get(), POLLIN, 0},
+      {listener_.get(), POLLIN, 0},
+      {command_.output[0].get(), POLLIN, 0},
+      {command_.output[1].get(), POLLIN, 0},
+      {stdin_.fd(), static_cast<short>(stdin_.wants_write() ? POLLOUT : 0), 0}};
+  const size_t first = polled.size();
+  for (const Connection& connection : connections_) {
+    polled.push_back({connection.fd(),
+                      static_cast<short>(connection.wants_write() ? POLLIN | POLLOUT : POLLIN), 0});
+  }
+  if (::poll(polled.data(), polled.size(), static_cast<int>(wait)) < 0) return;
+  // Output before the news of an end, so that the records keep the order of events.
+  for (int stream = 0; stream < 2; ++stream) {
+    if (polled[2 + static_cast<size_t>(stream)].revents != 0) read_output(stream);
+  }
+  if (polled[4].revents & (POLLERR | POLLHUP)) {
+    stdin_.close();
+  } else if (polled[4].revents != 0) {
+    stdin_.pump();
+  }
+  size_t at = first;
+  for (auto connection = connections_.begin(); connection != connections_.end(); ++at) {
+    bool good = true;
+    if (polled[at].revents != 0) serve(*connection, polled[at].revents, good);
+    connection = good ? std::next(connection) : connections_.erase(connection);
+  }
+  if (polled[1].revents != 0) accept_daemon();
+  if (polled[0].revents != 0) take_signals();
+  keep_time();
+  update_daemons();
+}
+
+void Supervisor::keep_time() {
+  if (main_done_ && (childless_ || state_.exit)) return;
+  const int64_t now = now_ms();
+  if (timeout_at_ms_ > 0 && now >= timeout_at_ms_ && !ending_) {
+    begin_end(spec_.kill_grace_ms, Ask::kTimeout);
+  }
+  if (ending_ && now >= kill_at_ms_ && now >= kill_again_at_ms_) {
+    (void)tree_.send(SIGKILL);
+    kill_again_at_ms_ = now + kKillAgainMs;
+    reap();
+  }
+}
+
+void Supervisor::take_signals() {
+  signalfd_siginfo info;
+  while (::read(signals_.get(), &info, sizeof(info)) == sizeof(info)) {
+    if (info.ssi_signo != SIGTERM) continue;
+    if (state_.exit) quit_ = true;
+    begin_end(spec_.kill_grace_ms, Ask::kCancel);
+  }
+  reap();
+}
+
+void Supervisor::reap() {
+  if (childless_ || state_.exit) return;
+  while (true) {
+    int status = 0;
+    const pid_t pid = ::waitpid(-1, &status, WNOHANG | __WALL);
+    if (pid == 0) break;
+    if (pid < 0 && errno == EINTR) continue;
+    if (pid < 0) {
+      childless_ = tree_.members().empty();  // its cgroup may hold somebody who is no descendant
+      break;
+    }
+    if (pid != command_.pid) continue;
+    main_done_ = true;
+    stdin_.close();
+    exit_.kind = WIFSIGNALED(status) ? ExitKind::kSignaled : ExitKind::kExited;
+    exit_.code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+    exit_.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    if (ask_ == Ask::kCancel) exit_.kind = ExitKind::kCanceled;
+    if (ask_ == Ask::kTimeout) exit_.kind = ExitKind::kTimedOut;
+  }
+  const bool leaves = main_done_ && !childless_ && !(spec_.keep_children && ask_ == Ask::kNothing);
+  if (leaves && !ending_) begin_end(spec_.kill_grace_ms, Ask::kNothing);
+}
+
+// Asks the tree to end, and sets when it will be made to. A later call can only shorten the grace.
+void Supervisor::begin_end(uint64_t grace_ms, Ask ask) {
+  if (state_.exit || (main_done_ && childless_)) return;
+  if (!main_done_ && ask_ == Ask::kNothing) {
+    ask_ = ask;
+    state_.hello.canceling = ask == Ask::kCancel;
+  }
+  const int64_t kill_at = now_ms() + bounded_ms(grace_ms);
+  if (ending_) {
+    kill_at_ms_ = std::min(kill_at_ms_, kill_at);
+    return;
+  }
+  ending_ = true;
+  kill_at_ms_ = kill_at;
+  if (grace_ms == 0) return;  // keep_time kills at once
+  (void)tree_.send(SIGTERM);
+  (void)tree_.send(SIGCONT);  // a stopped process would not hear it
+}
+
+// False at the end of the stream, or when nothing is there.
+bool Supervisor::read_once(int stream, size_t bytes_max, ssize_t& got) {
+  Fd& pipe = command_.output[stream];
+  do {
+    got = ::read(pipe.get(), buffer_.get(), std::min(bytes_max, kReadBytes));
+  } while (got < 0 && errno == EINTR);
+  if (got < 0 && errno == EAGAIN) return false;
+  if (got <= 0) {
+    pipe = Fd();
+    return false;
+  }
+  log_->append(static_cast<uint8_t>(stream + 1), {buffer_.get(), static_cast<size_t>(got)},
+               now_unix_nano());
+  state_.hello.last_seq = log_->last_seq();
+  state_.hello.output_bytes = log_->bytes();
+  return true;
+}
+
+void Supervisor::read_output(int stream) {
+  for (int i = 0; i < kReadsPerTurn; ++i) {
+    ssize_t got = 0;
+    if (!read_once(stream, kReadBytes, got)) return;
+    if (got < static_cast<ssize_t>(kRecordBytesMax)) return;
+    // Only busy streams take a big pipe: the kernel counts them against a per-user limit.
+    if (i == 0) (void)::fcntl(command_.output[stream].get(), F_SETPIPE_SZ, kPipeBytes);
+  }
+}
+
+// What is in the pipes now, and no more: somebody outside the tree may hold the other end and go on
+// writing.
+void Supervisor::drain() {
+  for (int stream = 0; stream < 2; ++stream) {
+    int left = 0;
+    if (!command_.output[stream].valid()) continue;
+    if (::ioctl(command_.output[stream].get(), FIONREAD, &left) != 0) continue;
+    ssize_t got = 0;
+    while (left > 0 && read_once(stream, static_cast<size_t>(left), got))
+      left -= static_cast<int>(got);
+  }
+  command_.output[0] = Fd();
+  command_.output[1] = Fd();
+  stdin_.close();
+}
+
+void Supervisor::record_end() {
+  exit_.finished_unix_nano = now_unix_nano();
+  if (log_) {
+    log_->finish(exit_.finished_unix_nano);
+    exit_.last_seq = log_->last_seq();
+    exit_.output_bytes = log_->bytes();
+    exit_.lost_bytes = log_->lost_bytes();
+    state_.hello.last_seq = exit_.last_seq;
+  }
+  const std::string bytes = encode_exit(exit_);
+  while (::pwrite(exit_file_.get(), bytes.data(), bytes.size(), 0) < 0 && errno == EINTR) {
+  }
+  state_.hello.exited = true;
+  state_.exit = exit_;
+}
+
+void Supervisor::accept_daemon() {
+  while (true) {
+    Fd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!socket.valid()) return;
+    if (connections_.size() < kConnectionsMax) connections_.emplace_back(std::move(socket));
+  }
+}
+
+void Supervisor::serve(Connection& connection, short events, bool& good) {
+  if ((events & (POLLIN | POLLERR | POLLHUP)) == 0) return;
+  std::vector<Frame> frames;
+  good = connection.receive(frames);
+  for (const Frame& frame : frames) take_frame(frame, good);
+}
+
+void Supervisor::take_frame(const Frame& frame, bool& good) {
+  switch (frame.type) {
+    case FrameType::kCancel:
+      begin_end(decode_cancel(frame).grace_ms, Ask::kCancel);
+      break;
+    case FrameType::kSignal:
+      if (!main_done_) (void)::kill(-command_.pid, decode_signal(frame).number);
+      break;
+    case FrameType::kStdinData:
+      good = good && stdin_.take(decode_stdin_data(frame));
+      break;
+    case FrameType::kStdinEof:
+      stdin_.take_eof();
+      break;
+    case FrameType::kAckExit:
+      acked_ = acked_ || state_.exit.has_value();
+      break;
+    default:
+      break;
+  }
+}
+
+void Supervisor::update_daemons() {
+  state_.hello.stdin_received = stdin_.received();
+  state_.stdin_ack = stdin_.ack();
+  connections_.remove_if([this](Connection& connection) { return !connection.update(state_); });
+}
+
+}  // namespace zsync::daemon::shim
