@@ -1,0 +1,184 @@
+#include "watch/batcher.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+
+namespace zsync::watching {
+
+Batcher::Batcher(std::string instance, BatcherOptions options)
+    : instance_(std::move(instance)), options_(options) {}
+
+void Batcher::add(std::span<const Change> changes, uint64_t clock, Time now) {
+  clock_ = std::max(clock_, clock);
+  if (changes.empty()) return;
+  if (!pending_) first_ = now;
+  pending_ = true;
+  last_ = now;
+  for (const Change& change : changes) apply(change);
+}
+
+void Batcher::add_gap(Gap gap, uint64_t clock, Time now) {
+  if (gap == Gap::none) return;
+  clock_ = std::max(clock_, clock);
+  if (!pending_) first_ = now;
+  pending_ = true;
+  last_ = now;
+  // An overflow is the more telling reason.
+  if (gap_ != Gap::overflow) gap_ = gap;
+}
+
+void Batcher::set_vcs_locked(bool locked, Time now) {
+  if (locked == held()) return;
+  if (locked) {
+    locked_since_ = now;
+    return;
+  }
+  locked_since_.reset();
+  if (pending_) first_ = last_ = now;
+}
+
+std::optional<Batcher::Time> Batcher::deadline() const {
+  if (!pending_ || rescanning_) return std::nullopt;
+  if (paths_.size() >= options_.paths_max) return last_;
+  const Time settled = std::min(last_ + options_.settle, first_ + options_.max_wait);
+  return held() ? std::max(settled, *locked_since_ + options_.vcs_hold_max) : settled;
+}
+
+std::optional<Batch> Batcher::take(Time now) {
+  const std::optional<Time> due = deadline();
+  if (!due || *due > now) return std::nullopt;
+  return flush();
+}
+
+std::optional<Batch> Batcher::flush() {
+  if (!pending_) return std::nullopt;
+  Batch batch{format_clock(instance_, clock_), reduce(), false, std::exchange(gap_, Gap::none)};
+  paths_.clear();
+  pending_ = false;
+  if (batch.changes.empty() && batch.gap == Gap::none) return std::nullopt;
+  return batch;
+}
+
+Batcher::PathChange& Batcher::entry(const std::string& path, bool existed) {
+  const auto [at, inserted] = paths_.try_emplace(path);
+  if (inserted) {
+    at->second.before = at->second.now = existed;
+    if (existed) at->second.from = path;
+  }
+  return at->second;
+}
+
+void Batcher::apply(const Change& change) {
+  if (change.kind == ChangeKind::renamed) {
+    PathChange& source = entry(change.renamed_from, true);
+    const std::optional<std::string> from = std::exchange(source.from, std::nullopt);
+    const bool touched = source.touched;
+    source.now = false;
+    source.is_directory = change.is_directory;
+    source.size = change.size;
+    source.mtime_ns = change.mtime_ns;
+    PathChange& target = entry(change.path, false);
+    target.now = true;
+    target.from = from;
+    target.touched = touched;
+    target.is_directory = change.is_directory;
+    target.size = change.size;
+    target.mtime_ns = change.mtime_ns;
+    return;
+  }
+  PathChange& at = entry(change.path, change.kind != ChangeKind::created);
+  at.is_directory = change.is_directory;
+  at.size = change.size;
+  at.mtime_ns = change.mtime_ns;
+  at.now = change.kind != ChangeKind::deleted;
+  if (change.kind == ChangeKind::modified) {
+    at.touched = true;
+  } else {
+    at.from.reset();
+  }
+}
+
+std::vector<Change> Batcher::reduce() {
+  absl::flat_hash_set<absl::string_view> moved_away;
+  for (const auto& [path, at] : paths_) {
+    if (at.now && at.from && *at.from != path) moved_away.insert(*at.from);
+  }
+  std::vector<Change> out;
+  for (const auto& [path, at] : paths_) {
+    Change change{path, ChangeKind::modified, {}, at.is_directory, at.size, at.mtime_ns};
+    if (!at.now) {
+      if (!at.before || moved_away.contains(path)) continue;
+      change.kind = ChangeKind::deleted;
+    } else if (!at.from) {
+      if (!at.before) change.kind = ChangeKind::created;
+    } else if (*at.from != path) {
+      change.kind = ChangeKind::renamed;
+      change.renamed_from = *at.from;
+    } else if (!at.touched) {
+      continue;
+    }
+    out.push_back(std::move(change));
+  }
+  std::sort(out.begin(), out.end(),
+            [](const Change& a, const Change& b) { return a.path < b.path; });
+  return out;
+}
+
+Batch narrow(Batch batch, const GlobSet& globs) {
+  if (globs.empty()) return batch;
+  std::vector<Change> kept;
+  for (Change& change : batch.changes) {
+    const bool to = globs.matches(change.path);
+    if (change.kind == ChangeKind::renamed) {
+      const bool from = globs.matches(change.renamed_from);
+      if (!to && from) {
+        change.path = std::move(change.renamed_from);
+        change.kind = ChangeKind::deleted;
+      }
+      if (to && !from) change.kind = ChangeKind::created;
+      if (to != from) change.renamed_from.clear();
+      if (to || from) kept.push_back(std::move(change));
+    } else if (to) {
+      kept.push_back(std::move(change));
+    }
+  }
+  std::sort(kept.begin(), kept.end(),
+            [](const Change& a, const Change& b) { return a.path < b.path; });
+  // A path that was renamed out of the selection and is there again has a change of its own.
+  absl::flat_hash_set<std::string> there;
+  for (const Change& change : kept) {
+    if (change.kind != ChangeKind::deleted) there.insert(change.path);
+  }
+  std::erase_if(kept, [&](const Change& change) {
+    return change.kind == ChangeKind::deleted && there.contains(change.path);
+  });
+  batch.changes = std::move(kept);
+  return batch;
+}
+
+absl::StatusOr<Batch> answer_since(const Tree& tree, std::string_view instance,
+                                   std::string_view since) {
+  Batch batch;
+  batch.clock = format_clock(instance, tree.clock());
+  if (since.empty()) return batch;
+  const std::optional<Clock> clock = parse_clock(since);
+  if (!clock) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("since: \"", absl::string_view(since.data(), since.size()),
+                     "\" is not a clock; pass the clock of an earlier batch (c:INSTANCE:NUMBER)"));
+  }
+  if (clock->instance != instance) {
+    batch.fresh = true;
+    batch.changes = tree.everything();
+    return batch;
+  }
+  Tree::Since answer = tree.since(clock->counter);
+  batch.fresh = answer.fresh;
+  batch.changes = std::move(answer.changes);
+  return batch;
+}
+
+}  // namespace zsync::watching
