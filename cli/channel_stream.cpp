@@ -1,0 +1,197 @@
+#include "cli/channel_stream.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "cli/errors.hpp"
+#include "cli/frames.hpp"
+#include "cli/nouns.hpp"
+#include "cli/render/json.hpp"
+#include "cli/render/text.hpp"
+
+namespace zsync::cli {
+namespace {
+
+constexpr std::size_t kBatchMessagesMax = 1024;
+constexpr std::size_t kBatchBytesMax = 256u
+                                       << 10;  // reached by one message more, so at most 1.25 MiB
+constexpr std::size_t kReadBytes = 64u << 10;
+
+struct SendFlags {
+  std::string name;
+  bool frames = false;
+  std::vector<std::string> messages;
+};
+
+struct RecvFlags {
+  std::string name;
+  bool frames = false;
+  std::uint64_t count = 0;
+  std::optional<std::uint64_t> follow_from;
+};
+
+// Gathers messages into batches of a useful size.
+class Batches {
+ public:
+  explicit Batches(client::ChannelSender& sender) : sender_(sender) {}
+
+  // False: the stream is over.
+  bool add(std::vector<std::string> messages) {
+    for (std::string& message : messages) {
+      bytes_ += message.size();
+      batch_.push_back(std::move(message));
+      if ((batch_.size() >= kBatchMessagesMax || bytes_ >= kBatchBytesMax) && !send()) return false;
+    }
+    return true;
+  }
+  bool send() {
+    bytes_ = 0;
+    return batch_.empty() || sender_.send(std::exchange(batch_, {}));
+  }
+
+ private:
+  client::ChannelSender& sender_;
+  std::vector<std::string> batch_;
+  std::size_t bytes_ = 0;
+};
+
+// Sends what stdin holds; a stdin that is momentarily empty ends the batch, and what was sent is
+// acknowledged before we wait for more.
+absl::Status send_stdin(int fd, bool frames, client::ChannelSender& sender, Batches& batches) {
+  MessageReader reader(frames);
+  std::vector<char> buffer(kReadBytes);
+  while (true) {
+    if (wait_readable(fd, -1, 0) == Readable::kNo) {
+      if (!batches.send() || !sender.flush()) return absl::OkStatus();
+      wait_readable(fd, -1, -1);
+    }
+    const ssize_t got = ::read(fd, buffer.data(), buffer.size());
+    if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+    if (got < 0) return absl::UnknownError(absl::StrCat("read stdin: ", std::strerror(errno)));
+    std::vector<std::string> messages;
+    const std::string_view bytes(buffer.data(), static_cast<std::size_t>(got));
+    const absl::Status cut = got == 0 ? reader.finish(messages) : reader.feed(bytes, messages);
+    if (!batches.add(std::move(messages))) return absl::OkStatus();
+    if (!cut.ok() || got == 0) {
+      (void)batches.send();
+      return cut;
+    }
+  }
+}
+
+absl::StatusOr<int> send(Context& context, const SendFlags& flags) {
+  absl::StatusOr<client::Client*> client = context.client();
+  if (!client.ok()) return client.status();
+  const absl::StatusOr<client::CallOptions> call = context.call();
+  if (!call.ok()) return call.status();
+  client::ChannelSender sender = (*client)->channels().send(flags.name, *call);
+  Batches batches(sender);
+  absl::Status cut;
+  if (flags.messages.empty()) {
+    cut = send_stdin(context.in, flags.frames, sender, batches);
+  } else {
+    (void)(batches.add(flags.messages) && batches.send());
+  }
+  const absl::StatusOr<v1::SendReply> total = sender.finish();
+  if (!total.ok()) return total.status();
+  if (!cut.ok()) return cut;
+  if (context.json() || context.jsonl()) {
+    context.show(*total, "", [] { return std::string(); });
+  } else if (context.err.is_terminal()) {
+    context.note(absl::StrCat("sent ", total->accepted(), " messages"));
+  }
+  return static_cast<int>(kExitOk);
+}
+
+absl::StatusOr<int> receive(Context& context, const RecvFlags& flags) {
+  absl::StatusOr<client::Client*> client = context.client();
+  if (!client.ok()) return client.status();
+  const absl::StatusOr<client::CallOptions> call = context.call();
+  if (!call.ok()) return call.status();
+  ListPrinter printer(context);
+  std::uint64_t left = flags.count;
+  bool enough = false;
+  const auto write = [&](const v1::Record& record) {
+    if ((context.json() || context.jsonl()) && printer.add(record, "")) return;
+    if (flags.frames) context.out.write(frame_header(record.data().size()));
+    context.out.write(record.data());
+    if (!flags.frames) context.out.write("\n");
+  };
+  const auto take = [&](const v1::RecvBatch& batch) {
+    if (batch.has_gap()) {
+      context.out.flush();
+      context.note(absl::StrCat("messages ", batch.gap().from(), " to ", batch.gap().to(),
+                                " are missing (", printable(batch.gap().reason()), ")"));
+    }
+    for (const v1::Record& record : batch.records()) {
+      if (enough) break;
+      write(record);
+      enough = flags.count != 0 && --left == 0;
+    }
+    // A competing receiver ends by its limit; an observer has none and is ended here.
+    return context.out.flush() && !(enough && flags.follow_from.has_value());
+  };
+  const HangupGuard guard(context.out.fd(), [&] { context.stop.cancel(); });
+  client::Channels channels = (*client)->channels();
+  const absl::Status status = flags.follow_from.has_value()
+                                  ? channels.follow(flags.name, *flags.follow_from, take, *call)
+                                  : channels.recv(flags.name, flags.count, take, *call);
+  if (context.out.broken() || context.stop.cancelled()) return static_cast<int>(kExitPipeClosed);
+  if (!status.ok()) return status;
+  printer.end();
+  return static_cast<int>(kExitOk);
+}
+
+void add_output_flags(CLI::App& app, RecvFlags& flags) {
+  app.add_option("NAME", flags.name, "Name of the channel")->required();
+  app.add_option("-n,--count", flags.count, "End after this many messages")->type_name("COUNT");
+  app.add_flag(
+      "--frames", flags.frames,
+      "A length of 4 bytes, big endian, before each message instead of a newline after it");
+}
+
+}  // namespace
+
+void add_channel_streams(CLI::App& channels, Context& context) {
+  auto send_flags = std::make_shared<SendFlags>();
+  CLI::App* sending = add_leaf(channels, context, "send", "Send each line of stdin as a message",
+                               [&context, send_flags] { return send(context, *send_flags); });
+  sending->add_option("NAME", send_flags->name, "Name of the channel")->required();
+  auto* message = sending
+                      ->add_option("-m,--message", send_flags->messages,
+                                   "This message instead of stdin; may be repeated")
+                      ->allow_extra_args(false)
+                      ->type_name("TEXT");
+  sending
+      ->add_flag("--frames", send_flags->frames,
+                 "Stdin holds frames: a length of 4 bytes, big endian, before each message")
+      ->excludes(message);
+
+  auto recv_flags = std::make_shared<RecvFlags>();
+  CLI::App* recv = add_leaf(channels, context, "recv",
+                            "Take messages, each for one receiver, until the channel is closed",
+                            [&context, recv_flags] { return receive(context, *recv_flags); });
+  add_output_flags(*recv, *recv_flags);
+  recv->add_option("--follow-from", recv_flags->follow_from,
+                   "Observe from this message on and take nothing away")
+      ->type_name("SEQ");
+
+  auto follow_flags = std::make_shared<RecvFlags>();
+  follow_flags->follow_from = 0;
+  CLI::App* follow = add_leaf(channels, context, "follow",
+                              "Observe messages and take nothing away, until the channel is closed",
+                              [&context, follow_flags] { return receive(context, *follow_flags); });
+  add_output_flags(*follow, *follow_flags);
+  follow
+      ->add_option("--from", follow_flags->follow_from,
+                   "First message wanted (default: what comes from now on)")
+      ->type_name("SEQ");
+}
+
+}  // namespace zsync::cli

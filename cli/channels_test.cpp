@@ -1,0 +1,123 @@
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include "cli/frames.hpp"
+#include "cli/testing/cli_run.hpp"
+
+namespace zsync::cli::testing {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+TEST(ChannelsCli, CreateSaysEverything) {
+  FakeServer server;
+  const CliResult result =
+      run(server, {"channel", "create", "jobs", "--capacity", "5", "--overflow", "drop_oldest",
+                   "--durable", "--if-absent", "--bytes-max", "1MB"});
+  EXPECT_EQ(result.out, "jobs\n") << result.err;
+  const v1::ChannelSpec& spec = server.state.create.spec();
+  EXPECT_EQ(spec.capacity(), 5u);
+  EXPECT_EQ(spec.overflow(), v1::OVERFLOW_DROP_OLDEST);
+  EXPECT_EQ(spec.class_(), v1::CHANNEL_CLASS_DURABLE);
+  EXPECT_EQ(spec.bytes_max(), 1u << 20);
+  EXPECT_TRUE(server.state.create.if_absent());
+  EXPECT_EQ(run(server, {"channels", "create", "x", "--unbounded", "--capacity", "5"}).code, 2);
+}
+
+TEST(ChannelsCli, SendTakesLinesInBatches) {
+  FakeServer server;
+  std::string input;
+  for (int i = 0; i < 3000; ++i) input += "line " + std::to_string(i) + "\n";
+  const CliResult result = run(server, {"channels", "send", "jobs"}, input);
+  EXPECT_EQ(result.code, 0) << result.err;
+  ASSERT_EQ(server.state.sent.size(), 3000u);
+  EXPECT_EQ(server.state.sent.back(), "line 2999");
+  EXPECT_LE(server.state.send_batches, 4);
+}
+
+TEST(ChannelsCli, SendTakesFramesAndMessages) {
+  FakeServer server;
+  run(server, {"channels", "send", "jobs", "--frames"}, frame_header(3) + "a\nb" + frame_header(0));
+  EXPECT_THAT(server.state.sent, ElementsAre("a\nb", ""));
+  server.state.sent.clear();
+  EXPECT_THAT(run(server, {"channels", "send", "jobs", "-m", "x", "-m", "y", "-o", "jsonl"}).out,
+              HasSubstr("\"accepted\":\"2\""));
+  EXPECT_THAT(server.state.sent, ElementsAre("x", "y"));
+}
+
+TEST(ChannelsCli, AClosedChannelIsAConflict) {
+  FakeServer server;
+  Failure closed = failure(grpc::StatusCode::UNAVAILABLE, "channel jobs is closed");
+  closed.detail.set_reason("CLOSED");
+  server.state.send_failure = closed;
+  const CliResult result = run(server, {"channels", "send", "jobs", "-m", "x"});
+  EXPECT_EQ(result.code, 7);
+  EXPECT_EQ(result.err, "zsyncctl: channel jobs is closed\n");
+}
+
+TEST(ChannelsCli, ALineOverTheLimitFailsAfterTheOnesBeforeIt) {
+  FakeServer server;
+  const CliResult result =
+      run(server, {"channels", "send", "jobs"}, "ok\n" + std::string(kMessageBytesMax + 1, 'x'));
+  EXPECT_EQ(result.code, 2);
+  EXPECT_THAT(result.err, HasSubstr("line 2 of stdin"));
+  EXPECT_THAT(server.state.sent, ElementsAre("ok"));
+}
+
+TEST(ChannelsCli, RecvEndsAtTheCloseAndKeepsCreditFlowing) {
+  FakeServer server;
+  std::string expected;
+  for (int i = 0; i < 10'000; ++i) {
+    server.state.messages.push_back(std::to_string(i));
+    expected += std::to_string(i) + "\n";
+  }
+  const CliResult result = run(server, {"channels", "recv", "jobs"});
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_EQ(result.out, expected);
+  EXPECT_GT(server.state.recvs.size(), 1u);
+}
+
+TEST(ChannelsCli, RecvStopsAfterItsCountAndWritesFrames) {
+  FakeServer server;
+  server.state.messages = {"a", "b", "c"};
+  EXPECT_EQ(run(server, {"channels", "recv", "jobs", "-n", "2", "--frames"}).out,
+            frame_header(1) + "a" + frame_header(1) + "b");
+  EXPECT_EQ(server.state.recvs.at(0).limit(), 2u);
+  EXPECT_EQ(server.state.recvs.at(0).credit(), 2u);
+}
+
+TEST(ChannelsCli, FollowTakesNothingAndNamesGaps) {
+  FakeServer server;
+  server.state.channel_follow = [](const v1::FollowChannelRequest&, const Emit<v1::RecvBatch>& emit,
+                                   const Cancelled&) -> Outcome {
+    v1::RecvBatch batch;
+    batch.mutable_gap()->set_from(1);
+    batch.mutable_gap()->set_to(4);
+    batch.mutable_gap()->set_reason("dropped_oldest");
+    *batch.add_records() = record(5, "five");
+    *batch.add_records() = record(6, "six");
+    emit(batch);
+    return std::nullopt;
+  };
+  CliResult result = run(server, {"channels", "recv", "jobs", "--follow-from", "1"});
+  EXPECT_EQ(result.out, "five\nsix\n");
+  EXPECT_THAT(result.err, HasSubstr("messages 1 to 4 are missing (dropped_oldest)"));
+  EXPECT_EQ(server.state.channel_follows.at(0).from_seq(), 1u);
+  result = run(server, {"channels", "follow", "jobs", "-n", "1"});
+  EXPECT_EQ(result.out, "five\n");
+  EXPECT_EQ(server.state.channel_follows.at(1).from_seq(), 7u);  // the next one, by number
+}
+
+TEST(ChannelsCli, ListGetCloseRemove) {
+  FakeServer server;
+  EXPECT_THAT(run(server, {"channels", "list"}).out, HasSubstr("jobs"));
+  EXPECT_THAT(run(server, {"channels", "get", "jobs"}).out, HasSubstr("next seq  7"));
+  EXPECT_EQ(run(server, {"channels", "close", "jobs", "-q"}).out, "jobs\n");
+  EXPECT_EQ(run(server, {"channels", "remove", "a", "b"}).code, 0);
+  EXPECT_THAT(server.state.calls, ElementsAre("close jobs", "remove a", "remove b"));
+}
+
+}  // namespace
+}  // namespace zsync::cli::testing

@@ -1,0 +1,122 @@
+#include <algorithm>
+#include <utility>
+
+#include "cli/nouns.hpp"
+
+namespace zsync::cli {
+namespace {
+
+// How many further words the flag `word` takes with it.
+bool takes_next_word(const CLI::App& app, const std::string& word) {
+  if (word.size() < 2 || word[0] != '-') return false;
+  const bool is_long = word[1] == '-';
+  if (is_long && word.find('=') != std::string::npos) return false;
+  const CLI::Option* option = app.get_option_no_throw(is_long ? word : word.substr(0, 2));
+  if (option == nullptr || option->get_items_expected_max() == 0) return false;
+  return is_long || word.size() == 2;
+}
+
+}  // namespace
+
+void add_all(CLI::App& app, Context& context) {
+  add_run(app, context);
+  add_hot_path(app, context);
+  add_doctor(app, context);
+  add_tasks(app, context);
+  add_channels(app, context);
+  add_watch(app, context);
+  add_events(app, context);
+  add_daemon(app, context);
+  add_completion(app, context);
+}
+
+void add_globals(CLI::App& app, Context& context, bool with_timeout) {
+  Globals& globals = context.globals;
+  const char* group = "Global options";
+  app.add_option("-o,--output", globals.output, "Format of the answer: table, json, jsonl or name")
+      ->check(CLI::IsMember({"table", "json", "jsonl", "name"}))
+      ->type_name("FORMAT")
+      ->group(group);
+  app.add_flag("-q,--quiet", globals.quiet, "Only ids or names on stdout, no talk on stderr")
+      ->group(group);
+  app.add_flag("-y,--yes", globals.yes, "Ask nothing")->group(group);
+  app.add_option("--socket", globals.socket, "Socket of the daemon (ZSYNC_SOCKET)")
+      ->type_name("PATH")
+      ->group(group);
+  app.add_flag("--no-autostart", globals.no_autostart, "Fail when no daemon runs")->group(group);
+  app.add_flag("--no-color", globals.no_color, "No colours (NO_COLOR)")->group(group);
+  if (!with_timeout) return;
+  app.add_option("--timeout", globals.timeout, "Give up after this time: 500ms, 2s, 1m30s")
+      ->type_name("TIME")
+      ->group(group);
+}
+
+CLI::App* add_leaf(CLI::App& parent, Context& context, const std::string& name,
+                   const std::string& help, Action action, bool with_timeout) {
+  CLI::App* leaf = parent.add_subcommand(name, help);
+  add_globals(*leaf, context, with_timeout);
+  leaf->callback([&context, action = std::move(action)] { context.action = action; });
+  return leaf;
+}
+
+CLI::App* add_noun(CLI::App& app, const std::string& name, const std::string& singular,
+                   const std::string& help) {
+  CLI::App* noun = app.add_subcommand(name, help);
+  if (!singular.empty()) noun->alias(singular);
+  noun->require_subcommand(1);
+  return noun;
+}
+
+TakesCommand takes_command(const CLI::App& app) {
+  const std::string& name = app.get_name();
+  if (name == "run" || name == "submit") return TakesCommand::kFirstWord;
+  if (name == "watch" || name == "__complete") return TakesCommand::kAfterDashes;
+  return TakesCommand::kNo;
+}
+
+CLI::App* named_command(CLI::App& app, const std::vector<std::string>& args) {
+  CLI::App* current = &app;
+  for (std::size_t i = 0; i < args.size() && args[i] != "--"; ++i) {
+    if (takes_next_word(*current, args[i])) ++i;
+    if (i >= args.size() || args[i].empty() || args[i][0] == '-') continue;
+    CLI::App* next = nullptr;
+    for (CLI::App* candidate : current->get_subcommands([](CLI::App*) { return true; })) {
+      if (candidate->check_name(args[i])) next = candidate;
+    }
+    if (next == nullptr) break;
+    current = next;
+  }
+  return current;
+}
+
+std::vector<std::string> split_off_command(CLI::App& app, std::vector<std::string> args,
+                                           std::vector<std::string>& command, bool& dashes) {
+  dashes = false;
+  CLI::App* const leaf = named_command(app, args);
+  const TakesCommand takes = takes_command(*leaf);
+  if (takes == TakesCommand::kNo) return args;
+  CLI::App* current = &app;
+  for (std::size_t i = 0; i < args.size(); ++i) {
+    const std::string word = args[i];
+    if (word == "--") {
+      dashes = true;
+      command.assign(args.begin() + static_cast<std::ptrdiff_t>(i) + 1, args.end());
+      args.resize(i);
+      return args;
+    }
+    if (takes_next_word(*current, word)) {
+      ++i;
+    } else if (!word.empty() && word[0] == '-') {
+      continue;
+    } else if (current != leaf) {
+      current = named_command(*current, {word});
+    } else if (takes == TakesCommand::kFirstWord) {
+      command.assign(args.begin() + static_cast<std::ptrdiff_t>(i), args.end());
+      args.resize(i);
+      return args;
+    }
+  }
+  return args;
+}
+
+}  // namespace zsync::cli

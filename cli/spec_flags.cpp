@@ -1,0 +1,103 @@
+#include "cli/spec_flags.hpp"
+
+#include <google/protobuf/duration.pb.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+#include "cli/durations.hpp"
+#include "cli/errors.hpp"
+#include "cli/words.hpp"
+
+namespace zsync::cli {
+
+void add_spec_flags(CLI::App& app, SpecFlags& flags) {
+  app.add_option("-c,--shell", flags.shell, "Run this line with /bin/sh -c instead of a command")
+      ->type_name("LINE");
+  app.add_option("-e,--env", flags.environment.set, "Set a variable of the command")
+      ->type_name("K=V")
+      ->allow_extra_args(false);
+  app.add_option("--env-pass", flags.environment.pass, "Hand on one more variable of the caller")
+      ->type_name("NAME")
+      ->allow_extra_args(false);
+  app.add_flag("--clear-env", flags.environment.clear, "Only what -e and --env-pass name");
+  app.add_option("--cwd", flags.cwd, "Directory of the command (default: this one)")
+      ->type_name("DIR");
+  app.add_option("-g,--group", flags.group, "Group, whose limit says how many run at once")
+      ->type_name("GROUP");
+  app.add_option("-p,--priority", flags.priority, "Higher starts first: -1000..1000")
+      ->type_name("N");
+  app.add_option("--timeout", flags.timeout, "End the command after this time")->type_name("TIME");
+  app.add_option("--kill-grace", flags.kill_grace, "Between SIGTERM and SIGKILL (default 10s)")
+      ->type_name("TIME");
+  app.add_option("--name", flags.name, "Name of the task")->type_name("NAME");
+  app.add_option("-l,--label", flags.labels, "Label of the task")
+      ->type_name("K=V")
+      ->allow_extra_args(false);
+  app.add_option("--retries", flags.retries, "Further attempts after a failure: 0..100")
+      ->type_name("N");
+  app.add_option("--idempotency-key", flags.idempotency_key,
+                 "The same key within 24 h gives the same task")
+      ->type_name("KEY");
+  app.add_flag("--keep-children", flags.keep_children,
+               "Leave the processes that the command leaves behind");
+}
+
+absl::StatusOr<v1::TaskSpec> make_spec(const SpecFlags& flags) {
+  v1::TaskSpec spec;
+  std::error_code error;
+  const std::filesystem::path cwd = flags.cwd.empty() ? std::filesystem::current_path(error)
+                                                      : std::filesystem::absolute(flags.cwd, error);
+  if (error) return usage_error(absl::StrCat("--cwd: ", error.message()));
+  spec.set_cwd(cwd.lexically_normal().string());
+  auto environment = capture_environment(environ, flags.environment);
+  if (!environment.ok()) return environment.status();
+  for (const auto& [name, value] : *environment) (*spec.mutable_env())[name] = value;
+  spec.set_replace_env(true);
+  spec.set_group(flags.group);
+  spec.set_priority(flags.priority);
+  spec.set_name(flags.name);
+  spec.set_retries(flags.retries);
+  spec.set_idempotency_key(flags.idempotency_key);
+  spec.set_keep_children(flags.keep_children);
+  for (const std::string& text : flags.labels) {
+    const auto label = parse_pair(text, "--label");
+    if (!label.ok()) return label.status();
+    (*spec.mutable_labels())[label->first] = label->second;
+  }
+  absl::Status parsed = set_duration(flags.timeout, "--timeout", *spec.mutable_timeout());
+  if (!parsed.ok()) return parsed;
+  if (flags.timeout.empty()) spec.clear_timeout();
+  parsed = set_duration(flags.kill_grace, "--kill-grace", *spec.mutable_kill_grace());
+  if (!parsed.ok()) return parsed;
+  if (flags.kill_grace.empty()) spec.clear_kill_grace();
+  if (const char* trace = std::getenv("TRACEPARENT"); trace != nullptr && is_utf8(trace)) {
+    spec.set_traceparent(trace);
+  }
+  for (const std::string* text : {&spec.cwd(), &spec.name(), &spec.group()}) {
+    if (!is_utf8(*text)) return usage_error(absl::StrCat("\"", *text, "\" is not valid UTF-8"));
+  }
+  return spec;
+}
+
+absl::Status set_command(v1::TaskSpec& spec, const SpecFlags& flags,
+                         const std::vector<std::string>& command) {
+  if (!flags.shell.empty() && !command.empty()) {
+    return usage_error("give a command or --shell LINE, not both");
+  }
+  if (flags.shell.empty() && command.empty()) {
+    return usage_error("no command: write it after --, as in `zsyncctl run -- make -j4`");
+  }
+  spec.set_shell(flags.shell);
+  spec.clear_argv();
+  for (const std::string& word : command) spec.add_argv(word);
+  for (const std::string& word : spec.argv()) {
+    if (!is_utf8(word)) return usage_error("a word of the command is not valid UTF-8");
+  }
+  return is_utf8(flags.shell) ? absl::OkStatus() : usage_error("--shell: not valid UTF-8");
+}
+
+}  // namespace zsync::cli

@@ -1,0 +1,42 @@
+// The flags that describe a task, the same for `run` and `tasks submit`.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cli/environment.hpp"
+#include "zsync/v1/tasks.pb.h"
+
+namespace zsync::cli {
+
+struct SpecFlags {
+  std::string shell;
+  EnvironmentFlags environment;
+  std::string cwd;
+  std::string group;
+  int priority = 0;
+  std::string timeout;
+  std::string name;
+  std::vector<std::string> labels;
+  unsigned retries = 0;
+  std::string idempotency_key;
+  bool keep_children = false;
+  std::string kill_grace;
+};
+
+void add_spec_flags(CLI::App& app, SpecFlags& flags);
+
+// Everything but the command itself: directory, environment and trace of the caller, and the flags.
+//
+// Errors: kInvalidArgument, naming the flag.
+absl::StatusOr<v1::TaskSpec> make_spec(const SpecFlags& flags);
+
+// Puts argv or the shell line in.
+//
+// Errors: kInvalidArgument when there is neither, both, or a word that is not UTF-8.
+absl::Status set_command(v1::TaskSpec& spec, const SpecFlags& flags,
+                         const std::vector<std::string>& command);
+
+}  // namespace zsync::cli

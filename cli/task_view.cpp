@@ -1,0 +1,165 @@
+#include "cli/task_view.hpp"
+
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "cli/durations.hpp"
+#include "cli/render/text.hpp"
+
+namespace zsync::cli {
+namespace {
+
+constexpr std::uint32_t kPageSize = 1000;
+
+std::string quoted_word(const std::string& word) {
+  const bool plain = !word.empty() && std::all_of(word.begin(), word.end(), [](unsigned char c) {
+    return absl::ascii_isalnum(c) || c >= 0x80 ||
+           std::string("-_./=:,+@%^").find(static_cast<char>(c)) != std::string::npos;
+  });
+  if (plain) return word;
+  std::string result = "'";
+  for (const char c : word) result += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return result + "'";
+}
+
+std::string ago(std::int64_t unix_nano) {
+  return human_duration(
+      std::chrono::nanoseconds(std::max<std::int64_t>(0, now_unix_nano() - unix_nano)));
+}
+
+std::string run_time(const v1::Task& task) {
+  if (task.started_unix_nano() == 0) return "-";
+  const std::int64_t end =
+      task.finished_unix_nano() != 0 ? task.finished_unix_nano() : now_unix_nano();
+  return human_duration(
+      std::chrono::nanoseconds(std::max<std::int64_t>(0, end - task.started_unix_nano())));
+}
+
+std::string exit_text(const v1::Task& task) {
+  switch (task.state()) {
+    case v1::TASK_STATE_SUCCEEDED:
+    case v1::TASK_STATE_FAILED:
+      return absl::StrCat(task.exit_code());
+    case v1::TASK_STATE_SIGNALED:
+      return absl::StrCat("sig ", task.signal());
+    default:
+      return "-";
+  }
+}
+
+}  // namespace
+
+std::string command_text(const v1::TaskSpec& spec) {
+  if (!spec.shell().empty()) return spec.shell();
+  std::string result;
+  for (const std::string& word : spec.argv()) {
+    if (!result.empty()) result += ' ';
+    result += quoted_word(word);
+  }
+  return result;
+}
+
+Table task_table() {
+  return Table({"ID", "STATE", "AGE", "RAN", "EXIT", "GROUP", "NAME", "COMMAND"});
+}
+
+void add_row(Table& table, const v1::Task& task) {
+  const std::string& group = task.spec().group();
+  table.add({{task.id()},
+             {state_word(task.state()), state_color(task.state())},
+             {ago(task.created_unix_nano())},
+             {run_time(task)},
+             {exit_text(task)},
+             {group.empty() ? "default" : group},
+             {task.spec().name().empty() ? "-" : task.spec().name()},
+             {command_text(task.spec())}});
+}
+
+std::string task_details(const v1::Task& task, bool color) {
+  std::vector<std::pair<std::string, std::string>> lines = {
+      {"id", task.id()},
+      {"state", state_word(task.state())},
+      {"command", command_text(task.spec())},
+      {"directory", task.spec().cwd()},
+      {"group", task.spec().group().empty() ? "default" : task.spec().group()},
+      {"attempt", absl::StrCat(task.attempt())},
+      {"created", utc_time(task.created_unix_nano())}};
+  const auto add = [&](const char* key, std::string value) {
+    if (!value.empty()) lines.emplace_back(key, std::move(value));
+  };
+  add("name", task.spec().name());
+  for (const auto& [key, value] : task.spec().labels()) add("label", key + "=" + value);
+  if (task.spec().has_timeout()) {
+    add("timeout", human_duration(to_nanoseconds(task.spec().timeout())));
+  }
+  if (task.started_unix_nano() != 0) add("started", utc_time(task.started_unix_nano()));
+  if (task.finished_unix_nano() != 0) add("finished", utc_time(task.finished_unix_nano()));
+  if (task.started_unix_nano() != 0) add("ran", run_time(task));
+  if (exit_text(task) != "-") add("exit", exit_text(task));
+  if (task.pid() != 0) add("pid", absl::StrCat(task.pid()));
+  if (task.cancel_requested()) add("cancel", "requested");
+  add("reason", task.reason());
+  add("output",
+      absl::StrCat(human_bytes(task.output_bytes()), " in ", task.output_records(), " records"));
+  return key_values(lines, color);
+}
+
+absl::Status for_each_task(Context& context, const ListQuery& query,
+                           const std::function<void(const v1::Task&)>& visit, bool* more) {
+  absl::StatusOr<client::Client*> client = context.client();
+  if (!client.ok()) return client.status();
+  const absl::StatusOr<client::CallOptions> call = context.call();
+  if (!call.ok()) return call.status();
+  v1::ListTasksRequest request = query.request;
+  std::uint64_t left = query.limit;
+  *more = false;
+  do {
+    const std::uint64_t page =
+        query.limit == 0 ? kPageSize : std::min<std::uint64_t>(left, kPageSize);
+    request.set_page_size(static_cast<std::uint32_t>(page));
+    const absl::StatusOr<v1::ListTasksReply> reply = (*client)->tasks().list(request, *call);
+    if (!reply.ok()) return reply.status();
+    for (const v1::Task& task : reply->tasks()) visit(task);
+    left -= std::min<std::uint64_t>(left, static_cast<std::uint64_t>(reply->tasks_size()));
+    request.set_page_token(reply->next_page_token());
+  } while (!request.page_token().empty() && (query.limit == 0 || left > 0) &&
+           !context.out.broken());
+  *more = !request.page_token().empty() && !context.out.broken();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int> list_tasks(Context& context, const ListQuery& query, const char* when_empty) {
+  Table table = task_table();
+  ListPrinter printer(context);
+  bool more = false;
+  const absl::Status status = for_each_task(
+      context, query,
+      [&](const v1::Task& task) {
+        if (!printer.add(task, task.id())) add_row(table, task);
+      },
+      &more);
+  if (!status.ok()) return status;
+  printer.end();
+  if (!context.json() && !context.jsonl() && !context.names())
+    context.show_table(table, when_empty);
+  if (more) {
+    context.out.flush();
+    context.note(
+        absl::StrCat("showing ", query.limit, " tasks, there are more: --limit 0 shows all"));
+  }
+  return 0;
+}
+
+absl::StatusOr<v1::TaskState> parse_state(const std::string& word) {
+  std::vector<std::string> words;
+  for (int i = v1::TASK_STATE_QUEUED; v1::TaskState_IsValid(i); ++i) {
+    words.push_back(state_word(static_cast<v1::TaskState>(i)));
+    if (words.back() == word) return static_cast<v1::TaskState>(i);
+  }
+  const std::string near = closest(word, words);
+  return usage_error(absl::StrCat("no state \"", word, "\"",
+                                  near.empty() ? "" : ": did you mean \"" + near + "\"?"));
+}
+
+}  // namespace zsync::cli

@@ -1,0 +1,265 @@
+// `zsyncctl tasks`.
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "cli/durations.hpp"
+#include "cli/errors.hpp"
+#include "cli/logs.hpp"
+#include "cli/nouns.hpp"
+#include "cli/render/progress.hpp"
+#include "cli/stdin_pump.hpp"
+#include "cli/submit.hpp"
+#include "cli/task_view.hpp"
+
+namespace zsync::cli {
+namespace {
+
+using Ids = std::vector<std::string>;
+
+constexpr const char* kIdHelp = "Id, unique prefix of one, or name";
+
+// Connects, then runs `each` on every id; the first error ends it.
+absl::StatusOr<int> for_each_id(
+    Context& context, const Ids& ids,
+    const std::function<absl::Status(client::Tasks, const std::string&,
+                                     const client::CallOptions&)>& each) {
+  absl::StatusOr<client::Client*> client = context.client();
+  if (!client.ok()) return client.status();
+  const absl::StatusOr<client::CallOptions> call = context.call();
+  if (!call.ok()) return call.status();
+  for (const std::string& id : ids) {
+    if (absl::Status status = each((*client)->tasks(), id, *call); !status.ok()) return status;
+  }
+  return static_cast<int>(kExitOk);
+}
+
+// Shows what a verb left of a task.
+absl::Status show_result(Context& context, const absl::StatusOr<v1::Task>& task) {
+  if (!task.ok()) return task.status();
+  context.show(*task, task->id(), [&] {
+    return absl::StrCat(
+        task->id(), " ",
+        paint(state_word(task->state()), state_color(task->state()), context.color()),
+        task->cancel_requested() && !client::is_final(task->state()) ? " (cancel requested)\n"
+                                                                     : "\n");
+  });
+  return absl::OkStatus();
+}
+
+void add_list(CLI::App& tasks, Context& context) {
+  struct Flags {
+    std::vector<std::string> states, labels;
+    ListQuery query;
+    std::string group, name;
+  };
+  auto flags = std::make_shared<Flags>();
+  CLI::App* list = add_leaf(tasks, context, "list", "Tasks, newest first",
+                            [&context, flags]() -> absl::StatusOr<int> {
+                              v1::ListTasksRequest& request = flags->query.request;
+                              for (const std::string& word : flags->states) {
+                                const auto state = parse_state(word);
+                                if (!state.ok()) return state.status();
+                                request.add_states(*state);
+                              }
+                              for (const std::string& text : flags->labels) {
+                                const auto label = parse_pair(text, "--label");
+                                if (!label.ok()) return label.status();
+                                (*request.mutable_labels())[label->first] = label->second;
+                              }
+                              request.set_group(flags->group);
+                              request.set_name(flags->name);
+                              return list_tasks(context, flags->query, "no tasks");
+                            });
+  list->add_option("-s,--state", flags->states, "Only this state; may be repeated")
+      ->allow_extra_args(false)
+      ->delimiter(',')
+      ->type_name("STATE");
+  list->add_option("-g,--group", flags->group, "Only this group")->type_name("GROUP");
+  list->add_option("--name", flags->name, "Only this name")->type_name("NAME");
+  list->add_option("-l,--label", flags->labels, "Only with this label; may be repeated")
+      ->allow_extra_args(false)
+      ->type_name("K=V");
+  list->add_option("--limit", flags->query.limit, "At most this many, 0: all")
+      ->type_name("N")
+      ->capture_default_str();
+  list->add_flag_callback(
+      "--oldest", [flags] { flags->query.request.set_oldest_first(true); }, "Oldest first");
+}
+
+absl::StatusOr<int> wait_for(Context& context, const Ids& ids) {
+  absl::StatusOr<client::Client*> client = context.client();
+  if (!client.ok()) return client.status();
+  const absl::StatusOr<client::CallOptions> call = context.call();
+  if (!call.ok()) return call.status();
+  absl::StatusOr<v1::WaitTasksReply> reply = absl::UnknownError("");
+  {
+    const Progress progress(context.err, !context.globals.quiet,
+                            absl::StrCat("waiting for ", ids.size(), " tasks"));
+    reply = (*client)->tasks().wait(ids, *call);
+  }
+  if (!reply.ok()) return reply.status();
+  Table table = task_table();
+  ListPrinter printer(context);
+  int code = kExitOk;
+  for (const v1::Task& task : reply->tasks()) {
+    if (task.state() != v1::TASK_STATE_SUCCEEDED) code = kExitFailed;
+    if (!printer.add(task, task.id())) add_row(table, task);
+  }
+  printer.end();
+  if (!context.json() && !context.jsonl() && !context.names())
+    context.show_table(table, "no tasks");
+  return code;
+}
+
+void add_get_and_wait(CLI::App& tasks, Context& context) {
+  auto get_ids = std::make_shared<Ids>();
+  CLI::App* get = add_leaf(
+      tasks, context, "get", "One task in full", [&context, get_ids]() -> absl::StatusOr<int> {
+        return for_each_id(
+            context, *get_ids,
+            [&](client::Tasks tasks, const std::string& id, const client::CallOptions& call) {
+              const auto task = tasks.get(id, call);
+              if (!task.ok()) return task.status();
+              context.show(*task, task->id(), [&] { return task_details(*task, context.color()); });
+              return absl::OkStatus();
+            });
+      });
+  get->add_option("ID", *get_ids, kIdHelp)->required();
+  auto wait_ids = std::make_shared<Ids>();
+  CLI::App* wait = add_leaf(tasks, context, "wait",
+                            "Wait until every one has ended; exit code 1 unless all succeeded",
+                            [&context, wait_ids] { return wait_for(context, *wait_ids); });
+  wait->add_option("ID", *wait_ids, kIdHelp)->required();
+}
+
+void add_cancel(CLI::App& tasks, Context& context) {
+  struct Flags {
+    Ids ids;
+    bool wait = false;
+    std::string grace;
+  };
+  auto flags = std::make_shared<Flags>();
+  CLI::App* cancel = add_leaf(
+      tasks, context, "cancel", "End tasks and every process they started",
+      [&context, flags]() -> absl::StatusOr<int> {
+        v1::CancelTaskRequest request;
+        request.set_wait(flags->wait);
+        if (!flags->grace.empty()) {
+          absl::Status set =
+              set_duration(flags->grace, "--kill-grace", *request.mutable_kill_grace());
+          if (!set.ok()) return set;
+        }
+        return for_each_id(
+            context, flags->ids,
+            [&](client::Tasks tasks, const std::string& id, const client::CallOptions& call) {
+              request.set_id(id);
+              return show_result(context, tasks.cancel(request, call));
+            });
+      });
+  cancel->add_option("ID", flags->ids, kIdHelp)->required();
+  cancel->add_flag("--wait", flags->wait, "Return once the whole process tree is gone");
+  cancel->add_option("--kill-grace", flags->grace, "Between SIGTERM and SIGKILL; 0 kills at once")
+      ->type_name("TIME");
+}
+
+void add_retry_and_remove(CLI::App& tasks, Context& context) {
+  auto retry_ids = std::make_shared<Ids>();
+  CLI::App* retry = add_leaf(
+      tasks, context, "retry", "Queue another attempt of finished tasks", [&context, retry_ids] {
+        return for_each_id(
+            context, *retry_ids,
+            [&](client::Tasks tasks, const std::string& id, const client::CallOptions& call) {
+              return show_result(context, tasks.retry(id, call));
+            });
+      });
+  retry->add_option("ID", *retry_ids, kIdHelp)->required();
+  auto remove_ids = std::make_shared<Ids>();
+  CLI::App* remove = add_leaf(
+      tasks, context, "remove", "Forget finished tasks and their output",
+      [&context, remove_ids]() -> absl::StatusOr<int> {
+        if (!context.confirm(
+                absl::StrCat("forget ", remove_ids->size(), " tasks and their output?"))) {
+          return static_cast<int>(kExitFailed);
+        }
+        return for_each_id(context, *remove_ids,
+                           [&](client::Tasks tasks, const std::string& id,
+                               const client::CallOptions& call) { return tasks.remove(id, call); });
+      });
+  remove->add_option("ID", *remove_ids, kIdHelp)->required();
+}
+
+absl::StatusOr<int> feed_input(Context& context, const std::string& id) {
+  absl::StatusOr<client::Client*> client = context.client();
+  if (!client.ok()) return client.status();
+  StdinPump pump(**client, id, context.in);
+  const absl::StatusOr<std::uint64_t> bytes = pump.wait();
+  if (!bytes.ok()) return bytes.status();
+  context.note(absl::StrCat("sent ", *bytes, " bytes"));
+  return static_cast<int>(kExitOk);
+}
+
+absl::StatusOr<int> list_groups(Context& context) {
+  absl::StatusOr<client::Client*> client = context.client();
+  if (!client.ok()) return client.status();
+  const absl::StatusOr<client::CallOptions> call = context.call();
+  if (!call.ok()) return call.status();
+  const auto reply = (*client)->tasks().list_groups(*call);
+  if (!reply.ok()) return reply.status();
+  Table table({"GROUP", "PARALLEL", "RUNNING", "QUEUED"});
+  ListPrinter printer(context);
+  for (const v1::TaskGroup& group : reply->groups()) {
+    if (printer.add(group, group.name())) continue;
+    table.add({{group.name()},
+               {absl::StrCat(group.parallel())},
+               {absl::StrCat(group.running())},
+               {absl::StrCat(group.queued())}});
+  }
+  printer.end();
+  if (!context.json() && !context.jsonl() && !context.names())
+    context.show_table(table, "no groups");
+  return static_cast<int>(kExitOk);
+}
+
+absl::StatusOr<int> set_group(Context& context, const std::string& name, unsigned parallel) {
+  absl::StatusOr<client::Client*> client = context.client();
+  if (!client.ok()) return client.status();
+  const absl::StatusOr<client::CallOptions> call = context.call();
+  if (!call.ok()) return call.status();
+  const auto group = (*client)->tasks().set_group(name, parallel, *call);
+  if (!group.ok()) return group.status();
+  context.show(*group, group->name(),
+               [&] { return absl::StrCat(group->name(), ": ", group->parallel(), " at once\n"); });
+  return static_cast<int>(kExitOk);
+}
+
+}  // namespace
+
+void add_tasks(CLI::App& app, Context& context) {
+  CLI::App* tasks = add_noun(app, "tasks", "task", "Commands under the daemon's supervision");
+  add_submit(*tasks, context);
+  add_list(*tasks, context);
+  add_get_and_wait(*tasks, context);
+  add_cancel(*tasks, context);
+  add_retry_and_remove(*tasks, context);
+  add_logs(*tasks, context, "output");
+  auto why_id = std::make_shared<std::string>();
+  add_leaf(*tasks, context, "why", "What a task is waiting for",
+           [&context, why_id] { return why(context, *why_id); })
+      ->add_option("ID", *why_id, kIdHelp)
+      ->required();
+  auto input_id = std::make_shared<std::string>();
+  add_leaf(*tasks, context, "input", "Feed stdin to a task that was submitted to take it",
+           [&context, input_id] { return feed_input(context, *input_id); })
+      ->add_option("ID", *input_id, kIdHelp)
+      ->required();
+  add_leaf(*tasks, context, "groups", "Groups and how many of each run at once",
+           [&context] { return list_groups(context); });
+  auto group = std::make_shared<std::pair<std::string, unsigned>>();
+  CLI::App* set =
+      add_leaf(*tasks, context, "set-group", "How many tasks of a group run at once",
+               [&context, group] { return set_group(context, group->first, group->second); });
+  set->add_option("GROUP", group->first, "Name of the group")->required();
+  set->add_option("PARALLEL", group->second, "1..4096")->required()->check(CLI::Range(1, 4096));
+}
+
+}  // namespace zsync::cli

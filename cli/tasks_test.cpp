@@ -1,0 +1,287 @@
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "cli/testing/cli_run.hpp"
+
+namespace zsync::cli::testing {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+v1::Task task(const std::string& id, v1::TaskState state, std::vector<std::string> argv) {
+  v1::Task task;
+  task.set_id(id);
+  task.set_state(state);
+  for (const std::string& word : argv) task.mutable_spec()->add_argv(word);
+  return task;
+}
+
+TEST(Submit, SendsEverythingThatTheFlagsSay) {
+  FakeServer server;
+  ::setenv("TRACEPARENT", "00-trace", 1);
+  const CliResult result = run(server, {"tasks",
+                                        "submit",
+                                        "-q",
+                                        "-e",
+                                        "A=b",
+                                        "--cwd",
+                                        "/tmp",
+                                        "-g",
+                                        "slow",
+                                        "-p",
+                                        "-5",
+                                        "--timeout",
+                                        "1m30s",
+                                        "--name",
+                                        "n",
+                                        "-l",
+                                        "k=v",
+                                        "--retries",
+                                        "2",
+                                        "--idempotency-key",
+                                        "key",
+                                        "--keep-children",
+                                        "--kill-grace",
+                                        "0",
+                                        "--",
+                                        "make",
+                                        "-j",
+                                        "--",
+                                        "x"});
+  ::unsetenv("TRACEPARENT");
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_EQ(result.out, "task_1\n");
+  const v1::TaskSpec& spec = server.state.submits.at(0).specs(0);
+  EXPECT_THAT(spec.argv(), ElementsAre("make", "-j", "--", "x"));
+  EXPECT_TRUE(spec.replace_env());
+  EXPECT_EQ(spec.env().at("A"), "b");
+  EXPECT_TRUE(spec.env().contains("PATH"));
+  EXPECT_EQ(spec.cwd(), "/tmp");
+  EXPECT_EQ(spec.group(), "slow");
+  EXPECT_EQ(spec.priority(), -5);
+  EXPECT_EQ(spec.timeout().seconds(), 90);
+  EXPECT_EQ(spec.labels().at("k"), "v");
+  EXPECT_EQ(spec.retries(), 2u);
+  EXPECT_EQ(spec.idempotency_key(), "key");
+  EXPECT_TRUE(spec.keep_children());
+  EXPECT_TRUE(spec.has_kill_grace());
+  EXPECT_EQ(spec.traceparent(), "00-trace");
+  EXPECT_FALSE(spec.stdin_stream());
+}
+
+TEST(Submit, TheCommandStartsAtItsFirstWordAlsoWithoutDashes) {
+  FakeServer server;
+  run(server, {"task", "submit", "--name", "x", "ls", "--name", "y"});
+  EXPECT_THAT(server.state.submits.at(0).specs(0).argv(), ElementsAre("ls", "--name", "y"));
+  EXPECT_EQ(server.state.submits.at(0).specs(0).name(), "x");
+  EXPECT_FALSE(server.state.submits.at(0).specs(0).has_timeout());
+}
+
+TEST(Submit, AFileIsOneBatchOfItsLines) {
+  FakeServer server;
+  const CliResult result =
+      run(server, {"tasks", "submit", "-q", "--from", "-", "-g", "g"}, "echo 'a b'\n\n# no\ntrue");
+  EXPECT_EQ(result.out, "task_1\ntask_2\n") << result.err;
+  ASSERT_EQ(server.state.submits.size(), 1u);
+  EXPECT_THAT(server.state.submits[0].specs(0).argv(), ElementsAre("echo", "a b"));
+  EXPECT_EQ(server.state.submits[0].specs(1).group(), "g");
+}
+
+TEST(Submit, AFileBeyondOneRequestIsCutByCountAndBySize) {
+  FakeServer server;
+  std::string lines;
+  for (int i = 0; i < 10'001; ++i) lines += "true\n";
+  EXPECT_EQ(run(server, {"tasks", "submit", "-q", "--clear-env", "--from", "-"}, lines).code, 0);
+  ASSERT_EQ(server.state.submits.size(), 2u);
+  EXPECT_EQ(server.state.submits[0].specs_size(), 10'000);
+  server.state.submits.clear();
+  lines.clear();
+  for (int i = 0; i < 50; ++i) lines += "echo " + std::string(100'000, 'x') + "\n";
+  EXPECT_EQ(run(server, {"tasks", "submit", "-q", "--clear-env", "--from", "-"}, lines).code, 0);
+  EXPECT_EQ(server.state.submits.size(), 2u);
+}
+
+TEST(Submit, AWrongLineSubmitsNothingAndIsNamed) {
+  FakeServer server;
+  const CliResult result = run(server, {"tasks", "submit", "--from", "-"}, "true\necho 'x\n");
+  EXPECT_EQ(result.code, 2);
+  EXPECT_THAT(result.err, HasSubstr("-:2: no closing single quote"));
+  EXPECT_TRUE(server.state.submits.empty());
+  EXPECT_EQ(run(server, {"tasks", "submit", "--from", "/nonexistent"}).code, 3);
+  EXPECT_EQ(run(server, {"tasks", "submit", "--from", "-"}, "").code, 2);
+}
+
+TEST(Submit, ARefusalShowsTheServersHintAndLimit) {
+  FakeServer server;
+  server.state.submit_check = [](const v1::SubmitTasksRequest&) -> Outcome {
+    Failure refused = failure(grpc::StatusCode::INVALID_ARGUMENT, "environment is too large");
+    refused.detail.set_limit("environment_bytes_max = 1048576");
+    refused.detail.set_hint("pass a file instead");
+    return refused;
+  };
+  const CliResult result = run(server, {"tasks", "submit", "true"});
+  EXPECT_EQ(result.code, 2);
+  EXPECT_EQ(result.err,
+            "zsyncctl: environment is too large\n  limit: environment_bytes_max = 1048576\n"
+            "  hint: pass a file instead\n");
+}
+
+TEST(Submit, BadFlagsAreNamedAndNothingIsSent) {
+  FakeServer server;
+  EXPECT_THAT(run(server, {"tasks", "submit", "--timeout", "5x", "true"}).err,
+              HasSubstr("--timeout"));
+  EXPECT_THAT(run(server, {"tasks", "submit", "-l", "x", "true"}).err, HasSubstr("--label"));
+  EXPECT_THAT(run(server, {"tasks", "submit", "-c", "x", "true"}).err, HasSubstr("not both"));
+  EXPECT_THAT(run(server, {"tasks", "submit", "a\xff"}).err, HasSubstr("UTF-8"));
+  EXPECT_TRUE(server.state.submits.empty());
+}
+
+TEST(List, IsATableWithStatesAndCommands) {
+  FakeServer server;
+  server.state.tasks["t1"] = task("t1", v1::TASK_STATE_RUNNING, {"make", "all"});
+  const CliResult result = run(server, {"ps"});
+  EXPECT_THAT(result.out, HasSubstr("ID  STATE    AGE"));
+  EXPECT_THAT(result.out, HasSubstr("t1  running"));
+  EXPECT_THAT(result.out, HasSubstr("make all\n"));
+  EXPECT_THAT(result.out, Not(HasSubstr("\x1b")));
+  EXPECT_THAT(server.state.lists[0].states(),
+              ElementsAre(v1::TASK_STATE_RUNNING, v1::TASK_STATE_QUEUED));
+}
+
+TEST(List, OfNothingSaysSoOnStderr) {
+  FakeServer server;
+  const CliResult result = run(server, {"tasks", "list"});
+  EXPECT_EQ(result.code, 0);
+  EXPECT_EQ(result.out, "");
+  EXPECT_EQ(result.err, "no tasks\n");
+  EXPECT_EQ(run(server, {"tasks", "list", "-o", "json"}).out, "[]\n");
+}
+
+TEST(List, HasEveryFormat) {
+  FakeServer server;
+  server.state.tasks["t1"] = task("t1", v1::TASK_STATE_SUCCEEDED, {"true"});
+  server.state.tasks["t2"] = task("t2", v1::TASK_STATE_FAILED, {"false"});
+  EXPECT_EQ(run(server, {"tasks", "list", "-q"}).out, "t1\nt2\n");
+  EXPECT_EQ(run(server, {"-o", "name", "tasks", "list"}).out, "t1\nt2\n");
+  const std::string json = run(server, {"tasks", "list", "-o", "json"}).out;
+  EXPECT_EQ(json.substr(0, 12), "[{\"id\":\"t1\",");
+  EXPECT_EQ(json.substr(json.size() - 3), "}]\n");
+  EXPECT_THAT(json, HasSubstr("\"state\":\"TASK_STATE_FAILED\""));
+  EXPECT_THAT(json, HasSubstr("\"exitCode\":0"));
+  EXPECT_THAT(run(server, {"tasks", "list", "-o", "jsonl"}).out, HasSubstr("}\n{\"id\":\"t2\""));
+}
+
+TEST(List, FollowsPagesUpToItsLimitAndSaysThatThereIsMore) {
+  FakeServer server;
+  for (int i = 100; i < 110; ++i) {
+    const std::string id = "t" + std::to_string(i);
+    server.state.tasks[id] = task(id, v1::TASK_STATE_QUEUED, {"x"});
+  }
+  CliResult result = run(server, {"tasks", "list", "--limit", "3", "-o", "name"});
+  EXPECT_EQ(result.out, "t100\nt101\nt102\n");
+  EXPECT_THAT(result.err, HasSubstr("there are more"));
+  result = run(server, {"tasks", "list", "--limit", "0", "-s", "queued,running", "-l", "a=b", "-g",
+                        "g", "-q"});
+  EXPECT_EQ(result.err, "");
+  EXPECT_EQ(server.state.lists.back().labels().at("a"), "b");
+  EXPECT_EQ(server.state.lists.back().states_size(), 2);
+  EXPECT_THAT(run(server, {"tasks", "list", "-s", "runing"}).err,
+              HasSubstr("did you mean \"running\"?"));
+}
+
+TEST(Get, ShowsOneObjectOrTheClosestIds) {
+  FakeServer server;
+  server.state.tasks["t1"] = task("t1", v1::TASK_STATE_RUNNING, {"sleep", "9"});
+  EXPECT_THAT(run(server, {"tasks", "get", "t1"}).out, HasSubstr("command    sleep 9\n"));
+  EXPECT_THAT(run(server, {"tasks", "get", "t1", "-o", "json"}).out, HasSubstr("\"id\": \"t1\""));
+  const CliResult missing = run(server, {"tasks", "get", "nope"});
+  EXPECT_EQ(missing.code, 3);
+  EXPECT_EQ(missing.err,
+            "zsyncctl: no task \"nope\"\n  hint: list them with `zsyncctl tasks list`\n"
+            "  closest: task_1\n");
+}
+
+TEST(Wait, ExitsWithOneUnlessAllSucceeded) {
+  FakeServer server;
+  server.state.tasks["t1"] = task("t1", v1::TASK_STATE_RUNNING, {"true"});
+  EXPECT_EQ(run(server, {"tasks", "wait", "t1"}).code, 0);
+  server.state.end_state = v1::TASK_STATE_FAILED;
+  EXPECT_EQ(run(server, {"tasks", "wait", "t1", "-q"}).code, 1);
+}
+
+TEST(Wait, EndsAtItsDeadlineWithSix) {
+  FakeServer server;
+  const CliResult result = run(server, {"tasks", "wait", "never", "--timeout", "50ms"});
+  EXPECT_EQ(result.code, 6);
+}
+
+TEST(Verbs, ReachTheirCalls) {
+  FakeServer server;
+  server.state.tasks["t1"] = task("t1", v1::TASK_STATE_RUNNING, {"true"});
+  EXPECT_EQ(run(server, {"tasks", "cancel", "t1", "--wait", "--kill-grace", "2s"}).code, 0);
+  EXPECT_TRUE(server.state.cancels.at(0).wait());
+  EXPECT_EQ(server.state.cancels[0].kill_grace().seconds(), 2);
+  EXPECT_EQ(run(server, {"tasks", "retry", "t1"}).code, 0);
+  EXPECT_EQ(run(server, {"tasks", "remove", "t1"}).code, 0);
+  EXPECT_EQ(run(server, {"tasks", "input", "t1"}, "hello").code, 0);
+  EXPECT_THAT(server.state.calls, ElementsAre("retry t1", "remove t1", "input t1"));
+  EXPECT_THAT(server.state.inputs, ElementsAre("hello<eof>"));
+  EXPECT_THAT(run(server, {"tasks", "groups"}).out, HasSubstr("default  2"));
+  EXPECT_EQ(run(server, {"tasks", "set-group", "g", "7"}).out, "g: 7 at once\n");
+  EXPECT_EQ(server.state.set_group.parallel(), 7u);
+  EXPECT_EQ(run(server, {"why", "t1"}).out, "t1 running\n  group default runs 2 of 2\n");
+  EXPECT_EQ(run(server, {"tasks", "why", "t1"}).out, run(server, {"why", "t1"}).out);
+}
+
+class Logs : public ::testing::Test {
+ protected:
+  Logs() {
+    server_.state.output = [](const v1::TaskOutputRequest&, const Emit<v1::TaskOutputBatch>& emit,
+                              const Cancelled&) -> Outcome {
+      v1::TaskOutputBatch batch;
+      *batch.add_records() = record(1, "a\nb");
+      *batch.add_records() = record(2, "oops\n", v1::STREAM_STDERR);
+      *batch.add_records() = record(3, "c\n");
+      emit(batch);
+      v1::TaskOutputBatch gap;
+      gap.mutable_gap()->set_from(4);
+      gap.mutable_gap()->set_to(9);
+      gap.mutable_gap()->set_reason("disk_full");
+      emit(gap);
+      return std::nullopt;
+    };
+  }
+  FakeServer server_;
+};
+
+TEST_F(Logs, BytesComeUnchangedOnTheirStreams) {
+  const CliResult result = run(server_, {"logs", "t1"});
+  EXPECT_EQ(result.out, "a\nbc\n");
+  EXPECT_EQ(result.err, "oops\nzsyncctl: records 4 to 9 are missing (disk_full)\n");
+}
+
+TEST_F(Logs, OneStreamAndTimesOnRequest) {
+  EXPECT_EQ(run(server_, {"tasks", "output", "t1", "--stream", "stderr", "-q"}).out, "");
+  EXPECT_EQ(run(server_, {"logs", "t1", "-t", "--stream", "stdout"}).out,
+            "2023-11-14T22:13:20.123Z a\n2023-11-14T22:13:20.123Z bc\n");
+}
+
+TEST_F(Logs, TheCursorAndAttemptAreAskedFor) {
+  run(server_, {"logs", "-f", "--since-seq", "5", "--attempt", "2", "t1"});
+  const v1::TaskOutputRequest& request = server_.state.outputs.at(0);
+  EXPECT_EQ(request.from_seq(), 5u);
+  EXPECT_EQ(request.attempt(), 2u);
+  EXPECT_TRUE(request.follow());
+}
+
+TEST_F(Logs, JsonLinesHoldTheRecord) {
+  EXPECT_THAT(run(server_, {"logs", "t1", "-o", "jsonl"}).out, HasSubstr("\"seq\":\"1\""));
+}
+
+}  // namespace
+}  // namespace zsync::cli::testing

@@ -1,0 +1,40 @@
+#include <grpcpp/grpcpp.h>
+
+#include "cli/testing/fake_server.hpp"
+#include "zsync/v1/watch.grpc.pb.h"
+
+namespace zsync::cli::testing {
+namespace {
+
+class FakeWatch final : public v1::Watch::Service {
+ public:
+  explicit FakeWatch(FakeState& state) : state_(state) {}
+
+  grpc::Status Subscribe(grpc::ServerContext* context, const v1::SubscribeWatchRequest* request,
+                         grpc::ServerWriter<v1::WatchBatch>* writer) override {
+    {
+      const std::lock_guard<std::mutex> lock(state_.mutex);
+      state_.subscribes.push_back(*request);
+    }
+    if (!state_.subscribe) return grpc::Status::OK;
+    return to_grpc(*context, state_.subscribe(
+                                 *request, [&](const auto& batch) { return writer->Write(batch); },
+                                 [&] { return context->IsCancelled() || state_.stopping; }));
+  }
+  grpc::Status List(grpc::ServerContext*, const v1::ListWatchesRequest*,
+                    v1::ListWatchesReply* reply) override {
+    reply->add_roots()->set_path("/srv/tree");
+    return grpc::Status::OK;
+  }
+
+ private:
+  FakeState& state_;
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> make_fake_watch(FakeState& state) {
+  return std::make_unique<FakeWatch>(state);
+}
+
+}  // namespace zsync::cli::testing

@@ -1,0 +1,173 @@
+// `zsyncctl watch`: print changes, or run a command on them.
+#include <filesystem>
+#include <memory>
+#include <system_error>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "cli/durations.hpp"
+#include "cli/errors.hpp"
+#include "cli/nouns.hpp"
+#include "cli/render/text.hpp"
+#include "cli/watch_run.hpp"
+
+namespace zsync::cli {
+namespace {
+
+struct WatchFlags {
+  std::string directory;
+  std::vector<std::string> globs, ignore, writes;
+  bool no_gitignore = false;
+  std::string settle, since;
+};
+
+Color kind_color(v1::ChangeKind kind) {
+  switch (kind) {
+    case v1::CHANGE_KIND_CREATED:
+      return Color::kGood;
+    case v1::CHANGE_KIND_DELETED:
+      return Color::kBad;
+    default:
+      return Color::kBusy;
+  }
+}
+
+void print_batch(Context& context, const v1::WatchBatch& batch) {
+  if (!batch.gap().empty()) context.note(absl::StrCat("gap: ", printable(batch.gap())));
+  if (batch.fresh())
+    context.note("earlier changes are unknown: these are the files as they are now");
+  for (const v1::FileChange& change : batch.changes()) {
+    if (context.names()) {
+      context.out.write(change.path() + "\n");
+      continue;
+    }
+    std::string word = absl::AsciiStrToLower(
+        absl::StripPrefix(v1::ChangeKind_Name(change.kind()), "CHANGE_KIND_"));
+    word.resize(std::max<std::size_t>(word.size(), 8), ' ');
+    std::string line = absl::StrCat(paint(word, kind_color(change.kind()), context.color()), "  ");
+    if (!change.renamed_from().empty()) {
+      absl::StrAppend(&line, printable(change.renamed_from()), " -> ");
+    }
+    absl::StrAppend(&line, printable(change.path()), change.directory() ? "/\n" : "\n");
+    context.out.write(line);
+  }
+}
+
+absl::StatusOr<v1::SubscribeWatchRequest> make_request(const WatchFlags& flags) {
+  std::error_code error;
+  const std::filesystem::path root = std::filesystem::canonical(flags.directory, error);
+  if (error) {
+    return absl::NotFoundError(absl::StrCat("watch ", flags.directory, ": ", error.message()));
+  }
+  if (!std::filesystem::is_directory(root, error)) {
+    return usage_error(absl::StrCat("watch ", flags.directory, ": not a directory"));
+  }
+  v1::SubscribeWatchRequest request;
+  request.set_path(root.string());
+  request.set_since(flags.since);
+  v1::WatchFilter& filter = *request.mutable_filter();
+  for (const std::string& glob : flags.globs) filter.add_globs(glob);
+  for (const std::string& pattern : flags.ignore) filter.add_ignore(pattern);
+  filter.set_no_gitignore(flags.no_gitignore);
+  if (!flags.settle.empty()) {
+    absl::Status set = set_duration(flags.settle, "--settle", *filter.mutable_settle());
+    if (!set.ok()) return set;
+  }
+  return request;
+}
+
+absl::StatusOr<int> print_changes(Context& context, const v1::SubscribeWatchRequest& request) {
+  absl::StatusOr<client::Client*> client = context.client();
+  if (!client.ok()) return client.status();
+  const absl::StatusOr<client::CallOptions> call = context.call();
+  if (!call.ok()) return call.status();
+  ListPrinter printer(context);
+  const bool structured = context.json() || context.jsonl();
+  const HangupGuard guard(context.out.fd(), [&] { context.stop.cancel(); });
+  const absl::Status status = (*client)->watch().subscribe(
+      request,
+      [&](const v1::WatchBatch& batch) {
+        if (!structured || !printer.add(batch, "")) print_batch(context, batch);
+        return context.out.flush();
+      },
+      *call);
+  if (context.out.broken() || context.stop.cancelled()) return static_cast<int>(kExitPipeClosed);
+  if (!status.ok()) return status;
+  printer.end();
+  return static_cast<int>(kExitOk);
+}
+
+absl::StatusOr<int> watch(Context& context, const WatchFlags& flags) {
+  if (flags.directory.empty()) {
+    return usage_error("watch needs a directory, as in `zsyncctl watch . -- make`");
+  }
+  const absl::StatusOr<v1::SubscribeWatchRequest> request = make_request(flags);
+  if (!request.ok()) return request.status();
+  if (context.command.empty()) {
+    if (!flags.writes.empty()) return usage_error("--writes is of use with a command only");
+    return print_changes(context, *request);
+  }
+  return run_on_changes(context, *request, flags.writes);
+}
+
+absl::StatusOr<int> list(Context& context) {
+  absl::StatusOr<client::Client*> client = context.client();
+  if (!client.ok()) return client.status();
+  const absl::StatusOr<client::CallOptions> call = context.call();
+  if (!call.ok()) return call.status();
+  const auto reply = (*client)->watch().list(*call);
+  if (!reply.ok()) return reply.status();
+  Table table({"SUBSCRIBERS", "DIRECTORIES", "FILES", "PATH"});
+  ListPrinter printer(context);
+  for (const v1::WatchRoot& root : reply->roots()) {
+    if (printer.add(root, root.path())) continue;
+    const bool failed = !root.error().empty();
+    table.add({{absl::StrCat(root.subscribers())},
+               {absl::StrCat(root.directories())},
+               {absl::StrCat(root.files())},
+               {failed ? root.path() + " (" + root.error() + ")" : root.path(),
+                failed ? Color::kBad : Color::kNone}});
+  }
+  printer.end();
+  if (!context.json() && !context.jsonl() && !context.names())
+    context.show_table(table, "no watches");
+  return static_cast<int>(kExitOk);
+}
+
+}  // namespace
+
+void add_watch(CLI::App& app, Context& context) {
+  auto flags = std::make_shared<WatchFlags>();
+  CLI::App* noun = add_leaf(app, context, "watch", "Print file changes, or run a command on them",
+                            [] { return static_cast<int>(kExitOk); });
+  noun->alias("watches");
+  noun->require_subcommand(0, 1);
+  CLI::App* listing = add_leaf(*noun, context, "list", "Directories that are being watched",
+                               [&context] { return list(context); });
+  // CLI11 calls the verb back before its noun.
+  noun->callback([&context, flags, listing] {
+    if (!listing->parsed()) context.action = [&context, flags] { return watch(context, *flags); };
+  });
+  noun->add_option("DIR", flags->directory, "Directory (one that is called list: ./list)");
+  noun->add_option("-g,--glob", flags->globs, "Only paths that match; may be repeated")
+      ->allow_extra_args(false)
+      ->type_name("GLOB");
+  noun->add_option("--ignore", flags->ignore, "Ignore more, in .gitignore syntax; may be repeated")
+      ->allow_extra_args(false)
+      ->type_name("PATTERN");
+  noun->add_flag("--no-gitignore", flags->no_gitignore, "Do not read .gitignore files");
+  noun->add_option("--settle", flags->settle, "Quiet time that ends a batch (default 50ms)")
+      ->type_name("TIME");
+  noun->add_option("--writes", flags->writes,
+                   "What the command writes: never triggers; may be repeated")
+      ->allow_extra_args(false)
+      ->type_name("GLOB");
+  noun->add_option("--since", flags->since,
+                   "Clock of an earlier batch: its later changes come first")
+      ->type_name("CLOCK");
+  noun->footer(
+      "With -- COMMAND a task runs per batch, one at a time; ZSYNC_CHANGED holds the paths.");
+}
+
+}  // namespace zsync::cli

@@ -1,0 +1,129 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+
+#include "cli/testing/cli_run.hpp"
+#include "cli/watch_run.hpp"
+
+namespace zsync::cli::testing {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+v1::WatchBatch batch(const std::string& clock, const std::vector<std::string>& paths) {
+  v1::WatchBatch batch;
+  batch.set_clock(clock);
+  for (const std::string& path : paths) {
+    v1::FileChange* change = batch.add_changes();
+    change->set_path(path);
+    change->set_kind(v1::CHANGE_KIND_MODIFIED);
+  }
+  return batch;
+}
+
+TEST(WatchCli, PrintsChangesAndAsksForWhatTheFlagsSay) {
+  FakeServer server;
+  server.state.subscribe = [](const v1::SubscribeWatchRequest&, const Emit<v1::WatchBatch>& emit,
+                              const Cancelled&) -> Outcome {
+    emit(batch("c:1", {}));
+    v1::WatchBatch next = batch("c:2", {"a.c"});
+    v1::FileChange* renamed = next.add_changes();
+    renamed->set_path("new");
+    renamed->set_renamed_from("old");
+    renamed->set_kind(v1::CHANGE_KIND_RENAMED);
+    emit(next);
+    return std::nullopt;
+  };
+  const CliResult result =
+      run(server, {"watch", server.directory(), "-g", "*.c", "-g", "*.h", "--ignore", "x",
+                   "--no-gitignore", "--settle", "20ms", "--since", "c:0"});
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_EQ(result.out, "modified  a.c\nrenamed   old -> new\n");
+  const v1::SubscribeWatchRequest& request = server.state.subscribes.at(0);
+  EXPECT_EQ(request.path(), std::filesystem::canonical(server.directory()).string());
+  EXPECT_THAT(request.filter().globs(), ElementsAre("*.c", "*.h"));
+  EXPECT_EQ(request.filter().settle().nanos(), 20'000'000);
+  EXPECT_TRUE(request.filter().no_gitignore());
+  EXPECT_EQ(request.since(), "c:0");
+  EXPECT_THAT(run(server, {"watch", server.directory(), "-o", "jsonl"}).out,
+              HasSubstr("\"clock\":\"c:2\""));
+  EXPECT_EQ(run(server, {"watch", server.directory(), "-q"}).out, "a.c\nnew\n");
+}
+
+TEST(WatchCli, ListIsAVerbAndAMissingDirectoryIsNotFound) {
+  FakeServer server;
+  EXPECT_THAT(run(server, {"watch", "list"}).out, HasSubstr("/srv/tree"));
+  EXPECT_THAT(run(server, {"watches", "list", "-q"}).out, "/srv/tree\n");
+  EXPECT_EQ(run(server, {"watch", "/nonexistent"}).code, 3);
+  EXPECT_EQ(run(server, {"watch"}).code, 2);
+  EXPECT_EQ(run(server, {"watch", "/tmp", "--writes", "x"}).code, 2);
+}
+
+TEST(WatchCli, ALoopingCommandIsStoppedAndItsPathsAreNamed) {
+  FakeServer server;
+  const std::string file = server.directory() + "/out.txt";
+  std::atomic<int> version{0};
+  const auto rewrite = [&] { std::ofstream(file) << "version " << ++version; };
+  rewrite();
+  server.state.subscribe = [&](const v1::SubscribeWatchRequest&, const Emit<v1::WatchBatch>& emit,
+                               const Cancelled& cancelled) -> Outcome {
+    emit(batch("c:0", {"out.txt"}));
+    std::size_t seen = 0;
+    const auto submits = [&] {
+      const std::lock_guard<std::mutex> lock(server.state.mutex);
+      return server.state.submits.size();
+    };
+    while (eventually([&] { return cancelled() || submits() > seen; }) && !cancelled()) {
+      seen = submits();
+      rewrite();
+      emit(batch("c:" + std::to_string(seen), {"out.txt"}));
+    }
+    return std::nullopt;
+  };
+  const CliResult result = run(server, {"watch", server.directory(), "--", "make", "-s"});
+  EXPECT_EQ(result.code, 7);
+  EXPECT_THAT(result.err, HasSubstr("out.txt"));
+  EXPECT_THAT(result.err, HasSubstr("--writes GLOB"));
+  ASSERT_EQ(server.state.submits.size(), 4u);  // the first run and three following ones
+  const v1::TaskSpec& spec = server.state.submits[0].specs(0);
+  EXPECT_THAT(spec.argv(), ElementsAre("make", "-s"));
+  EXPECT_EQ(spec.env().at("ZSYNC_CHANGED"), "out.txt");
+}
+
+TEST(WatchCli, AnInterruptWhileIdleEndsIt) {
+  FakeServer server;
+  server.state.subscribe = [](const v1::SubscribeWatchRequest&, const Emit<v1::WatchBatch>& emit,
+                              const Cancelled& cancelled) -> Outcome {
+    emit(batch("c:0", {}));
+    eventually(cancelled);
+    return std::nullopt;
+  };
+  Process process({program(), "watch", server.directory(), "--", "true"},
+                  {"ZSYNC_SOCKET=" + server.socket(), "ZSYNC_STATE_DIR=" + server.directory()});
+  ASSERT_TRUE(eventually([&] {
+    const std::lock_guard<std::mutex> lock(server.state.mutex);
+    return !server.state.subscribes.empty();
+  }));
+  process.signal(SIGINT);
+  EXPECT_EQ(process.wait().code, 130);
+}
+
+TEST(ContentHash, FollowsTheContentAndNotTheTime) {
+  FakeServer server;
+  const std::string file = server.directory() + "/f";
+  EXPECT_EQ(content_hash(file), "");
+  std::ofstream(file) << "one";
+  const std::string one = content_hash(file);
+  std::ofstream(file) << "two";
+  EXPECT_NE(content_hash(file), one);
+  std::ofstream(file) << "one";
+  EXPECT_EQ(content_hash(file), one);
+}
+
+}  // namespace
+}  // namespace zsync::cli::testing

@@ -1,0 +1,94 @@
+// Channels: named message streams between processes.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "zsync/client/options.hpp"
+#include "zsync/v1/channels.pb.h"
+
+namespace zsync::client {
+
+namespace internal {
+class Connection;
+}
+
+// How many batches a ChannelSender has on the way before it waits for an acknowledgement.
+inline constexpr int kSendBatchesInFlightMax = 16;
+
+// A stream of batches into one channel, acknowledged one by one.
+//
+// Cancel:   the StopSource it was opened with.
+// Threads:  one at a time.
+// Lifetime: destroyed without finish(), it withdraws what was not acknowledged.
+class ChannelSender {
+ public:
+  struct Impl;
+  explicit ChannelSender(std::unique_ptr<Impl> impl);
+  ChannelSender(ChannelSender&&) noexcept;
+  ~ChannelSender();
+
+  // Puts one batch on the way; waits while kSendBatchesInFlightMax are unacknowledged (a full
+  // channel). False: the stream is over, finish() says why.
+  [[nodiscard]] bool send(std::vector<std::string> messages);
+
+  // Waits until everything sent so far is accepted. False as send().
+  [[nodiscard]] bool flush();
+
+  // Ends the stream: returns once the last batch is accepted, with how many messages were accepted
+  // in all and the seq of the last.
+  //
+  // Errors: the daemon's; kResourceExhausted when a batch was accepted in part only.
+  [[nodiscard]] absl::StatusOr<v1::SendReply> finish();
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+// Errors, Cancel, Threads, Lifetime: as Tasks.
+class Channels {
+ public:
+  // Called once a batch, in order; false ends the call well.
+  using RecordsCallback = std::function<bool(const v1::RecvBatch&)>;
+
+  explicit Channels(internal::Connection& connection) : connection_(connection) {}
+
+  [[nodiscard]] absl::StatusOr<v1::Channel> create(const v1::CreateChannelRequest& request,
+                                                   const CallOptions& options = {});
+  [[nodiscard]] absl::StatusOr<v1::Channel> get(const std::string& name,
+                                                const CallOptions& options = {});
+  [[nodiscard]] absl::StatusOr<v1::ListChannelsReply> list(const v1::ListChannelsRequest& request,
+                                                           const CallOptions& options = {});
+  [[nodiscard]] absl::StatusOr<v1::Channel> close(const std::string& name,
+                                                  const CallOptions& options = {});
+  [[nodiscard]] absl::Status remove(const std::string& name, const CallOptions& options = {});
+
+  // One batch that never waits for room.
+  [[nodiscard]] absl::StatusOr<v1::SendReply> try_send(const v1::SendRequest& request,
+                                                       const CallOptions& options = {});
+  [[nodiscard]] ChannelSender send(const std::string& name, const CallOptions& options = {});
+
+  // Competes for messages: each goes to one receiver. Credit is given back only after `callback`
+  // returned, so a slow callback holds the senders. Ends after `limit` messages (0: none), or well
+  // when the channel is closed and drained. Never resumed: a message on the way to a receiver that
+  // is gone is lost.
+  //
+  // Cancel: messages delivered but not yet given to `callback` are lost.
+  [[nodiscard]] absl::Status recv(const std::string& name, std::uint64_t limit,
+                                  const RecordsCallback& callback, const CallOptions& options = {});
+
+  // Observes from a cursor (0: what comes from now on) and takes nothing away. Resumable.
+  [[nodiscard]] absl::Status follow(const std::string& name, std::uint64_t from_seq,
+                                    const RecordsCallback& callback,
+                                    const CallOptions& options = {});
+
+ private:
+  internal::Connection& connection_;
+};
+
+}  // namespace zsync::client

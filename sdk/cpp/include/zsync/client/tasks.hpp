@@ -1,0 +1,106 @@
+// Tasks: submit commands, follow their output, wait for them.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "zsync/client/options.hpp"
+#include "zsync/v1/tasks.pb.h"
+
+namespace zsync::client {
+
+namespace internal {
+class Connection;
+}
+
+// Feeds stdin of one task that was submitted with stdin_stream.
+//
+// Cancel:   the StopSource it was opened with.
+// Threads:  one at a time.
+// Lifetime: destroyed without finish(), it leaves the task's stdin open for another stream.
+class TaskInput {
+ public:
+  struct Impl;
+  explicit TaskInput(std::unique_ptr<Impl> impl);
+  TaskInput(TaskInput&&) noexcept;
+  ~TaskInput();
+
+  // Blocks while the task does not read. False: the stream is over, finish() says why.
+  [[nodiscard]] bool write(std::string_view data);
+
+  // Closes the task's stdin with `eof`, else only this stream, and returns how many bytes were
+  // taken.
+  [[nodiscard]] absl::StatusOr<std::uint64_t> finish(bool eof = true);
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+// Errors:   the daemon's code and message; error_detail() reads the rest. An `id` may be a unique
+// prefix
+//           of an id or a unique name; kNotFound names the closest ones.
+// Cancel:   CallOptions::stop ends the call with kCancelled; what the daemon accepted stays
+// accepted. Threads:  every member may be called from any thread. Lifetime: a handle onto its
+// Client, which outlives it.
+class Tasks {
+ public:
+  // Called once a batch, in order; false ends the call well.
+  using OutputCallback = std::function<bool(const v1::TaskOutputBatch&)>;
+
+  explicit Tasks(internal::Connection& connection) : connection_(connection) {}
+
+  // Returns once the tasks are on disk; all specs are accepted, or none.
+  [[nodiscard]] absl::StatusOr<v1::SubmitTasksReply> submit(const v1::SubmitTasksRequest& request,
+                                                            const CallOptions& options = {});
+  // One task; returns its id.
+  [[nodiscard]] absl::StatusOr<std::string> submit(v1::TaskSpec spec,
+                                                   const CallOptions& options = {});
+  [[nodiscard]] absl::StatusOr<v1::Task> get(const std::string& id,
+                                             const CallOptions& options = {});
+  [[nodiscard]] absl::StatusOr<v1::ListTasksReply> list(const v1::ListTasksRequest& request,
+                                                        const CallOptions& options = {});
+  // Returns once every named task is in a final state.
+  [[nodiscard]] absl::StatusOr<v1::WaitTasksReply> wait(const std::vector<std::string>& ids,
+                                                        const CallOptions& options = {});
+  [[nodiscard]] absl::StatusOr<v1::Task> cancel(const v1::CancelTaskRequest& request,
+                                                const CallOptions& options = {});
+  [[nodiscard]] absl::StatusOr<v1::Task> retry(const std::string& id,
+                                               const CallOptions& options = {});
+  [[nodiscard]] absl::Status remove(const std::string& id, const CallOptions& options = {});
+  [[nodiscard]] absl::StatusOr<v1::WhyTaskReply> why(const std::string& id,
+                                                     const CallOptions& options = {});
+
+  // Reads output from a cursor; with `follow`, until the task has ended and all of it was
+  // delivered. With Options::resume it goes on after a restart of the daemon, at the record after
+  // the last one, through every later attempt when request.attempt is 0.
+  [[nodiscard]] absl::Status output(const v1::TaskOutputRequest& request,
+                                    const OutputCallback& callback,
+                                    const CallOptions& options = {});
+  [[nodiscard]] absl::Status output(const std::string& id, std::uint64_t from_seq, bool follow,
+                                    const OutputCallback& callback,
+                                    const CallOptions& options = {});
+
+  [[nodiscard]] TaskInput input(const std::string& id, const CallOptions& options = {});
+
+  [[nodiscard]] absl::StatusOr<v1::ListGroupsReply> list_groups(const CallOptions& options = {});
+  [[nodiscard]] absl::StatusOr<v1::TaskGroup> set_group(const std::string& name,
+                                                        std::uint32_t parallel,
+                                                        const CallOptions& options = {});
+
+ private:
+  absl::Status follow_attempts(v1::TaskOutputRequest request, const OutputCallback& callback,
+                               const CallOptions& options);
+
+  internal::Connection& connection_;
+};
+
+// No later attempt and no later state will come.
+[[nodiscard]] bool is_final(v1::TaskState state);
+
+}  // namespace zsync::client

@@ -1,0 +1,37 @@
+// Watch: settled batches of file changes below a directory.
+#pragma once
+
+#include <functional>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "zsync/client/options.hpp"
+#include "zsync/v1/watch.pb.h"
+
+namespace zsync::client {
+
+namespace internal {
+class Connection;
+}
+
+// Errors, Cancel, Threads, Lifetime: as Tasks.
+class Watch {
+ public:
+  // Called once a batch, in order; false ends the call well.
+  using BatchCallback = std::function<bool(const v1::WatchBatch&)>;
+
+  explicit Watch(internal::Connection& connection) : connection_(connection) {}
+
+  // The first batch tells the clock at which the subscription begins. Resumable: it goes on from
+  // the clock of the last batch, and the daemon says with `fresh` when it no longer knows that
+  // clock.
+  [[nodiscard]] absl::Status subscribe(const v1::SubscribeWatchRequest& request,
+                                       const BatchCallback& callback,
+                                       const CallOptions& options = {});
+  [[nodiscard]] absl::StatusOr<v1::ListWatchesReply> list(const CallOptions& options = {});
+
+ private:
+  internal::Connection& connection_;
+};
+
+}  // namespace zsync::client

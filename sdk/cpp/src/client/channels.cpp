@@ -1,0 +1,204 @@
+#include "zsync/client/channels.hpp"
+
+#include <deque>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "connection.hpp"
+#include "zsync/v1/channels.grpc.pb.h"
+
+namespace zsync::client {
+namespace {
+
+using internal::Bounds;
+using internal::Connection;
+using internal::Repeat;
+using internal::Try;
+using Stub = v1::Channels::Stub;
+
+// Messages that a receiver lets come before its callback has seen them; given back in halves.
+constexpr std::uint64_t kRecvCredit = 4096;
+
+std::unique_ptr<Stub> stub_of(Connection& connection) {
+  return v1::Channels::NewStub(connection.channel());
+}
+
+}  // namespace
+
+absl::StatusOr<v1::Channel> Channels::create(const v1::CreateChannelRequest& request,
+                                             const CallOptions& options) {
+  return unary(connection_, *stub_of(connection_), &Stub::Create, request, options,
+               request.if_absent() ? Repeat::kSafe : Repeat::kNever);
+}
+
+absl::StatusOr<v1::Channel> Channels::get(const std::string& name, const CallOptions& options) {
+  v1::GetChannelRequest request;
+  request.set_name(name);
+  return unary(connection_, *stub_of(connection_), &Stub::Get, request, options, Repeat::kSafe);
+}
+
+absl::StatusOr<v1::ListChannelsReply> Channels::list(const v1::ListChannelsRequest& request,
+                                                     const CallOptions& options) {
+  return unary(connection_, *stub_of(connection_), &Stub::List, request, options, Repeat::kSafe);
+}
+
+absl::StatusOr<v1::Channel> Channels::close(const std::string& name, const CallOptions& options) {
+  v1::CloseChannelRequest request;
+  request.set_name(name);
+  return unary(connection_, *stub_of(connection_), &Stub::Close, request, options, Repeat::kSafe);
+}
+
+absl::Status Channels::remove(const std::string& name, const CallOptions& options) {
+  v1::RemoveChannelRequest request;
+  request.set_name(name);
+  return unary(connection_, *stub_of(connection_), &Stub::Remove, request, options, Repeat::kNever)
+      .status();
+}
+
+absl::StatusOr<v1::SendReply> Channels::try_send(const v1::SendRequest& request,
+                                                 const CallOptions& options) {
+  return unary(connection_, *stub_of(connection_), &Stub::TrySend, request, options,
+               Repeat::kNever);
+}
+
+struct ChannelSender::Impl {
+  Impl(Connection& connection, std::string channel, const CallOptions& options)
+      : stub(stub_of(connection)), call(connection.bounds(options)), name(std::move(channel)) {
+    stream = stub->Send(&call.context());
+  }
+  ~Impl() {
+    if (finished) return;
+    call.context().TryCancel();
+    stream->Finish();
+  }
+
+  bool read_one() {
+    v1::SendReply reply;
+    if (!stream->Read(&reply)) return false;
+    total.set_accepted(total.accepted() + reply.accepted());
+    if (reply.last_seq() != 0) total.set_last_seq(reply.last_seq());
+    if (reply.accepted() < in_flight.front()) partial = true;
+    in_flight.pop_front();
+    return !partial;
+  }
+
+  std::unique_ptr<Stub> stub;
+  Try call;
+  std::string name;  // until it was sent with the first batch
+  std::unique_ptr<grpc::ClientReaderWriter<v1::SendRequest, v1::SendReply>> stream;
+  std::deque<std::uint64_t> in_flight;  // messages of each batch that waits for its reply
+  v1::SendReply total;
+  bool partial = false;
+  bool finished = false;
+};
+
+ChannelSender::ChannelSender(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+ChannelSender::ChannelSender(ChannelSender&&) noexcept = default;
+ChannelSender::~ChannelSender() = default;
+
+bool ChannelSender::send(std::vector<std::string> messages) {
+  if (impl_->partial || impl_->finished) return false;
+  if (impl_->in_flight.size() >= kSendBatchesInFlightMax && !impl_->read_one()) return false;
+  v1::SendRequest request;
+  if (!impl_->name.empty()) request.set_channel(std::exchange(impl_->name, ""));
+  for (std::string& message : messages) request.add_messages(std::move(message));
+  if (!impl_->stream->Write(request)) return false;
+  impl_->in_flight.push_back(messages.size());
+  return true;
+}
+
+bool ChannelSender::flush() {
+  while (!impl_->in_flight.empty()) {
+    if (!impl_->read_one()) return false;
+  }
+  return true;
+}
+
+absl::StatusOr<v1::SendReply> ChannelSender::finish() {
+  if (impl_->finished) return absl::FailedPreconditionError("the sender is finished already");
+  // A stream without a batch still names its channel, so that a wrong name is an error.
+  if (!impl_->name.empty() && !send({})) impl_->in_flight.clear();
+  impl_->stream->WritesDone();
+  while (!impl_->in_flight.empty()) {
+    if (!impl_->read_one() && !impl_->partial) break;
+  }
+  const bool unanswered = !impl_->in_flight.empty();
+  impl_->finished = true;
+  absl::Status status = internal::to_status(impl_->stream->Finish(), impl_->call.context());
+  if (!status.ok()) return status;
+  if (impl_->partial) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the channel is full: ", impl_->total.accepted(), " messages were accepted, not all"));
+  }
+  if (unanswered) return absl::DataLossError("the stream ended before every batch was accepted");
+  return impl_->total;
+}
+
+ChannelSender Channels::send(const std::string& name, const CallOptions& options) {
+  return ChannelSender(std::make_unique<ChannelSender::Impl>(connection_, name, options));
+}
+
+absl::Status Channels::recv(const std::string& name, std::uint64_t limit,
+                            const RecordsCallback& callback, const CallOptions& options) {
+  const std::unique_ptr<Stub> stub = stub_of(connection_);
+  Try call(connection_.bounds(options));
+  auto stream = stub->Recv(&call.context());
+  v1::RecvRequest request;
+  request.set_channel(name);
+  request.set_limit(limit);
+  request.set_credit(limit == 0 ? kRecvCredit : std::min(limit, kRecvCredit));
+  std::uint64_t granted = request.credit();
+  std::uint64_t seen = 0;
+  bool open = stream->Write(request);
+  v1::RecvBatch batch;
+  while (open && stream->Read(&batch)) {
+    const bool go_on = callback(batch);
+    seen += static_cast<std::uint64_t>(batch.records_size());
+    if (!go_on) {
+      call.context().TryCancel();
+      stream->Finish();
+      return absl::OkStatus();
+    }
+    if (batch.closed() || (limit != 0 && seen >= limit)) break;
+    if (granted - std::min(granted, seen) > kRecvCredit / 2 || (limit != 0 && granted >= limit)) {
+      continue;
+    }
+    v1::RecvRequest more;
+    more.set_credit(limit == 0 ? seen + kRecvCredit - granted
+                               : std::min(seen + kRecvCredit, limit) - granted);
+    granted += more.credit();
+    open = stream->Write(more);
+  }
+  stream->WritesDone();
+  return internal::to_status(stream->Finish(), call.context());
+}
+
+absl::Status Channels::follow(const std::string& name, std::uint64_t from_seq,
+                              const RecordsCallback& callback, const CallOptions& options) {
+  const Bounds bounds = connection_.bounds(options);
+  const std::unique_ptr<Stub> stub = stub_of(connection_);
+  v1::FollowChannelRequest request;
+  request.set_channel(name);
+  if (from_seq == 0 && connection_.options().resume) {
+    // "From now on" must be a number, or what is sent during a restart would be a silent hole.
+    const absl::StatusOr<v1::Channel> channel = get(name, options);
+    if (!channel.ok()) return channel.status();
+    from_seq = channel->next_seq();
+  }
+  request.set_from_seq(from_seq);
+  return connection_.resuming(bounds, [&](bool& progressed) {
+    Try call(bounds);
+    auto reader = stub->Follow(&call.context(), request);
+    return internal::read_all<grpc::ClientReader<v1::RecvBatch>, v1::RecvBatch>(
+        call, *reader, [&](const v1::RecvBatch& batch) {
+          progressed = true;
+          if (batch.has_gap()) request.set_from_seq(batch.gap().to() + 1);
+          if (batch.records_size() > 0) {
+            request.set_from_seq(batch.records().rbegin()->seq() + 1);
+          }
+          return callback(batch);
+        });
+  });
+}
+
+}  // namespace zsync::client

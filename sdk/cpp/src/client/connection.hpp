@@ -1,0 +1,113 @@
+// What every noun's client stands on: one gRPC channel, the bounds of a call, and coming back after
+// a restart of the daemon.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "stop_state.hpp"
+#include "zsync/client/options.hpp"
+
+namespace zsync::client::internal {
+
+using Clock = std::chrono::system_clock;
+using Deadline = std::optional<Clock::time_point>;
+
+// The status of a finished call, its ErrorDetail attached.
+absl::Status to_status(const grpc::Status& status, const grpc::ClientContext& context);
+
+// The connection broke or the daemon is going down: worth another try. An error that the daemon
+// spoke on purpose carries a detail and is not.
+bool is_broken_connection(const absl::Status& status);
+
+// The bounds of one blocking call, which may take several tries.
+struct Bounds {
+  Deadline deadline;
+  StopSource* stop;
+};
+
+// One try: a ClientContext that the deadline and the StopSource end.
+class Try {
+ public:
+  explicit Try(const Bounds& bounds);
+  ~Try();
+  Try(const Try&) = delete;
+  Try& operator=(const Try&) = delete;
+
+  grpc::ClientContext& context() { return context_; }
+
+ private:
+  grpc::ClientContext context_;
+  std::shared_ptr<StopState> stop_;
+  StopState::Listener listener_;
+};
+
+class Connection {
+ public:
+  static absl::StatusOr<std::unique_ptr<Connection>> open(Options options);
+
+  const Options& options() const { return options_; }
+  const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
+  Bounds bounds(const CallOptions& options) const;
+
+  // Runs `attempt` again, as Options::resume allows, while it ends with a broken connection; it
+  // sets its argument when it got anything from the daemon, which restarts resume_timeout.
+  absl::Status resuming(const Bounds& bounds,
+                        const std::function<absl::Status(bool& progressed)>& attempt);
+
+ private:
+  Connection(Options options, std::shared_ptr<grpc::Channel> channel)
+      : options_(std::move(options)), channel_(std::move(channel)) {}
+
+  // One probe, with a start of the daemon where allowed.
+  absl::Status reach() const;
+
+  Options options_;
+  std::shared_ptr<grpc::Channel> channel_;
+};
+
+// Whether a unary call may be made twice.
+enum class Repeat { kNever, kSafe };
+
+template <typename Stub, typename Request, typename Reply>
+absl::StatusOr<Reply> unary(Connection& connection, Stub& stub,
+                            grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
+                                                         Reply*),
+                            const Request& request, const CallOptions& options, Repeat repeat) {
+  Reply reply;
+  const Bounds bounds = connection.bounds(options);
+  const auto attempt = [&](bool&) {
+    Try call(bounds);
+    reply.Clear();
+    return to_status((stub.*method)(&call.context(), request, &reply), call.context());
+  };
+  bool progressed = false;
+  absl::Status status =
+      repeat == Repeat::kSafe ? connection.resuming(bounds, attempt) : attempt(progressed);
+  if (!status.ok()) return status;
+  return reply;
+}
+
+// Reads a server stream to its end; `callback` returning false ends it well.
+template <typename Reader, typename Message>
+absl::Status read_all(Try& call, Reader& reader,
+                      const std::function<bool(const Message&)>& callback) {
+  Message message;
+  while (reader.Read(&message)) {
+    if (callback(message)) continue;
+    call.context().TryCancel();
+    reader.Finish();
+    return absl::OkStatus();
+  }
+  return to_status(reader.Finish(), call.context());
+}
+
+}  // namespace zsync::client::internal

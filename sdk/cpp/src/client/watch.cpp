@@ -1,0 +1,33 @@
+#include "zsync/client/watch.hpp"
+
+#include "connection.hpp"
+#include "zsync/v1/watch.grpc.pb.h"
+
+namespace zsync::client {
+
+using Stub = v1::Watch::Stub;
+
+absl::Status Watch::subscribe(const v1::SubscribeWatchRequest& request,
+                              const BatchCallback& callback, const CallOptions& options) {
+  const internal::Bounds bounds = connection_.bounds(options);
+  const std::unique_ptr<Stub> stub = v1::Watch::NewStub(connection_.channel());
+  v1::SubscribeWatchRequest next = request;
+  return connection_.resuming(bounds, [&](bool& progressed) {
+    internal::Try call(bounds);
+    auto reader = stub->Subscribe(&call.context(), next);
+    return internal::read_all<grpc::ClientReader<v1::WatchBatch>, v1::WatchBatch>(
+        call, *reader, [&](const v1::WatchBatch& batch) {
+          progressed = true;
+          if (!batch.clock().empty()) next.set_since(batch.clock());
+          return callback(batch);
+        });
+  });
+}
+
+absl::StatusOr<v1::ListWatchesReply> Watch::list(const CallOptions& options) {
+  const std::unique_ptr<Stub> stub = v1::Watch::NewStub(connection_.channel());
+  return internal::unary(connection_, *stub, &Stub::List, v1::ListWatchesRequest(), options,
+                         internal::Repeat::kSafe);
+}
+
+}  // namespace zsync::client
