@@ -79,14 +79,16 @@ class UvDriver final : public Driver {
     }
     int mask = 0;
     if (events & kReadable) mask |= UV_READABLE | UV_DISCONNECT;
+    if (events & kHangup) mask |= UV_DISCONNECT;
     if (events & kWritable) mask |= UV_WRITABLE;
     uv_poll_start(&source.poll, mask, [](uv_poll_t* handle, int status, int ready) {
       auto& source = *static_cast<FdSource*>(handle->data);
       uint32_t events = 0;
       if (ready & (UV_READABLE | UV_DISCONNECT)) events |= kReadable;
       if (ready & UV_WRITABLE) events |= kWritable;
+      if (ready & UV_DISCONNECT) events |= kHangup;
       if (status < 0) {  // let both sides find out by their system call
-        events = kReadable | kWritable;
+        events = kReadable | kWritable | kHangup;
         source.armed = 0;
       }
       source.listener->on_ready(events);

@@ -22,6 +22,7 @@ class TimerQueue;
 // What a readiness source tells and is asked for.
 inline constexpr uint32_t kReadable = 1;
 inline constexpr uint32_t kWritable = 2;
+inline constexpr uint32_t kHangup = 4;  // the peer has closed its side
 
 // Told by a driver that a descriptor is ready. Threads: the home worker.
 class FdListener {

@@ -1,0 +1,18 @@
+// What the daemon finds around itself when it starts.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace zsync::daemon {
+
+// The variables of this process whose names match one of the globs (* and ?), as NAME=VALUE.
+std::vector<std::string> passed_environment(const std::vector<std::string>& globs);
+
+// NAME in the directory of this executable, else beside it in ../libexec/zsync, else from PATH.
+std::string program_beside_this(const std::string& name);
+
+// $HOME, else the user database's, else "/".
+std::string home_directory();
+
+}  // namespace zsync::daemon

@@ -1,0 +1,268 @@
+// The bridge between gRPC's reactions and coroutines.
+//
+// gRPC has two reaction threads here; application code never runs on them. A call becomes a task of
+// the runtime; reactions only complete what that task waits for. Two owners hold a call: its
+// coroutine and gRPC (until OnDone); the last one deletes it. A call that its client cancelled, or
+// whose client died, cancels its task, whatever that waits for.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <atomic>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "daemon/rpc/call.hpp"
+#include "daemon/rpc/completion.hpp"
+#include "daemon/rpc/status.hpp"
+#include "zsync/spawn.hpp"
+
+namespace zsync::daemon {
+
+// What every kind of call shares: its task, its two owners, its way out.
+template <typename Reactor>
+class BridgedCall : public Reactor {
+ public:
+  BridgedCall(CallGate& gate, grpc::CallbackServerContext& context)
+      : gate_(gate), context_(context) {}
+
+  void OnCancel() override {
+    rt::LockGuard guard(lock_);
+    cancelled_ = true;
+    if (task_) task_->cancel();
+  }
+  void OnDone() override { release(); }
+
+ protected:
+  // Enters the gate and runs `body(call)`, a coroutine function -> absl::Status, as the call's
+  // task.
+  template <typename Body>
+  void begin(Body body) {
+    absl::StatusOr<CallContext> call = gate_.enter(context_);
+    if (!call.ok()) {
+      this->Finish(to_grpc(call.status(), context_));
+      release();
+      return;
+    }
+    SpawnOptions options;
+    options.name = "call";
+    rt::LockGuard guard(lock_);
+    task_.emplace(
+        gate_.runtime().spawn(std::move(options), drive(this, std::move(*call), std::move(body))));
+    if (cancelled_) task_->cancel();
+  }
+
+  grpc::CallbackServerContext& context() { return context_; }
+
+ private:
+  template <typename Body>
+  static Task<void> drive(BridgedCall* self, CallContext call, Body body) {
+    absl::Status status;
+    try {
+      status = co_await body(call);
+    } catch (const Cancelled&) {
+      status = absl::CancelledError("the call was cancelled");
+    } catch (const std::exception& error) {
+      status = absl::InternalError(error.what());
+    }
+    self->gate_.leave(call);
+    self->Finish(to_grpc(status, self->context_));
+    self->release();
+  }
+
+  void release() {
+    if (owners_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  }
+
+  CallGate& gate_;
+  grpc::CallbackServerContext& context_;
+  std::atomic<int> owners_{2};
+  rt::Lock lock_;
+  bool cancelled_ ABSL_GUARDED_BY(lock_) = false;
+  std::optional<TaskHandle<void>> task_ ABSL_GUARDED_BY(lock_);
+};
+
+// A call that never waits is answered by the reaction itself: handler(Request) ->
+// absl::StatusOr<Reply>, thread-safe, bounded, no I/O.
+template <typename Request, typename Reply, typename Handler>
+grpc::ServerUnaryReactor* immediate_call(CallGate& gate, grpc::CallbackServerContext* context,
+                                         const Request* request, Reply* reply,
+                                         const Handler& handler) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  absl::StatusOr<CallContext> call = gate.enter(*context);
+  absl::Status status = call.status();
+  if (call.ok()) {
+    absl::StatusOr<Reply> answer = handler(*request);
+    status = answer.status();
+    if (answer.ok()) *reply = std::move(*answer);
+    gate.leave(*call);
+  }
+  reactor->Finish(to_grpc(status, *context));
+  return reactor;
+}
+
+// handler(CallContext, Request) -> Task<absl::StatusOr<Reply>>
+template <typename Request, typename Reply, typename Handler>
+grpc::ServerUnaryReactor* unary_call(CallGate& gate, grpc::CallbackServerContext* context,
+                                     const Request* request, Reply* reply, Handler handler) {
+  class Call final : public BridgedCall<grpc::ServerUnaryReactor> {
+   public:
+    Call(CallGate& gate, grpc::CallbackServerContext& context, const Request* request, Reply* reply,
+         Handler handler)
+        : BridgedCall(gate, context), reply_(reply) {
+      begin([this, request, handler = std::move(handler)](CallContext& call) {
+        return serve(this, call, *request, handler);
+      });
+    }
+
+   private:
+    static Task<absl::Status> serve(Call* self, CallContext call, Request request,
+                                    Handler handler) {
+      absl::StatusOr<Reply> reply = co_await handler(std::move(call), std::move(request));
+      if (!reply.ok()) co_return reply.status();
+      *self->reply_ = std::move(*reply);
+      co_return absl::OkStatus();
+    }
+    Reply* reply_;
+  };
+  return new Call(gate, *context, request, reply, std::move(handler));
+}
+
+// The sending half of a streaming call.
+template <typename Reply>
+class StreamWriter {
+ public:
+  // Completes when gRPC has taken the message: a slow client holds the stream back.
+  //
+  // Errors: kCancelled when the client is gone.
+  virtual Task<absl::Status> write(Reply message) = 0;
+
+ protected:
+  ~StreamWriter() = default;
+};
+
+template <typename Request>
+class StreamReader {
+ public:
+  // The next message; nullopt when the client has finished or is gone.
+  virtual Task<std::optional<Request>> read() = 0;
+
+ protected:
+  ~StreamReader() = default;
+};
+
+// handler(CallContext, Request, StreamWriter<Reply>&) -> Task<absl::Status>
+template <typename Request, typename Reply, typename Handler>
+grpc::ServerWriteReactor<Reply>* stream_call(CallGate& gate, grpc::CallbackServerContext* context,
+                                             const Request* request, Handler handler) {
+  class Call final : public BridgedCall<grpc::ServerWriteReactor<Reply>>,
+                     public StreamWriter<Reply> {
+   public:
+    Call(CallGate& gate, grpc::CallbackServerContext& context, const Request* request,
+         Handler handler)
+        : BridgedCall<grpc::ServerWriteReactor<Reply>>(gate, context),
+          written_([&context] { context.TryCancel(); }) {
+      this->begin([this, request, handler = std::move(handler)](CallContext& call) {
+        return handler(std::move(call), *request, static_cast<StreamWriter<Reply>&>(*this));
+      });
+    }
+    void OnWriteDone(bool ok) override { written_.complete(ok); }
+    Task<absl::Status> write(Reply message) override {
+      message_ = std::move(message);
+      written_.expect();
+      this->StartWrite(&message_);
+      const bool ok = co_await written_.wait();
+      co_return ok ? absl::OkStatus() : absl::CancelledError("the client is gone");
+    }
+
+   private:
+    Reply message_;
+    Completion written_;
+  };
+  return new Call(gate, *context, request, std::move(handler));
+}
+
+// handler(CallContext, StreamReader<Request>&, StreamWriter<Reply>&) -> Task<absl::Status>
+template <typename Request, typename Reply, typename Handler>
+grpc::ServerBidiReactor<Request, Reply>* bidi_call(CallGate& gate,
+                                                   grpc::CallbackServerContext* context,
+                                                   Handler handler) {
+  class Call final : public BridgedCall<grpc::ServerBidiReactor<Request, Reply>>,
+                     public StreamReader<Request>,
+                     public StreamWriter<Reply> {
+   public:
+    Call(CallGate& gate, grpc::CallbackServerContext& context, Handler handler)
+        : BridgedCall<grpc::ServerBidiReactor<Request, Reply>>(gate, context),
+          read_([&context] { context.TryCancel(); }),
+          written_([&context] { context.TryCancel(); }) {
+      this->begin([this, handler = std::move(handler)](CallContext& call) {
+        return handler(std::move(call), static_cast<StreamReader<Request>&>(*this),
+                       static_cast<StreamWriter<Reply>&>(*this));
+      });
+    }
+    void OnReadDone(bool ok) override { read_.complete(ok); }
+    void OnWriteDone(bool ok) override { written_.complete(ok); }
+    Task<std::optional<Request>> read() override {
+      read_.expect();
+      this->StartRead(&request_);
+      if (!co_await read_.wait()) co_return std::nullopt;
+      co_return std::move(request_);
+    }
+    Task<absl::Status> write(Reply message) override {
+      reply_ = std::move(message);
+      written_.expect();
+      this->StartWrite(&reply_);
+      const bool ok = co_await written_.wait();
+      co_return ok ? absl::OkStatus() : absl::CancelledError("the client is gone");
+    }
+
+   private:
+    Request request_;
+    Reply reply_;
+    Completion read_;
+    Completion written_;
+  };
+  return new Call(gate, *context, std::move(handler));
+}
+
+// handler(CallContext, StreamReader<Request>&) -> Task<absl::StatusOr<Reply>>
+template <typename Request, typename Reply, typename Handler>
+grpc::ServerReadReactor<Request>* upload_call(CallGate& gate, grpc::CallbackServerContext* context,
+                                              Reply* reply, Handler handler) {
+  class Call final : public BridgedCall<grpc::ServerReadReactor<Request>>,
+                     public StreamReader<Request> {
+   public:
+    Call(CallGate& gate, grpc::CallbackServerContext& context, Reply* reply, Handler handler)
+        : BridgedCall<grpc::ServerReadReactor<Request>>(gate, context),
+          reply_(reply),
+          read_([&context] { context.TryCancel(); }) {
+      this->begin([this, handler = std::move(handler)](CallContext& call) {
+        return serve(this, call, handler);
+      });
+    }
+    void OnReadDone(bool ok) override { read_.complete(ok); }
+    Task<std::optional<Request>> read() override {
+      read_.expect();
+      this->StartRead(&request_);
+      if (!co_await read_.wait()) co_return std::nullopt;
+      co_return std::move(request_);
+    }
+
+   private:
+    static Task<absl::Status> serve(Call* self, CallContext call, Handler handler) {
+      absl::StatusOr<Reply> reply =
+          co_await handler(std::move(call), static_cast<StreamReader<Request>&>(*self));
+      if (!reply.ok()) co_return reply.status();
+      *self->reply_ = std::move(*reply);
+      co_return absl::OkStatus();
+    }
+    Reply* reply_;
+    Request request_;
+    Completion read_;
+  };
+  return new Call(gate, *context, reply, std::move(handler));
+}
+
+}  // namespace zsync::daemon

@@ -1,0 +1,43 @@
+#include "daemon/rpc/call.hpp"
+
+#include "absl/strings/str_cat.h"
+#include "daemon/fault/fault.hpp"
+
+namespace zsync::daemon {
+
+absl::StatusOr<CallContext> CallGate::enter(grpc::CallbackServerContext& context) {
+  calls_total_.fetch_add(1, std::memory_order_relaxed);
+  absl::StatusOr<Peer> peer = peer_of_call(context.peer());
+  if (!peer.ok()) return peer.status();
+  if (absl::Status status = may_call(*peer, daemon_uid_); !status.ok()) return status;
+  {
+    rt::LockGuard guard(mutex_);
+    uint32_t& open = open_by_uid_[peer->uid];
+    if (open >= calls_per_uid_max_) {
+      return fault(absl::StatusCode::kResourceExhausted,
+                   absl::StrCat(describe(*peer), " has ", open, " calls open"),
+                   {"",
+                    "LIMIT",
+                    absl::StrCat("calls_per_uid_max = ", calls_per_uid_max_),
+                    "end some calls, or raise calls_per_uid_max",
+                    {}});
+    }
+    ++open;
+  }
+  calls_open_.fetch_add(1, std::memory_order_relaxed);
+  CallContext call{*peer, {}};
+  const auto& metadata = context.client_metadata();
+  if (auto trace = metadata.find("traceparent"); trace != metadata.end()) {
+    call.traceparent.assign(trace->second.data(), trace->second.size());
+  }
+  return call;
+}
+
+void CallGate::leave(const CallContext& call) {
+  calls_open_.fetch_sub(1, std::memory_order_relaxed);
+  rt::LockGuard guard(mutex_);
+  auto open = open_by_uid_.find(call.peer.uid);
+  if (open != open_by_uid_.end() && --open->second == 0) open_by_uid_.erase(open);
+}
+
+}  // namespace zsync::daemon

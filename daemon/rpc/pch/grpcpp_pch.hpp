@@ -1,0 +1,3 @@
+#pragma once
+
+#include <grpcpp/grpcpp.h>

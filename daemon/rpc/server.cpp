@@ -1,0 +1,168 @@
+#include "daemon/rpc/server.hpp"
+
+#include <fcntl.h>
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/server_posix.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "daemon/rpc/identity.hpp"
+#include "zsync/flow.hpp"
+#include "zsync/runtime.hpp"
+
+namespace zsync::daemon {
+namespace {
+
+constexpr std::chrono::milliseconds kAcceptPause{100};  // when descriptors have run out
+
+}  // namespace
+
+RpcServer::RpcServer(RpcOptions options, std::vector<grpc::Service*> services,
+                     grpc::CallbackGenericService* rest, std::function<void(absl::Status)> complain)
+    : options_(options),
+      services_(std::move(services)),
+      rest_(rest),
+      complain_(std::move(complain)) {
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+}
+
+RpcServer::~RpcServer() = default;
+
+size_t RpcServer::connections() const {
+  rt::LockGuard guard(mutex_);
+  return open_;
+}
+
+Task<absl::Status> RpcServer::serve(ListeningSocket& listener) {
+  absl::StatusOr<rt::Fd> accepting = rt::Fd::adopt(fcntl(listener.fd(), F_DUPFD_CLOEXEC, 3));
+  if (!accepting.ok()) co_return accepting.status();
+  absl::Status status = co_await accept_all(*accepting);
+  accepting->close();
+  co_await shield(destroy_server());
+  watchers_.cancel_all();
+  co_await shield(watchers_.join_all());
+  co_return status;
+}
+
+Task<absl::Status> RpcServer::accept_all(rt::Fd& listener) {
+  TaskHandle<void> reaper = spawn(destroy_when_idle());
+  while (true) {
+    const int fd = accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+      co_await accept_one(fd);
+    } else if (errno == EAGAIN) {
+      if (absl::Status status = co_await listener.readable(); !status.ok()) co_return status;
+    } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+      complain_(rt::errno_status("accepting a connection (raise the limit of open files)", errno));
+      co_await sleep(kAcceptPause);
+    } else if (errno != EINTR && errno != ECONNABORTED) {
+      co_return rt::errno_status("accepting connections", errno);
+    }
+  }
+}
+
+Task<void> RpcServer::accept_one(int fd) {
+  absl::StatusOr<Peer> peer = peer_of_socket(fd);
+  absl::Status admitted = peer.ok() ? admit(peer->uid) : peer.status();
+  const int copy = admitted.ok() ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
+  if (copy < 0) {
+    if (admitted.ok()) {
+      admitted = rt::errno_status("keeping a connection", errno);
+      forget(peer->uid);
+    }
+    complain_(admitted);
+    close(fd);
+    co_return;
+  }
+  std::shared_ptr<grpc::Server> server;
+  {
+    rt::LockGuard guard(mutex_);
+    if (!server_) build_server();
+    server = server_;
+  }
+  grpc::AddInsecureChannelFromFd(server.get(), fd);
+  watchers_.spawn(watch(copy, peer->uid));
+  activity_.notify_all();
+}
+
+Task<void> RpcServer::watch(int fd, uid_t uid) {
+  absl::StatusOr<rt::Fd> connection = rt::Fd::adopt(fd);
+  if (connection.ok()) {
+    (void)co_await connection->hangup();
+  } else {
+    complain_(connection.status());
+    shutdown(fd, SHUT_RDWR);
+  }
+  forget(uid);
+  activity_.notify_all();
+}
+
+absl::Status RpcServer::admit(uid_t uid) {
+  rt::LockGuard guard(mutex_);
+  uint32_t& of_uid = open_by_uid_[uid];
+  if (open_ >= options_.connections_max || of_uid >= options_.connections_per_uid_max) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "refused a connection of uid ", uid, ": it has ", of_uid, " of at most ",
+        options_.connections_per_uid_max, ", all users ", open_, " of ", options_.connections_max));
+  }
+  ++of_uid;
+  ++open_;
+  return absl::OkStatus();
+}
+
+void RpcServer::forget(uid_t uid) {
+  rt::LockGuard guard(mutex_);
+  --open_;
+  auto of_uid = open_by_uid_.find(uid);
+  if (of_uid != open_by_uid_.end() && --of_uid->second == 0) open_by_uid_.erase(of_uid);
+}
+
+void RpcServer::build_server() {
+  grpc::ServerBuilder builder;
+  for (grpc::Service* service : services_) builder.RegisterService(service);
+  if (rest_) builder.RegisterCallbackGenericService(rest_);
+  builder.SetMaxReceiveMessageSize(kMessageBytesMax);
+  builder.SetMaxSendMessageSize(kMessageBytesMax);
+  server_ = std::shared_ptr<grpc::Server>(builder.BuildAndStart());
+  ZS_ASSERT(server_ != nullptr, "gRPC refused to build a server without ports");
+}
+
+Task<void> RpcServer::destroy_when_idle() {
+  while (true) {
+    const uint64_t seen = activity_.epoch();
+    bool idle = false;
+    {
+      rt::LockGuard guard(mutex_);
+      idle = open_ == 0 && server_ != nullptr;
+    }
+    if (!idle) {
+      co_await activity_.changed(seen);
+      continue;
+    }
+    absl::Status waited = co_await timeout(activity_.changed(seen), options_.linger);
+    if (absl::IsDeadlineExceeded(waited)) co_await shield(destroy_server());
+  }
+}
+
+Task<void> RpcServer::destroy_server() {
+  std::shared_ptr<grpc::Server> server;
+  {
+    rt::LockGuard guard(mutex_);
+    server = std::move(server_);
+  }
+  if (!server) co_return;
+  // Blocks until every reaction of the cancelled calls has run.
+  co_await rt::call_blocking([server = std::move(server)]() mutable {
+    server->Shutdown(std::chrono::system_clock::now());
+    server->Wait();
+    server.reset();
+  });
+}
+
+}  // namespace zsync::daemon

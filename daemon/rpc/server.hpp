@@ -1,0 +1,71 @@
+// RpcServer: accepts connections itself and lets a gRPC server live only while there are any.
+//
+// An idle daemon holds a listening socket and nothing else: the gRPC server (with its threads and
+// timers) is built at the first connection and destroyed `linger` after the last one has closed. A
+// duplicate of each descriptor stays here; the kernel's hang-up on it is the connection count.
+#pragma once
+
+#include <grpcpp/generic/async_generic_service.h>
+#include <grpcpp/grpcpp.h>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "daemon/rpc/listener.hpp"
+#include "zsync/executor.hpp"
+#include "zsync/notify.hpp"
+#include "zsync/rt/fd.hpp"
+#include "zsync/rt/lock.hpp"
+#include "zsync/task.hpp"
+
+namespace zsync::daemon {
+
+inline constexpr int kMessageBytesMax = 4 << 20;
+
+struct RpcOptions {
+  std::chrono::milliseconds linger{5000};
+  uint32_t connections_max = 1024;
+  uint32_t connections_per_uid_max = 256;
+};
+
+class RpcServer {
+ public:
+  RpcServer(RpcOptions options, std::vector<grpc::Service*> services,
+            grpc::CallbackGenericService* rest, std::function<void(absl::Status)> complain);
+  ~RpcServer();
+
+  // Accepts until the task is cancelled; then every connection has ended.
+  Task<absl::Status> serve(ListeningSocket& listener);
+
+  size_t connections() const;
+  // Changes whenever a connection opens or closes.
+  Notify& activity() { return activity_; }
+
+ private:
+  Task<absl::Status> accept_all(rt::Fd& listener);
+  Task<void> accept_one(int fd);
+  Task<void> watch(int fd, uid_t uid);
+  Task<void> destroy_when_idle();
+  Task<void> destroy_server();
+  absl::Status admit(uid_t uid);
+  void forget(uid_t uid);
+  void build_server() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const RpcOptions options_;
+  const std::vector<grpc::Service*> services_;
+  grpc::CallbackGenericService* const rest_;
+  const std::function<void(absl::Status)> complain_;
+
+  mutable rt::Lock mutex_;
+  std::shared_ptr<grpc::Server> server_ ABSL_GUARDED_BY(mutex_);
+  size_t open_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::flat_hash_map<uid_t, uint32_t> open_by_uid_ ABSL_GUARDED_BY(mutex_);
+  Notify activity_;
+  Executor watchers_;
+};
+
+}  // namespace zsync::daemon

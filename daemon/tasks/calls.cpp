@@ -1,0 +1,265 @@
+// What callers ask of tasks that exist: wait, cancel, retry, remove, input, why, groups.
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "daemon/fault/fault.hpp"
+#include "daemon/store/commit.hpp"
+#include "daemon/tasks/engine.hpp"
+
+namespace zsync::daemon {
+
+Task<absl::StatusOr<std::vector<TaskRecord>>> TasksEngine::wait(std::vector<std::string> ids) {
+  std::vector<EntryPtr> entries;
+  for (const std::string& id : ids) {
+    rt::LockGuard guard(mutex_);
+    absl::StatusOr<EntryPtr> entry = find(id);
+    if (!entry.ok()) co_return entry.status();
+    entries.push_back(std::move(*entry));
+  }
+  std::vector<TaskRecord> records;
+  for (const EntryPtr& entry : entries) {
+    while (true) {
+      const uint64_t seen = entry->changed.epoch();
+      TaskRecord record = snapshot(entry).record;
+      if (is_final(record.state)) {
+        records.push_back(std::move(record));
+        break;
+      }
+      co_await entry->changed.changed(seen);
+    }
+  }
+  co_return records;
+}
+
+Task<absl::StatusOr<TaskRecord>> TasksEngine::cancel(std::string id, bool wait,
+                                                     std::optional<uint64_t> grace_ms) {
+  EntryPtr entry;
+  bool was_queued = false;
+  StoredTask task;
+  {
+    rt::LockGuard guard(mutex_);
+    absl::StatusOr<EntryPtr> found = find(id);
+    if (!found.ok()) co_return found.status();
+    entry = *found;
+    TaskRecord& record = entry->task.record;
+    if (is_final(record.state)) co_return record;
+    record.cancel_requested = true;
+    if (grace_ms) entry->cancel_grace_ms = grace_ms;
+    was_queued = record.state == TaskState::kQueued;
+    if (was_queued) {
+      // Out of the queue now, so that it cannot start while the disk is asked; it may also wait for
+      // a retry, and then it is in no queue.
+      queue_.remove(group_of(*record.spec), record.spec->priority, entry->task.order, record.id);
+      record.state = TaskState::kCanceled;
+      record.reason = "canceled while it was queued";
+      record.finished_unix_nano = clock_();
+    }
+    task = entry->task;
+  }
+  absl::Status committed =
+      co_await commit(store_, [task](Database& db) { return update_task(db, task); });
+  if (!committed.ok()) {
+    if (was_queued) {
+      rt::LockGuard guard(mutex_);
+      TaskRecord& record = entry->task.record;
+      record.state = TaskState::kQueued;
+      record.cancel_requested = false;
+      record.reason.clear();
+      record.finished_unix_nano = 0;
+      enqueue(entry);
+      dispatch();
+    }
+    co_return committed;
+  }
+  if (was_queued) {
+    announce("task.finished", task.record);
+    if (entry->input) entry->input->close();
+    entry->changed.notify_all();
+    co_return task.record;
+  }
+  {
+    rt::LockGuard guard(mutex_);
+    if (entry->orders) {
+      const TaskSpec& spec = *task.record.spec;
+      const uint64_t grace = grace_ms.value_or(spec.kill_grace_ms.value_or(options_.kill_grace_ms));
+      (void)entry->orders->try_send(
+          {ShimOrder::Kind::kFrame, shim::encode_frame(shim::Cancel{grace})});
+    }
+  }
+  if (wait) {
+    absl::StatusOr<std::vector<TaskRecord>> ended = co_await this->wait({task.record.id});
+    if (!ended.ok()) co_return ended.status();
+  }
+  co_return current(entry);
+}
+
+Task<absl::StatusOr<TaskRecord>> TasksEngine::retry(std::string id) {
+  EntryPtr entry;
+  {
+    rt::LockGuard guard(mutex_);
+    absl::StatusOr<EntryPtr> found = find(id);
+    if (!found.ok()) co_return found.status();
+    entry = *found;
+    const TaskRecord& record = entry->task.record;
+    if (!is_final(record.state)) {
+      co_return fault(absl::StatusCode::kFailedPrecondition,
+                      absl::StrCat(record.id, " is ", state_name(record.state)),
+                      {"id", "NOT_FINISHED", "", "wait for it, or cancel it first", {}});
+    }
+  }
+  TaskSpec spec;
+  absl::Status loaded = store_.read([&](Database& db) -> absl::Status {
+    absl::StatusOr<TaskSpec> stored = load_task_spec(db, snapshot(entry).record.id);
+    if (stored.ok()) spec = std::move(*stored);
+    return stored.status();
+  });
+  if (!loaded.ok()) co_return loaded;
+  StoredTask task = snapshot(entry);
+  task.record.spec = std::make_shared<const TaskSpec>(std::move(spec));
+  task.record.state = TaskState::kQueued;
+  task.record.cancel_requested = false;
+  task.record.reason.clear();
+  task.record.finished_unix_nano = 0;
+  task.failures = 0;
+  absl::Status committed =
+      co_await commit(store_, [task](Database& db) { return update_task(db, task); });
+  if (!committed.ok()) co_return committed;
+  {
+    rt::LockGuard guard(mutex_);
+    if (!is_final(entry->task.record.state))
+      co_return entry->task.record;  // retried by another call
+    entry->task = task;
+    entry->cancel_grace_ms.reset();
+    entry->input.reset();
+    entry->input_closed = false;
+    enqueue(entry);
+    announce("task.queued", entry->task.record);
+    dispatch();
+  }
+  entry->changed.notify_all();
+  co_return current(entry);
+}
+
+Task<absl::Status> TasksEngine::remove(std::string id) {
+  std::string whole;
+  {
+    rt::LockGuard guard(mutex_);
+    absl::StatusOr<EntryPtr> found = find(id);
+    if (!found.ok()) co_return found.status();
+    const TaskRecord& record = (*found)->task.record;
+    if (!is_final(record.state)) {
+      co_return fault(absl::StatusCode::kFailedPrecondition,
+                      absl::StrCat(record.id, " is ", state_name(record.state)),
+                      {"id", "NOT_FINISHED", "", "cancel it first, with --wait", {}});
+    }
+    whole = record.id;
+  }
+  absl::Status committed =
+      co_await commit(store_, [whole](Database& db) { return delete_task(db, whole); });
+  if (!committed.ok()) co_return committed;
+  {
+    rt::LockGuard guard(mutex_);
+    auto gone = tasks_.find(whole);
+    if (gone != tasks_.end()) {
+      const std::string& key = gone->second->task.record.spec->idempotency_key;
+      if (auto known = by_key_.find(key); known != by_key_.end() && known->second == whole) {
+        by_key_.erase(known);
+      }
+      tasks_.erase(gone);
+    }
+  }
+  std::error_code error;
+  std::filesystem::remove_all(absl::StrCat(options_.tasks_dir, "/", whole), error);
+  events_.append("task.removed", whole);
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> TasksEngine::input(std::string id, std::string bytes, bool eof) {
+  EntryPtr entry;
+  std::optional<Channel<ShimOrder>> input;
+  {
+    rt::LockGuard guard(mutex_);
+    absl::StatusOr<EntryPtr> found = find(id);
+    if (!found.ok()) co_return found.status();
+    entry = *found;
+    if (!entry->task.record.spec->stdin_stream || !entry->input || entry->input_closed) {
+      co_return fault(
+          absl::StatusCode::kFailedPrecondition,
+          absl::StrCat(entry->task.record.id,
+                       entry->input_closed ? ": its stdin is closed" : " takes no stdin stream"),
+          {"id", "NO_STDIN", "", "submit with stdin_stream, and feed it once", {}});
+    }
+    input = entry->input;
+    if (eof) entry->input_closed = true;
+  }
+  std::string_view rest = bytes;
+  while (!rest.empty()) {
+    std::string part(rest.substr(0, shim::kStdinFrameBytesMax));
+    rest.remove_prefix(part.size());
+    // A task that has ended reads no more; that is not the sender's error.
+    if (absl::IsUnavailable(co_await input->send({ShimOrder::Kind::kStdin, std::move(part)})))
+      break;
+  }
+  if (eof) input->close();
+  co_return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> TasksEngine::why(const std::string& id) {
+  rt::LockGuard guard(mutex_);
+  absl::StatusOr<EntryPtr> found = find(id);
+  if (!found.ok()) return found.status();
+  const StoredTask& task = (*found)->task;
+  const TaskRecord& record = task.record;
+  std::vector<std::string> reasons;
+  if (is_final(record.state)) {
+    reasons.push_back(absl::StrCat("it waits for nothing: it is ", state_name(record.state),
+                                   record.reason.empty() ? "" : ": ", record.reason));
+  } else if (record.state == TaskState::kRunning) {
+    if (record.cancel_requested) {
+      reasons.push_back("it was canceled: its processes have until the end of the grace");
+    }
+    reasons.push_back(record.pid ? absl::StrCat("it runs as pid ", record.pid)
+                                 : "it is being started");
+  } else {
+    const std::string& name = group_of(*record.spec);
+    const GroupRecord group = queue_.group(name);
+    std::optional<size_t> position =
+        queue_.position(name, record.spec->priority, task.order, record.id);
+    if (!position) {
+      reasons.push_back("it waits for its next attempt after a failure");
+    } else {
+      reasons.push_back(absl::StrCat("group \"", name, "\" runs ", group.running, " of at most ",
+                                     group.parallel, " tasks at once"));
+      reasons.push_back(absl::StrCat(*position, " queued tasks of that group start before it"));
+    }
+  }
+  return reasons;
+}
+
+std::vector<GroupRecord> TasksEngine::groups() {
+  rt::LockGuard guard(mutex_);
+  return queue_.groups();
+}
+
+Task<absl::StatusOr<GroupRecord>> TasksEngine::set_group(std::string name, uint32_t parallel) {
+  if (name.empty() || name.size() > kNameBytesMax || parallel == 0 || parallel > kParallelMax) {
+    co_return fault(absl::StatusCode::kInvalidArgument,
+                    absl::StrCat("group \"", name, "\" with parallel ", parallel),
+                    {name.empty() ? "name" : "parallel",
+                     "LIMIT",
+                     absl::StrCat("parallel_max = ", kParallelMax),
+                     "give a name and 1 to 4096",
+                     {}});
+  }
+  absl::Status committed = co_await commit(
+      store_, [name, parallel](Database& db) { return put_group(db, name, parallel); });
+  if (!committed.ok()) co_return committed;
+  rt::LockGuard guard(mutex_);
+  queue_.set_parallel(name, parallel);
+  dispatch();
+  co_return queue_.group(name);
+}
+
+}  // namespace zsync::daemon

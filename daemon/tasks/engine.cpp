@@ -1,0 +1,345 @@
+#include "daemon/tasks/engine.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "daemon/config/closest.hpp"
+#include "daemon/fault/fault.hpp"
+#include "daemon/store/commit.hpp"
+#include "zsync/flow.hpp"
+
+namespace zsync::daemon {
+namespace {
+
+constexpr char kIdPrefix[] = "task_";
+constexpr size_t kClosestMax = 5;          // names offered for a mistyped one
+constexpr size_t kClosestSearched = 2000;  // newest tasks that are compared
+
+}  // namespace
+
+TasksEngine::TasksEngine(TasksOptions options, Store& store, EventLog& events, UlidGenerator& ids,
+                         TaskCgroups& cgroups, Clock clock)
+    : options_(std::move(options)),
+      store_(store),
+      events_(events),
+      ids_(ids),
+      cgroups_(cgroups),
+      clock_(std::move(clock)),
+      queue_(options_.default_parallel) {}
+
+TasksEngine::~TasksEngine() = default;
+
+const std::string& TasksEngine::group_of(const TaskSpec& spec) {
+  static const std::string kDefault = "default";
+  return spec.group.empty() ? kDefault : spec.group;
+}
+
+std::string TasksEngine::attempt_dir(const std::string& id, uint32_t attempt) const {
+  return absl::StrCat(options_.tasks_dir, "/", id, "/", attempt);
+}
+
+void TasksEngine::announce(const std::string& type, const TaskRecord& record) {
+  std::map<std::string, std::string> attributes{{"state", std::string(state_name(record.state))},
+                                                {"attempt", absl::StrCat(record.attempt)}};
+  if (!record.spec->name.empty()) attributes["name"] = record.spec->name;
+  if (!record.reason.empty()) attributes["reason"] = record.reason;
+  if (is_final(record.state)) attributes["exit_code"] = absl::StrCat(record.exit_code);
+  events_.append(type, record.id, std::move(attributes), record.spec->traceparent);
+}
+
+Task<absl::Status> TasksEngine::start() {
+  std::error_code error;
+  std::filesystem::create_directories(options_.tasks_dir, error);
+  if (error) {
+    co_return absl::UnavailableError(
+        absl::StrCat("making \"", options_.tasks_dir, "\": ", error.message()));
+  }
+  std::vector<EntryPtr> was_running;
+  absl::Status loaded = store_.read([&](Database& db) -> absl::Status {
+    rt::LockGuard guard(mutex_);
+    for (const auto& [name, parallel] : options_.groups) queue_.set_parallel(name, parallel);
+    absl::Status status = load_groups(db, [this](const std::string& name, uint32_t parallel) {
+      mutex_.assert_held();
+      queue_.set_parallel(name, parallel);
+    });
+    if (!status.ok()) return status;
+    return load_tasks(db, [&](StoredTask task) {
+      mutex_.assert_held();
+      next_order_ = std::max(next_order_, task.order + 1);
+      auto entry = std::make_shared<Entry>(std::move(task));
+      const TaskRecord& record = entry->task.record;
+      tasks_[record.id] = entry;
+      const std::string& key = record.spec->idempotency_key;
+      if (!key.empty()) by_key_[key] = record.id;
+      if (record.state == TaskState::kQueued) enqueue(entry);
+      if (record.state == TaskState::kRunning) {
+        queue_.add_running(group_of(*record.spec));
+        was_running.push_back(entry);
+      }
+    });
+  });
+  if (!loaded.ok()) co_return loaded;
+  for (const EntryPtr& entry : was_running) runners_.spawn(resume(entry));
+  rt::LockGuard guard(mutex_);
+  dispatch();
+  co_return absl::OkStatus();
+}
+
+Task<void> TasksEngine::stop() {
+  {
+    rt::LockGuard guard(mutex_);
+    stopping_ = true;
+  }
+  runners_.cancel_all();
+  co_await runners_.join_all();
+}
+
+void TasksEngine::enqueue(const EntryPtr& entry) {
+  const TaskRecord& record = entry->task.record;
+  if (record.spec->stdin_stream && !entry->input) entry->input = bounded<ShimOrder>(16);
+  queue_.add(group_of(*record.spec), record.spec->priority, entry->task.order, record.id);
+}
+
+void TasksEngine::dispatch() {
+  if (stopping_) return;
+  while (std::optional<std::string> id = queue_.start_next()) {
+    const EntryPtr& entry = tasks_.at(*id);
+    TaskRecord& record = entry->task.record;
+    record.state = TaskState::kRunning;
+    ++record.attempt;
+    record.started_unix_nano = clock_();
+    record.finished_unix_nano = 0;
+    record.exit_code = record.signal = 0;
+    record.reason.clear();
+    record.output_bytes = record.output_records = 0;
+    entry->orders = unbounded<ShimOrder>();
+    runners_.spawn(run(entry));
+  }
+}
+
+Task<absl::StatusOr<std::vector<Submitted>>> TasksEngine::submit(std::vector<TaskSpec> specs,
+                                                                 Submitter submitter) {
+  if (specs.empty() || specs.size() > kSubmitBatchMax) {
+    co_return fault(
+        absl::StatusCode::kInvalidArgument,
+        absl::StrCat("one call submits 1 to ", kSubmitBatchMax, " tasks, not ", specs.size()),
+        {"specs",
+         "LIMIT",
+         absl::StrCat("submit_batch_max = ", kSubmitBatchMax),
+         "submit them in several calls",
+         {}});
+  }
+  bool keyed = false;
+  for (const TaskSpec& spec : specs) {
+    if (absl::Status status = validate(spec); !status.ok()) co_return status;
+    keyed |= !spec.idempotency_key.empty();
+  }
+  if (!keyed) co_return co_await submit_unkeyed(std::move(specs), submitter);
+
+  Permit turn = co_await keyed_submits_.lock();
+  std::vector<Submitted> result(specs.size());
+  std::vector<TaskSpec> fresh;
+  std::vector<size_t> fresh_at;
+  absl::flat_hash_map<std::string, size_t> in_this_call;
+  std::vector<std::pair<size_t, size_t>> repeats;  // the same key twice in this call
+  {
+    rt::LockGuard guard(mutex_);
+    for (size_t i = 0; i < specs.size(); ++i) {
+      const std::string& key = specs[i].idempotency_key;
+      auto known = key.empty() ? by_key_.end() : by_key_.find(key);
+      if (known != by_key_.end()) {
+        auto task = tasks_.find(known->second);
+        if (task != tasks_.end() &&
+            clock_() - task->second->task.record.created_unix_nano < kIdempotencyNs) {
+          result[i] = {known->second, true};
+          continue;
+        }
+      }
+      if (!key.empty() && !in_this_call.emplace(key, i).second) {
+        repeats.emplace_back(i, in_this_call[key]);
+        continue;
+      }
+      fresh_at.push_back(i);
+      fresh.push_back(std::move(specs[i]));
+    }
+  }
+  if (!fresh.empty()) {
+    absl::StatusOr<std::vector<Submitted>> made =
+        co_await submit_unkeyed(std::move(fresh), submitter);
+    if (!made.ok()) co_return made.status();
+    for (size_t i = 0; i < fresh_at.size(); ++i) result[fresh_at[i]] = (*made)[i];
+  }
+  for (auto [again, first] : repeats) result[again] = {result[first].id, true};
+  co_return result;
+}
+
+Task<absl::StatusOr<std::vector<Submitted>>> TasksEngine::submit_unkeyed(
+    std::vector<TaskSpec> specs, Submitter submitter) {
+  std::vector<StoredTask> tasks;
+  std::vector<Submitted> result;
+  {
+    rt::LockGuard guard(mutex_);
+    if (stopping_) co_return absl::UnavailableError("zsyncd is stopping: submit again in a moment");
+    if (queue_.queued() + specs.size() > options_.queued_max) {
+      co_return fault(absl::StatusCode::kResourceExhausted,
+                      absl::StrCat(queue_.queued(), " tasks are queued"),
+                      {"specs",
+                       "LIMIT",
+                       absl::StrCat("tasks.queued_max = ", options_.queued_max),
+                       "wait until some have run",
+                       {}});
+    }
+    const int64_t now = clock_();
+    for (TaskSpec& spec : specs) {
+      StoredTask task;
+      task.order = next_order_++;
+      task.record.id = kIdPrefix + ids_.next();
+      task.record.spec = std::make_shared<const TaskSpec>(std::move(spec));
+      task.record.created_unix_nano = now;
+      task.record.submitter_uid = submitter.uid;
+      task.record.submitter_pid = submitter.pid;
+      result.push_back({task.record.id, false});
+      tasks.push_back(std::move(task));
+    }
+  }
+  // The tasks outlive the call in the store's hands, so they are shared with its work.
+  auto shared = std::make_shared<std::vector<StoredTask>>(std::move(tasks));
+  absl::Status committed = co_await commit(store_, [shared](Database& db) {
+    for (const StoredTask& task : *shared) {
+      absl::Status status = insert_task(db, task, encode_task_spec(*task.record.spec));
+      if (!status.ok()) return status;
+    }
+    return absl::OkStatus();
+  });
+  if (!committed.ok()) co_return committed;
+  adopt_submitted(std::move(*shared));
+  co_return result;
+}
+
+void TasksEngine::adopt_submitted(std::vector<StoredTask> tasks) {
+  rt::LockGuard guard(mutex_);
+  for (StoredTask& task : tasks) {
+    auto entry = std::make_shared<Entry>(std::move(task));
+    const TaskRecord& record = entry->task.record;
+    tasks_[record.id] = entry;
+    const std::string& key = record.spec->idempotency_key;
+    if (!key.empty()) by_key_[key] = record.id;
+    enqueue(entry);
+    announce("task.queued", record);
+  }
+  dispatch();
+}
+
+absl::Status TasksEngine::not_found(const std::string& id) {
+  std::vector<std::string> candidates;
+  size_t looked = 0;
+  for (auto it = tasks_.rbegin(); it != tasks_.rend() && looked < kClosestSearched;
+       ++it, ++looked) {
+    candidates.push_back(it->first);
+    if (const std::string& name = it->second->task.record.spec->name; !name.empty()) {
+      candidates.push_back(name);
+    }
+  }
+  std::vector<std::string> closest;
+  if (std::optional<std::string> match = closest_match(id, candidates)) closest.push_back(*match);
+  return fault(absl::StatusCode::kNotFound, absl::StrCat("no task \"", id, "\""),
+               {"id", "NOT_FOUND", "",
+                closest.empty() ? "`zsyncctl tasks list` shows what there is"
+                                : absl::StrCat("did you mean ", closest[0], "?"),
+                closest});
+}
+
+absl::StatusOr<TasksEngine::EntryPtr> TasksEngine::find(const std::string& id) {
+  if (id.empty()) {
+    return fault(absl::StatusCode::kInvalidArgument, "no task id is given",
+                 {"id", "INVALID", "", "give an id, a unique prefix of one, or a name", {}});
+  }
+  if (auto exact = tasks_.find(id); exact != tasks_.end()) return exact->second;
+  std::vector<EntryPtr> matches;
+  for (const std::string& prefix : {id, kIdPrefix + id}) {
+    for (auto it = tasks_.lower_bound(prefix);
+         it != tasks_.end() && absl::StartsWith(it->first, prefix) && matches.size() <= kClosestMax;
+         ++it) {
+      matches.push_back(it->second);
+    }
+  }
+  if (matches.empty()) {
+    for (const auto& [key, entry] : tasks_) {
+      if (entry->task.record.spec->name == id) matches.push_back(entry);
+      if (matches.size() > kClosestMax) break;
+    }
+  }
+  if (matches.empty()) return not_found(id);
+  if (matches.size() == 1) return matches[0];
+  FaultDetail detail{"id", "AMBIGUOUS", "", "give more of the id", {}};
+  for (const EntryPtr& match : matches) detail.closest.push_back(match->task.record.id);
+  return fault(absl::StatusCode::kInvalidArgument,
+               absl::StrCat("\"", id, "\" names ",
+                            matches.size() > kClosestMax ? "many" : "several", " tasks"),
+               std::move(detail));
+}
+
+StoredTask TasksEngine::snapshot(const EntryPtr& entry) {
+  rt::LockGuard guard(mutex_);
+  return entry->task;
+}
+
+absl::StatusOr<TaskRecord> TasksEngine::current(const EntryPtr& entry) {
+  return snapshot(entry).record;
+}
+
+absl::StatusOr<TaskRecord> TasksEngine::get(const std::string& id) {
+  rt::LockGuard guard(mutex_);
+  absl::StatusOr<EntryPtr> entry = find(id);
+  if (!entry.ok()) return entry.status();
+  return (*entry)->task.record;
+}
+
+std::vector<TaskRecord> TasksEngine::list(const TaskFilter& filter) {
+  std::vector<TaskRecord> page;
+  auto matches = [&filter](const TaskRecord& record) {
+    const TaskSpec& spec = *record.spec;
+    if (!filter.states.empty() && std::find(filter.states.begin(), filter.states.end(),
+                                            record.state) == filter.states.end()) {
+      return false;
+    }
+    if (!filter.group.empty() && group_of(spec) != filter.group) return false;
+    if (!filter.name.empty() && spec.name != filter.name) return false;
+    return std::all_of(filter.labels.begin(), filter.labels.end(), [&spec](const auto& label) {
+      auto found = spec.labels.find(label.first);
+      return found != spec.labels.end() && found->second == label.second;
+    });
+  };
+  auto take = [&](const EntryPtr& entry) {
+    if (matches(entry->task.record)) page.push_back(entry->task.record);
+    return page.size() < filter.limit;
+  };
+  rt::LockGuard guard(mutex_);
+  if (filter.oldest_first) {
+    auto it = filter.after.empty() ? tasks_.begin() : tasks_.upper_bound(filter.after);
+    while (it != tasks_.end() && take(it->second)) ++it;
+  } else {
+    auto it = filter.after.empty() ? tasks_.end() : tasks_.lower_bound(filter.after);
+    while (it != tasks_.begin() && take((--it)->second)) {
+    }
+  }
+  return page;
+}
+
+size_t TasksEngine::stored() {
+  rt::LockGuard guard(mutex_);
+  return tasks_.size();
+}
+size_t TasksEngine::queued() {
+  rt::LockGuard guard(mutex_);
+  return queue_.queued();
+}
+size_t TasksEngine::running() {
+  rt::LockGuard guard(mutex_);
+  return queue_.running();
+}
+
+}  // namespace zsync::daemon

@@ -1,0 +1,212 @@
+// TasksEngine: accepts tasks, runs each under its supervisor, remembers how they ended.
+//
+// A task's way, and what is on disk at each step:
+//   submit      record `queued` committed, then the caller gets the id
+//   start       record `running, attempt N` committed, then the shim is started; the shim executes
+//               only if it wins the claim file of attempt N
+//   end         the shim has written `exit`; the final record is committed, then anybody is told
+// A daemon that was killed finds `running` records: with a live shim it re-attaches, with an exit
+// file it finishes, without a claim it takes the claim itself (`revoked`) and starts attempt N+1,
+// else the task is lost. So nothing acknowledged is lost and no attempt runs twice.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "daemon/events/event_log.hpp"
+#include "daemon/shim/attempt.hpp"
+#include "daemon/store/store.hpp"
+#include "daemon/store/ulid.hpp"
+#include "daemon/tasks/cgroup.hpp"
+#include "daemon/tasks/task.hpp"
+#include "daemon/tasks/task_queue.hpp"
+#include "daemon/tasks/task_store.hpp"
+#include "zsync/channel.hpp"
+#include "zsync/executor.hpp"
+#include "zsync/notify.hpp"
+#include "zsync/rt/fd.hpp"
+#include "zsync/rt/lock.hpp"
+#include "zsync/sync.hpp"
+#include "zsync/task.hpp"
+
+namespace zsync::daemon {
+
+struct TasksOptions {
+  std::string tasks_dir;              // attempt directories live in TASKS_DIR/ID/N
+  std::string shim_program;           // zsync-shim
+  std::vector<std::string> base_env;  // NAME=VALUE handed to every command that does not clear it
+  std::vector<std::string> own_env;   // set last: ZSYNC_SOCKET
+  std::string default_cwd = "/";
+  uint64_t kill_grace_ms = 10'000;
+  uint64_t output_bytes_max = 4ull << 30;            // one task
+  uint64_t output_retention_bytes_max = 1ull << 30;  // finished tasks together
+  std::chrono::milliseconds retention_age{7 * 24 * 3600 * 1000};
+  uint64_t queued_max = 1'000'000;
+  uint32_t default_parallel = 1;
+  std::map<std::string, uint32_t> groups;  // parallel, from the configuration
+};
+
+struct Submitter {
+  uint32_t uid = 0;
+  int32_t pid = 0;
+};
+
+struct Submitted {
+  std::string id;
+  bool existing = false;  // an idempotency key matched
+};
+
+struct TaskFilter {
+  std::vector<TaskState> states;  // empty: all
+  std::string group;
+  std::string name;
+  std::map<std::string, std::string> labels;
+  bool oldest_first = false;
+  std::string after;  // id of the last one of the page before
+  size_t limit = 100;
+};
+
+struct OutputChunk {
+  segment_log::Batch batch;
+  uint32_t attempt = 0;
+  std::optional<TaskRecord> finished;
+};
+
+class TasksEngine {
+ public:
+  using Clock = std::function<int64_t()>;  // ns since the Unix epoch
+
+  TasksEngine(TasksOptions options, Store& store, EventLog& events, UlidGenerator& ids,
+              TaskCgroups& cgroups, Clock clock);
+  ~TasksEngine();
+
+  // Reads the store, re-attaches to running tasks, starts queued ones.
+  Task<absl::Status> start();
+  // Lets go of running tasks; they go on under their shims. Idempotent.
+  Task<void> stop();
+
+  // Errors: kInvalidArgument; kResourceExhausted (queued_max, full disk). All or none.
+  Task<absl::StatusOr<std::vector<Submitted>>> submit(std::vector<TaskSpec> specs,
+                                                      Submitter submitter);
+  // By id, unique prefix of an id, or unique name.
+  //
+  // Errors: kNotFound with the closest ids or names; kInvalidArgument when several match.
+  absl::StatusOr<TaskRecord> get(const std::string& id);
+  std::vector<TaskRecord> list(const TaskFilter& filter);
+  // Completes when all are final. Cancel: throws Cancelled.
+  Task<absl::StatusOr<std::vector<TaskRecord>>> wait(std::vector<std::string> ids);
+  Task<absl::StatusOr<TaskRecord>> cancel(std::string id, bool wait,
+                                          std::optional<uint64_t> grace_ms);
+  // Errors: kFailedPrecondition unless the task is final.
+  Task<absl::StatusOr<TaskRecord>> retry(std::string id);
+  Task<absl::Status> remove(std::string id);
+  // Calls `sink` with the output from `from_seq` on; with `follow` until the task is final and all
+  // was given. `attempt` 0: the newest.
+  Task<absl::Status> output(std::string id, uint64_t from_seq, uint32_t attempt, bool follow,
+                            std::function<Task<absl::Status>(OutputChunk)> sink);
+  // Hands bytes to a task's stdin; waits while its window is full.
+  //
+  // Errors: kFailedPrecondition when the task takes no stdin stream or it was closed.
+  Task<absl::Status> input(std::string id, std::string bytes, bool eof);
+  absl::StatusOr<std::vector<std::string>> why(const std::string& id);
+  std::vector<GroupRecord> groups();
+  Task<absl::StatusOr<GroupRecord>> set_group(std::string name, uint32_t parallel);
+
+  size_t stored();
+  size_t queued();
+  size_t running();
+
+ private:
+  // What goes to a running task's shim.
+  struct ShimOrder {
+    enum class Kind { kFrame, kStdin, kStdinEof };
+    Kind kind;
+    std::string bytes;
+  };
+
+  struct Entry {
+    explicit Entry(StoredTask stored) : task(std::move(stored)) {}
+    StoredTask task;
+    std::optional<uint64_t> cancel_grace_ms;  // asked for by a cancel
+    int followers = 0;                        // of the output
+    Notify changed;                           // record or output
+    // While it runs or waits to: orders for the shim, and stdin on its way.
+    std::optional<Channel<ShimOrder>> orders;
+    std::optional<Channel<ShimOrder>> input;
+    bool input_closed = false;
+  };
+  using EntryPtr = std::shared_ptr<Entry>;
+
+  // What the frames of one attempt have told so far.
+  struct Attempt {
+    EntryPtr entry;
+    std::string dir;
+    std::optional<shim::ExitRecord> exit;
+    std::optional<std::string> refused;
+    uint64_t stdin_sent = 0;
+    uint64_t stdin_written = 0;
+    bool stdin_closed = false;
+    Notify stdin_moved;
+    bool cancel_sent = false;
+  };
+
+  // engine.cpp
+  absl::StatusOr<EntryPtr> find(const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status not_found(const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Task<absl::StatusOr<std::vector<Submitted>>> submit_unkeyed(std::vector<TaskSpec> specs,
+                                                              Submitter submitter);
+  void adopt_submitted(std::vector<StoredTask> tasks);
+  void enqueue(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void dispatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::string attempt_dir(const std::string& id, uint32_t attempt) const;
+  void announce(const std::string& type, const TaskRecord& record);
+  static const std::string& group_of(const TaskSpec& spec);
+  StoredTask snapshot(const EntryPtr& entry);
+  absl::StatusOr<TaskRecord> current(const EntryPtr& entry);
+
+  // attempt_runner.cpp
+  Task<void> run(EntryPtr entry);
+  Task<absl::Status> run_attempt(EntryPtr entry);
+  Task<void> supervise(std::shared_ptr<Attempt> attempt, segment_log::Fd connection);
+  Task<absl::Status> read_frames(std::shared_ptr<Attempt> attempt, rt::Fd& socket);
+  Task<void> write_orders(std::shared_ptr<Attempt> attempt, rt::Fd& socket);
+  Task<void> write_input(std::shared_ptr<Attempt> attempt);
+  void take_frame(Attempt& attempt, const shim::Frame& frame);
+  Task<void> resume(EntryPtr entry);
+  Task<void> finish_by_files(std::shared_ptr<Attempt> attempt);
+  Task<void> finish(EntryPtr entry, TaskState state, shim::ExitRecord exit, std::string reason);
+  Task<void> requeue_later(EntryPtr entry, std::chrono::milliseconds delay);
+  absl::StatusOr<shim::Spec> shim_spec(const TaskRecord& record);
+  void order_cancel(const EntryPtr& entry, Attempt& attempt);
+
+  // retention.cpp
+  Task<void> keep_retention();
+
+  const TasksOptions options_;
+  Store& store_;
+  EventLog& events_;
+  UlidGenerator& ids_;
+  TaskCgroups& cgroups_;
+  const Clock clock_;
+  Mutex keyed_submits_;  // one at a time, so that a key is looked up and taken in one step
+
+  rt::Lock mutex_;
+  std::map<std::string, EntryPtr> tasks_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::string, std::string> by_key_ ABSL_GUARDED_BY(mutex_);
+  TaskQueue queue_ ABSL_GUARDED_BY(mutex_);
+  uint64_t next_order_ ABSL_GUARDED_BY(mutex_) = 1;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  bool retaining_ ABSL_GUARDED_BY(mutex_) = false;
+  Executor runners_;
+};
+
+}  // namespace zsync::daemon

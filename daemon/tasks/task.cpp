@@ -1,0 +1,198 @@
+#include "daemon/tasks/task.hpp"
+
+#include <sys/stat.h>
+
+#include <cctype>
+#include <cstring>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "daemon/fault/fault.hpp"
+
+namespace zsync::daemon {
+namespace {
+
+absl::Status invalid(std::string field, std::string message, std::string hint,
+                     std::string limit = "") {
+  return fault(absl::StatusCode::kInvalidArgument, std::move(message),
+               {std::move(field),
+                limit.empty() ? "INVALID" : "LIMIT",
+                std::move(limit),
+                std::move(hint),
+                {}});
+}
+
+absl::Status too_big(std::string field, size_t is, const char* limit, size_t max,
+                     const char* hint) {
+  return invalid(field, absl::StrCat(field, " has ", is, " bytes, the limit is ", max), hint,
+                 absl::StrCat(limit, " = ", max));
+}
+
+bool has_nul(absl::string_view text) { return text.find('\0') != absl::string_view::npos; }
+
+absl::Status check_word(const char* field, absl::string_view word) {
+  if (word.size() > kNameBytesMax) {
+    return too_big(field, word.size(), "name_bytes_max", kNameBytesMax, "choose a shorter one");
+  }
+  for (unsigned char c : word) {
+    if (c < 0x20 || c == 0x7f || c == '/') {
+      return invalid(field,
+                     absl::StrCat(field, " \"", absl::CHexEscape(word),
+                                  "\" has a slash or a control character"),
+                     "use letters, digits, dots, dashes, spaces");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status check_command(const TaskSpec& spec) {
+  if (spec.argv.empty() == spec.shell.empty()) {
+    return invalid(
+        "spec.argv",
+        spec.argv.empty() ? "there is no command" : "both argv and a shell line are given",
+        "give a command after --, or one shell line with -c");
+  }
+  if (!spec.argv.empty() && spec.argv[0].empty()) {
+    return invalid("spec.argv", "the command's name is empty", "give a program after --");
+  }
+  size_t total = spec.shell.size();
+  if (has_nul(spec.shell))
+    return invalid("spec.shell", "the shell line has a NUL byte", "remove it");
+  for (const std::string& argument : spec.argv) {
+    if (has_nul(argument)) return invalid("spec.argv", "an argument has a NUL byte", "remove it");
+    if (argument.size() > kArgumentBytesMax) {
+      return too_big("spec.argv", argument.size(), "argument_bytes_max", kArgumentBytesMax,
+                     "pass the text on stdin or in a file");
+    }
+    total += argument.size() + 1;
+  }
+  if (total > kArgumentsBytesMax) {
+    return too_big("spec.argv", total, "arguments_bytes_max", kArgumentsBytesMax,
+                   "pass the text on stdin or in a file");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status check_environment(const TaskSpec& spec) {
+  size_t total = 0;
+  for (const auto& [name, value] : spec.env) {
+    if (name.empty() || name.find('=') != std::string::npos || has_nul(name) || has_nul(value)) {
+      return invalid("spec.env",
+                     absl::StrCat("the variable name \"", absl::CHexEscape(name),
+                                  "\" is empty, or it or its value has '=' or a NUL byte"),
+                     "name variables as NAME=VALUE");
+    }
+    const size_t size = name.size() + value.size() + 2;
+    if (size > kEnvironmentStringBytesMax) {
+      return invalid("spec.env",
+                     absl::StrCat("the variable ", name, " has ", size, " bytes, the limit is ",
+                                  kEnvironmentStringBytesMax),
+                     "pass the text on stdin or in a file",
+                     absl::StrCat("environment_string_bytes_max = ", kEnvironmentStringBytesMax));
+    }
+    total += size;
+  }
+  if (total > kEnvironmentBytesMax) {
+    return too_big("spec.env", total, "environment_bytes_max", kEnvironmentBytesMax,
+                   "pass fewer variables");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status check_directory(const std::string& cwd) {
+  if (cwd.empty()) return absl::OkStatus();
+  if (cwd[0] != '/' || has_nul(cwd)) {
+    return invalid("spec.cwd", absl::StrCat("cwd \"", absl::CHexEscape(cwd), "\" is not absolute"),
+                   "give the whole path");
+  }
+  struct stat info{};
+  if (stat(cwd.c_str(), &info) != 0) {
+    return invalid("spec.cwd", absl::StrCat("cwd \"", cwd, "\": ", std::strerror(errno)),
+                   "give a directory that exists");
+  }
+  if (!S_ISDIR(info.st_mode)) {
+    return invalid("spec.cwd", absl::StrCat("cwd \"", cwd, "\" is not a directory"),
+                   "give a directory");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status check_words(const TaskSpec& spec) {
+  for (const auto& [field, word] :
+       {std::pair<const char*, const std::string&>{"spec.name", spec.name},
+        {"spec.group", spec.group},
+        {"spec.idempotency_key", spec.idempotency_key}}) {
+    if (absl::Status status = check_word(field, word); !status.ok()) return status;
+  }
+  if (spec.labels.size() > kLabelsMax) {
+    return invalid("spec.labels", absl::StrCat("there are ", spec.labels.size(), " labels"),
+                   "use fewer labels", absl::StrCat("labels_max = ", kLabelsMax));
+  }
+  for (const auto& [key, value] : spec.labels) {
+    if (key.empty()) return invalid("spec.labels", "a label has no name", "write -l NAME=VALUE");
+    for (const std::string& word : {key, value}) {
+      if (absl::Status status = check_word("spec.labels", word); !status.ok()) return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status check_numbers(const TaskSpec& spec) {
+  if (spec.priority > kPriorityMax || spec.priority < -kPriorityMax) {
+    return invalid("spec.priority", absl::StrCat("priority ", spec.priority, " is out of range"),
+                   "use -1000 to 1000", absl::StrCat("priority_max = ", kPriorityMax));
+  }
+  if (spec.retries > kRetriesMax) {
+    return invalid("spec.retries", absl::StrCat(spec.retries, " retries are too many"),
+                   "use at most 100", absl::StrCat("retries_max = ", kRetriesMax));
+  }
+  for (uint64_t ms : {spec.timeout_ms, spec.kill_grace_ms.value_or(0)}) {
+    if (ms > kTimeoutMsMax) {
+      return invalid("spec.timeout", "timeout and kill_grace are at most 366 days",
+                     "give a shorter one", absl::StrCat("timeout_ms_max = ", kTimeoutMsMax));
+    }
+  }
+  if (spec.stdin_bytes.size() > kStdinBytesMax) {
+    return too_big("spec.stdin", spec.stdin_bytes.size(), "stdin_bytes_max", kStdinBytesMax,
+                   "stream it: submit with stdin_stream and send Input");
+  }
+  if (spec.stdin_stream && !spec.stdin_bytes.empty()) {
+    return invalid("spec.stdin", "both stdin bytes and stdin_stream are given", "choose one");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::string_view state_name(TaskState state) {
+  switch (state) {
+    case TaskState::kQueued:
+      return "queued";
+    case TaskState::kRunning:
+      return "running";
+    case TaskState::kSucceeded:
+      return "succeeded";
+    case TaskState::kFailed:
+      return "failed";
+    case TaskState::kSignaled:
+      return "signaled";
+    case TaskState::kTimedOut:
+      return "timed_out";
+    case TaskState::kCanceled:
+      return "canceled";
+    case TaskState::kLost:
+      return "lost";
+    case TaskState::kSkipped:
+      return "skipped";
+  }
+  return "unknown";
+}
+
+absl::Status validate(const TaskSpec& spec) {
+  for (auto check : {check_command, check_environment, check_words, check_numbers}) {
+    if (absl::Status status = check(spec); !status.ok()) return status;
+  }
+  return check_directory(spec.cwd);
+}
+
+}  // namespace zsync::daemon

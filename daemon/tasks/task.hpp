@@ -1,0 +1,100 @@
+// What a task is: its specification as submitted and its record as it goes.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+
+namespace zsync::daemon {
+
+// Limits of one specification.
+inline constexpr size_t kEnvironmentBytesMax = 1 << 20;          // names and values together
+inline constexpr size_t kEnvironmentStringBytesMax = 128 << 10;  // NAME=VALUE
+inline constexpr size_t kArgumentsBytesMax = 1 << 20;            // argv or shell line
+inline constexpr size_t kArgumentBytesMax = 128 << 10;           // one argument
+inline constexpr size_t kStdinBytesMax = 1 << 20;
+inline constexpr size_t kNameBytesMax = 128;  // task, group, label
+inline constexpr size_t kLabelsMax = 64;
+inline constexpr int32_t kPriorityMax = 1000;
+inline constexpr uint32_t kRetriesMax = 100;
+inline constexpr size_t kSubmitBatchMax = 10'000;  // tasks in one call
+inline constexpr uint64_t kTimeoutMsMax = 366ull * 24 * 3600 * 1000;
+inline constexpr int64_t kIdempotencyNs = 24ll * 3600 * 1'000'000'000;
+
+// Stored as numbers: never renumbered.
+enum class TaskState : uint8_t {
+  kQueued = 1,
+  kRunning = 2,
+  kSucceeded = 3,
+  kFailed = 4,
+  kSignaled = 5,
+  kTimedOut = 6,
+  kCanceled = 7,
+  kLost = 8,
+  kSkipped = 9,
+};
+
+inline bool is_final(TaskState state) { return state >= TaskState::kSucceeded; }
+absl::string_view state_name(TaskState state);
+
+struct TaskSpec {
+  std::vector<std::string> argv;
+  std::string shell;
+  std::string cwd;
+  std::map<std::string, std::string> env;
+  bool replace_env = false;
+  std::string stdin_bytes;
+  bool stdin_stream = false;
+  std::string name;
+  std::map<std::string, std::string> labels;
+  std::string group;
+  int32_t priority = 0;
+  uint64_t timeout_ms = 0;  // 0: none
+  std::optional<uint64_t> kill_grace_ms;
+  uint32_t retries = 0;
+  std::string idempotency_key;
+  bool keep_children = false;
+  std::string traceparent;
+};
+
+// Errors: kInvalidArgument with the field, the limit and the cure.
+absl::Status validate(const TaskSpec& spec);
+
+std::string encode_task_spec(const TaskSpec& spec);
+// nullopt: damaged.
+std::optional<TaskSpec> decode_task_spec(std::string_view bytes);
+
+struct TaskRecord {
+  std::string id;
+  std::shared_ptr<const TaskSpec> spec;  // without env and stdin once the task is final
+  TaskState state = TaskState::kQueued;
+  uint32_t attempt = 0;
+  int32_t exit_code = 0;
+  int32_t signal = 0;
+  std::string reason;
+  int64_t created_unix_nano = 0;
+  int64_t started_unix_nano = 0;
+  int64_t finished_unix_nano = 0;
+  int64_t pid = 0;
+  bool cancel_requested = false;
+  uint64_t output_bytes = 0;
+  uint64_t output_records = 0;
+  uint32_t submitter_uid = 0;
+  int32_t submitter_pid = 0;
+};
+
+struct GroupRecord {
+  std::string name;
+  uint32_t parallel = 1;
+  uint32_t queued = 0;
+  uint32_t running = 0;
+};
+
+}  // namespace zsync::daemon

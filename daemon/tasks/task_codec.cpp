@@ -1,0 +1,179 @@
+// The stored form of a specification: version byte, then tagged fields.
+//
+//   field   tag:u8 size:u32 bytes, little endian; unknown tags are skipped, a tag is never reused
+#include <cstring>
+
+#include "daemon/tasks/task.hpp"
+
+namespace zsync::daemon {
+namespace {
+
+constexpr char kVersion = 1;
+
+enum Tag : uint8_t {
+  kArgument = 1,
+  kShell,
+  kCwd,
+  kEnvName,
+  kEnvValue,
+  kClearEnv,
+  kStdin,
+  kStdinStream,
+  kName,
+  kLabelName,
+  kLabelValue,
+  kGroup,
+  kPriority,
+  kTimeout,
+  kKillGrace,
+  kRetries,
+  kIdempotencyKey,
+  kKeepChildren,
+  kTraceparent,
+};
+
+class Encoder {
+ public:
+  void text(Tag tag, std::string_view value) {
+    const uint32_t size = static_cast<uint32_t>(value.size());
+    bytes_.push_back(static_cast<char>(tag));
+    bytes_.append(reinterpret_cast<const char*>(&size), sizeof size);
+    bytes_.append(value);
+  }
+  void text_if(Tag tag, std::string_view value) {
+    if (!value.empty()) text(tag, value);
+  }
+  void number(Tag tag, int64_t value) {
+    text(tag, {reinterpret_cast<const char*>(&value), sizeof value});
+  }
+  void number_if(Tag tag, int64_t value) {
+    if (value != 0) number(tag, value);
+  }
+  std::string take() { return std::move(bytes_); }
+
+ private:
+  std::string bytes_{kVersion};
+};
+
+int64_t number_of(std::string_view bytes) {
+  int64_t value = 0;
+  std::memcpy(&value, bytes.data(), std::min(bytes.size(), sizeof value));
+  return value;
+}
+
+struct Decoding {
+  TaskSpec spec;
+  std::string pending_name;  // of the variable or label whose value comes next
+};
+
+void take_field(Decoding& decoding, uint8_t tag, std::string_view value) {
+  TaskSpec& spec = decoding.spec;
+  switch (tag) {
+    case kArgument:
+      spec.argv.emplace_back(value);
+      break;
+    case kShell:
+      spec.shell = value;
+      break;
+    case kCwd:
+      spec.cwd = value;
+      break;
+    case kEnvName:
+    case kLabelName:
+      decoding.pending_name = value;
+      break;
+    case kEnvValue:
+      spec.env[decoding.pending_name] = value;
+      break;
+    case kLabelValue:
+      spec.labels[decoding.pending_name] = value;
+      break;
+    case kClearEnv:
+      spec.replace_env = number_of(value) != 0;
+      break;
+    case kStdin:
+      spec.stdin_bytes = value;
+      break;
+    case kStdinStream:
+      spec.stdin_stream = number_of(value) != 0;
+      break;
+    case kName:
+      spec.name = value;
+      break;
+    case kGroup:
+      spec.group = value;
+      break;
+    case kPriority:
+      spec.priority = static_cast<int32_t>(number_of(value));
+      break;
+    case kTimeout:
+      spec.timeout_ms = static_cast<uint64_t>(number_of(value));
+      break;
+    case kKillGrace:
+      spec.kill_grace_ms = static_cast<uint64_t>(number_of(value));
+      break;
+    case kRetries:
+      spec.retries = static_cast<uint32_t>(number_of(value));
+      break;
+    case kIdempotencyKey:
+      spec.idempotency_key = value;
+      break;
+    case kKeepChildren:
+      spec.keep_children = number_of(value) != 0;
+      break;
+    case kTraceparent:
+      spec.traceparent = value;
+      break;
+    default:
+      break;
+  }
+}
+
+}  // namespace
+
+std::string encode_task_spec(const TaskSpec& spec) {
+  Encoder out;
+  for (const std::string& argument : spec.argv) out.text(kArgument, argument);
+  out.text_if(kShell, spec.shell);
+  out.text_if(kCwd, spec.cwd);
+  for (const auto& [name, value] : spec.env) {
+    out.text(kEnvName, name);
+    out.text(kEnvValue, value);
+  }
+  out.number_if(kClearEnv, spec.replace_env);
+  out.text_if(kStdin, spec.stdin_bytes);
+  out.number_if(kStdinStream, spec.stdin_stream);
+  out.text_if(kName, spec.name);
+  for (const auto& [name, value] : spec.labels) {
+    out.text(kLabelName, name);
+    out.text(kLabelValue, value);
+  }
+  out.text_if(kGroup, spec.group);
+  out.number_if(kPriority, spec.priority);
+  out.number_if(kTimeout, static_cast<int64_t>(spec.timeout_ms));
+  if (spec.kill_grace_ms) out.number(kKillGrace, static_cast<int64_t>(*spec.kill_grace_ms));
+  out.number_if(kRetries, spec.retries);
+  out.text_if(kIdempotencyKey, spec.idempotency_key);
+  out.number_if(kKeepChildren, spec.keep_children);
+  out.text_if(kTraceparent, spec.traceparent);
+  return out.take();
+}
+
+std::optional<TaskSpec> decode_task_spec(std::string_view bytes) {
+  if (bytes.empty() || bytes[0] != kVersion) return std::nullopt;
+  bytes.remove_prefix(1);
+  Decoding decoding;
+  while (!bytes.empty()) {
+    uint32_t size = 0;
+    if (bytes.size() < 1 + sizeof size) return std::nullopt;
+    const uint8_t tag = static_cast<uint8_t>(bytes[0]);
+    std::memcpy(&size, bytes.data() + 1, sizeof size);
+    bytes.remove_prefix(1 + sizeof size);
+    if (bytes.size() < size) return std::nullopt;
+    take_field(decoding, tag, bytes.substr(0, size));
+    bytes.remove_prefix(size);
+  }
+  return std::move(decoding.spec);
+}
+
+}  // namespace zsync::daemon

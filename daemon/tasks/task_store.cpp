@@ -1,0 +1,124 @@
+#include "daemon/tasks/task_store.hpp"
+
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace zsync::daemon {
+namespace {
+
+BlobView blob(const std::string& bytes) { return std::as_bytes(std::span(bytes)); }
+
+std::string_view text(BlobView bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+}  // namespace
+
+const char kTaskSchemaV1[] = R"sql(
+  CREATE TABLE task(
+    id TEXT PRIMARY KEY, ord INTEGER NOT NULL, state INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    failures INTEGER NOT NULL, exit_code INTEGER NOT NULL, signal INTEGER NOT NULL,
+    reason TEXT NOT NULL, created INTEGER NOT NULL, started INTEGER NOT NULL,
+    finished INTEGER NOT NULL, cancel_requested INTEGER NOT NULL, output_bytes INTEGER NOT NULL,
+    output_records INTEGER NOT NULL, submitter_uid INTEGER NOT NULL,
+    submitter_pid INTEGER NOT NULL) WITHOUT ROWID;
+  CREATE TABLE task_spec(id TEXT PRIMARY KEY, spec BLOB NOT NULL);
+  CREATE TABLE task_group(name TEXT PRIMARY KEY, parallel INTEGER NOT NULL) WITHOUT ROWID;
+)sql";
+
+absl::Status insert_task(Database& db, const StoredTask& task, const std::string& encoded_spec) {
+  const TaskRecord& r = task.record;
+  absl::Status status =
+      db.run("INSERT INTO task VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", r.id,
+             static_cast<int64_t>(task.order), static_cast<int>(r.state), r.attempt, task.failures,
+             r.exit_code, r.signal, r.reason, r.created_unix_nano, r.started_unix_nano,
+             r.finished_unix_nano, r.cancel_requested, static_cast<int64_t>(r.output_bytes),
+             static_cast<int64_t>(r.output_records), r.submitter_uid, r.submitter_pid);
+  if (!status.ok()) return status;
+  return db.run("INSERT INTO task_spec VALUES(?,?)", r.id, blob(encoded_spec));
+}
+
+absl::Status update_task(Database& db, const StoredTask& task) {
+  const TaskRecord& r = task.record;
+  return db.run(
+      "UPDATE task SET state=?,attempt=?,failures=?,exit_code=?,signal=?,reason=?,started=?,"
+      "finished=?,cancel_requested=?,output_bytes=?,output_records=? WHERE id=?",
+      static_cast<int>(r.state), r.attempt, task.failures, r.exit_code, r.signal, r.reason,
+      r.started_unix_nano, r.finished_unix_nano, r.cancel_requested,
+      static_cast<int64_t>(r.output_bytes), static_cast<int64_t>(r.output_records), r.id);
+}
+
+absl::Status delete_task(Database& db, const std::string& id) {
+  absl::Status status = db.run("DELETE FROM task WHERE id=?", id);
+  if (!status.ok()) return status;
+  return db.run("DELETE FROM task_spec WHERE id=?", id);
+}
+
+absl::Status put_group(Database& db, const std::string& name, uint32_t parallel) {
+  return db.run(
+      "INSERT INTO task_group VALUES(?,?) ON CONFLICT DO UPDATE SET parallel=excluded.parallel",
+      name, parallel);
+}
+
+absl::Status load_tasks(Database& db, const std::function<void(StoredTask)>& take) {
+  absl::StatusOr<Statement> rows = db.query(
+      "SELECT task.id,ord,state,attempt,failures,exit_code,signal,reason,created,started,finished,"
+      "cancel_requested,output_bytes,output_records,submitter_uid,submitter_pid,spec "
+      "FROM task JOIN task_spec USING(id) ORDER BY ord");
+  if (!rows.ok()) return rows.status();
+  while (true) {
+    absl::StatusOr<bool> more = rows->step();
+    if (!more.ok()) return more.status();
+    if (!*more) return absl::OkStatus();
+    StoredTask task;
+    TaskRecord& r = task.record;
+    r.id = rows->text_at(0);
+    task.order = static_cast<uint64_t>(rows->int_at(1));
+    r.state = static_cast<TaskState>(rows->int_at(2));
+    r.attempt = static_cast<uint32_t>(rows->int_at(3));
+    task.failures = static_cast<uint32_t>(rows->int_at(4));
+    r.exit_code = static_cast<int32_t>(rows->int_at(5));
+    r.signal = static_cast<int32_t>(rows->int_at(6));
+    r.reason = rows->text_at(7);
+    r.created_unix_nano = rows->int_at(8);
+    r.started_unix_nano = rows->int_at(9);
+    r.finished_unix_nano = rows->int_at(10);
+    r.cancel_requested = rows->int_at(11) != 0;
+    r.output_bytes = static_cast<uint64_t>(rows->int_at(12));
+    r.output_records = static_cast<uint64_t>(rows->int_at(13));
+    r.submitter_uid = static_cast<uint32_t>(rows->int_at(14));
+    r.submitter_pid = static_cast<int32_t>(rows->int_at(15));
+    std::optional<TaskSpec> spec = decode_task_spec(text(rows->blob_at(16)));
+    if (!spec)
+      return absl::DataLossError(absl::StrCat("the specification of ", r.id, " is damaged"));
+    r.spec = std::make_shared<const TaskSpec>(std::move(*spec));
+    take(std::move(task));
+  }
+}
+
+absl::Status load_groups(Database& db,
+                         const std::function<void(const std::string&, uint32_t)>& take) {
+  absl::StatusOr<Statement> rows = db.query("SELECT name,parallel FROM task_group");
+  if (!rows.ok()) return rows.status();
+  while (true) {
+    absl::StatusOr<bool> more = rows->step();
+    if (!more.ok()) return more.status();
+    if (!*more) return absl::OkStatus();
+    take(std::string(rows->text_at(0)), static_cast<uint32_t>(rows->int_at(1)));
+  }
+}
+
+absl::StatusOr<TaskSpec> load_task_spec(Database& db, const std::string& id) {
+  absl::StatusOr<Statement> rows = db.query("SELECT spec FROM task_spec WHERE id=?", id);
+  if (!rows.ok()) return rows.status();
+  absl::StatusOr<bool> found = rows->step();
+  if (!found.ok()) return found.status();
+  if (!*found) return absl::NotFoundError(absl::StrCat("no task ", id));
+  std::optional<TaskSpec> spec = decode_task_spec(text(rows->blob_at(0)));
+  if (!spec) return absl::DataLossError(absl::StrCat("the specification of ", id, " is damaged"));
+  return std::move(*spec);
+}
+
+}  // namespace zsync::daemon

@@ -1,0 +1,37 @@
+// The rows of tasks and groups in the store.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "daemon/store/store.hpp"
+#include "daemon/tasks/task.hpp"
+
+namespace zsync::daemon {
+
+// What a row holds besides the record.
+struct StoredTask {
+  TaskRecord record;
+  uint64_t order = 0;     // of submission
+  uint32_t failures = 0;  // attempts that count against `retries`
+};
+
+// Version 1 of the schema, as far as tasks are concerned.
+extern const char kTaskSchemaV1[];
+
+absl::Status insert_task(Database& db, const StoredTask& task, const std::string& encoded_spec);
+// Everything but the specification and what never changes.
+absl::Status update_task(Database& db, const StoredTask& task);
+absl::Status delete_task(Database& db, const std::string& id);
+absl::Status put_group(Database& db, const std::string& name, uint32_t parallel);
+
+// Calls `take` for every task in the order of submission.
+absl::Status load_tasks(Database& db, const std::function<void(StoredTask)>& take);
+absl::Status load_groups(Database& db,
+                         const std::function<void(const std::string&, uint32_t)>& take);
+// Errors: kNotFound.
+absl::StatusOr<TaskSpec> load_task_spec(Database& db, const std::string& id);
+
+}  // namespace zsync::daemon

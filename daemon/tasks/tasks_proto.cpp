@@ -1,0 +1,112 @@
+#include "daemon/tasks/tasks_proto.hpp"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "daemon/fault/fault.hpp"
+
+namespace zsync::daemon {
+namespace {
+
+void set_duration(google::protobuf::Duration& duration, uint64_t ms) {
+  duration.set_seconds(static_cast<int64_t>(ms / 1000));
+  duration.set_nanos(static_cast<int32_t>(ms % 1000 * 1'000'000));
+}
+
+void set_spec(v1::TaskSpec& proto, const TaskSpec& spec) {
+  for (const std::string& argument : spec.argv) proto.add_argv(argument);
+  proto.set_shell(spec.shell);
+  proto.set_cwd(spec.cwd);
+  for (const auto& [name, value] : spec.env) (*proto.mutable_env())[name] = value;
+  proto.set_replace_env(spec.replace_env);
+  proto.set_stdin_stream(spec.stdin_stream);
+  proto.set_name(spec.name);
+  for (const auto& [name, value] : spec.labels) (*proto.mutable_labels())[name] = value;
+  proto.set_group(spec.group.empty() ? "default" : spec.group);
+  proto.set_priority(spec.priority);
+  if (spec.timeout_ms) set_duration(*proto.mutable_timeout(), spec.timeout_ms);
+  if (spec.kill_grace_ms) set_duration(*proto.mutable_kill_grace(), *spec.kill_grace_ms);
+  proto.set_retries(spec.retries);
+  proto.set_idempotency_key(spec.idempotency_key);
+  proto.set_keep_children(spec.keep_children);
+  proto.set_traceparent(spec.traceparent);
+}
+
+}  // namespace
+
+absl::StatusOr<uint64_t> to_ms(const google::protobuf::Duration& duration, const char* field) {
+  if (duration.seconds() < 0 || duration.nanos() < 0 ||
+      static_cast<uint64_t>(duration.seconds()) > kTimeoutMsMax / 1000) {
+    return fault(absl::StatusCode::kInvalidArgument,
+                 absl::StrCat(field, " is negative or longer than 366 days"),
+                 {field,
+                  "LIMIT",
+                  absl::StrCat("timeout_ms_max = ", kTimeoutMsMax),
+                  "give 0 to 366 days",
+                  {}});
+  }
+  const uint64_t whole = static_cast<uint64_t>(duration.seconds()) * 1000;
+  return whole + (static_cast<uint64_t>(duration.nanos()) + 999'999) / 1'000'000;
+}
+
+absl::StatusOr<TaskSpec> from_proto(v1::TaskSpec proto) {
+  TaskSpec spec;
+  for (std::string& argument : *proto.mutable_argv()) spec.argv.push_back(std::move(argument));
+  spec.shell = std::move(*proto.mutable_shell());
+  spec.cwd = std::move(*proto.mutable_cwd());
+  for (auto& [name, value] : *proto.mutable_env()) spec.env[name] = std::move(value);
+  spec.replace_env = proto.replace_env();
+  spec.stdin_bytes = std::move(*proto.mutable_stdin());
+  spec.stdin_stream = proto.stdin_stream();
+  spec.name = std::move(*proto.mutable_name());
+  for (auto& [name, value] : *proto.mutable_labels()) spec.labels[name] = std::move(value);
+  spec.group = std::move(*proto.mutable_group());
+  spec.priority = proto.priority();
+  if (proto.has_timeout()) {
+    absl::StatusOr<uint64_t> timeout = to_ms(proto.timeout(), "spec.timeout");
+    if (!timeout.ok()) return timeout.status();
+    spec.timeout_ms = *timeout;
+  }
+  if (proto.has_kill_grace()) {
+    absl::StatusOr<uint64_t> grace = to_ms(proto.kill_grace(), "spec.kill_grace");
+    if (!grace.ok()) return grace.status();
+    spec.kill_grace_ms = *grace;
+  }
+  spec.retries = proto.retries();
+  spec.idempotency_key = std::move(*proto.mutable_idempotency_key());
+  spec.keep_children = proto.keep_children();
+  spec.traceparent = std::move(*proto.mutable_traceparent());
+  return spec;
+}
+
+v1::Task to_proto(const TaskRecord& record) {
+  v1::Task proto;
+  proto.set_id(record.id);
+  set_spec(*proto.mutable_spec(), *record.spec);
+  proto.set_state(static_cast<v1::TaskState>(record.state));
+  proto.set_attempt(record.attempt);
+  proto.set_exit_code(record.exit_code);
+  proto.set_signal(record.signal);
+  proto.set_reason(record.reason);
+  proto.set_created_unix_nano(record.created_unix_nano);
+  proto.set_started_unix_nano(record.started_unix_nano);
+  proto.set_finished_unix_nano(record.finished_unix_nano);
+  proto.set_pid(record.pid);
+  proto.set_cancel_requested(record.cancel_requested);
+  proto.set_output_bytes(record.output_bytes);
+  proto.set_output_records(record.output_records);
+  proto.set_submitter_uid(record.submitter_uid);
+  proto.set_submitter_pid(record.submitter_pid);
+  return proto;
+}
+
+v1::TaskGroup to_proto(const GroupRecord& group) {
+  v1::TaskGroup proto;
+  proto.set_name(group.name);
+  proto.set_parallel(group.parallel);
+  proto.set_queued(group.queued);
+  proto.set_running(group.running);
+  return proto;
+}
+
+}  // namespace zsync::daemon

@@ -1,0 +1,17 @@
+// Between the engine's types and the wire's. For tasks_service only.
+#pragma once
+
+#include "absl/status/statusor.h"
+#include "daemon/tasks/engine.hpp"
+#include "zsync/v1/tasks.pb.h"
+
+namespace zsync::daemon {
+
+// Errors: kInvalidArgument for a negative or oversized duration.
+absl::StatusOr<TaskSpec> from_proto(v1::TaskSpec proto);
+v1::Task to_proto(const TaskRecord& record);
+v1::TaskGroup to_proto(const GroupRecord& group);
+// Milliseconds of a proto duration. Errors: kInvalidArgument naming `field`.
+absl::StatusOr<uint64_t> to_ms(const google::protobuf::Duration& duration, const char* field);
+
+}  // namespace zsync::daemon

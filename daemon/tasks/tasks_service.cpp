@@ -1,0 +1,273 @@
+#include "daemon/tasks/tasks_service.hpp"
+
+#include <utility>
+
+#include "daemon/fault/fault.hpp"
+#include "daemon/rpc/bridge.hpp"
+#include "daemon/tasks/engine.hpp"
+#include "daemon/tasks/tasks_proto.hpp"
+#include "zsync/flow.hpp"
+#include "zsync/v1/tasks.grpc.pb.h"
+
+namespace zsync::daemon {
+namespace {
+
+constexpr uint32_t kPageDefault = 100;  // tasks
+constexpr uint32_t kPageMax = 1000;
+
+using Context = grpc::CallbackServerContext;
+
+void add_record(v1::TaskOutputBatch& batch, const segment_log::Record& record) {
+  v1::Record& proto = *batch.add_records();
+  proto.set_seq(record.seq);
+  proto.set_time_unix_nano(record.time_unix_nano);
+  proto.set_stream(static_cast<v1::Stream>(record.stream));
+  proto.set_data(record.payload.data(), record.payload.size());
+  proto.set_offset(record.offset);
+}
+
+Task<absl::Status> send_chunk(StreamWriter<v1::TaskOutputBatch>& out, OutputChunk chunk) {
+  v1::TaskOutputBatch batch;
+  batch.set_attempt(chunk.attempt);
+  for (const segment_log::Record& record : chunk.batch.records) {
+    if (!record.gap) {
+      add_record(batch, record);
+      continue;
+    }
+    // A gap comes before the records of its batch, so it begins a new one.
+    if (batch.records_size() > 0 || batch.has_gap()) {
+      if (absl::Status status = co_await out.write(std::move(batch)); !status.ok())
+        co_return status;
+      batch = v1::TaskOutputBatch();
+      batch.set_attempt(chunk.attempt);
+    }
+    v1::Gap& gap = *batch.mutable_gap();
+    gap.set_from(record.gap->from);
+    gap.set_to(record.gap->to);
+    gap.set_reason(std::string(segment_log::gap_reason_name(record.gap->reason)));
+    gap.set_bytes(record.gap->bytes);
+  }
+  if (chunk.finished) *batch.mutable_finished() = to_proto(*chunk.finished);
+  co_return co_await out.write(std::move(batch));
+}
+
+Task<absl::StatusOr<v1::SubmitTasksReply>> submit(TasksEngine& engine, CallContext call,
+                                                  v1::SubmitTasksRequest request) {
+  std::vector<TaskSpec> specs;
+  for (v1::TaskSpec& proto : *request.mutable_specs()) {
+    absl::StatusOr<TaskSpec> spec = from_proto(std::move(proto));
+    if (!spec.ok()) co_return spec.status();
+    if (spec->traceparent.empty()) spec->traceparent = call.traceparent;
+    specs.push_back(std::move(*spec));
+  }
+  absl::StatusOr<std::vector<Submitted>> submitted =
+      co_await engine.submit(std::move(specs), {call.peer.uid, call.peer.pid});
+  if (!submitted.ok()) co_return submitted.status();
+  v1::SubmitTasksReply reply;
+  for (const Submitted& task : *submitted) {
+    reply.add_ids(task.id);
+    reply.add_existing(task.existing);
+  }
+  co_return reply;
+}
+
+absl::StatusOr<v1::ListTasksReply> list(TasksEngine& engine, const v1::ListTasksRequest& request) {
+  TaskFilter filter;
+  for (int state : request.states()) filter.states.push_back(static_cast<TaskState>(state));
+  filter.group = request.group();
+  filter.name = request.name();
+  filter.labels.insert(request.labels().begin(), request.labels().end());
+  filter.oldest_first = request.oldest_first();
+  filter.after = request.page_token();
+  const uint32_t size = request.page_size() ? request.page_size() : kPageDefault;
+  if (size > kPageMax) {
+    return fault(absl::StatusCode::kInvalidArgument, absl::StrCat("a page of ", size, " tasks"),
+                 {"page_size",
+                  "LIMIT",
+                  absl::StrCat("page_size_max = ", kPageMax),
+                  "ask for at most 1000 and use next_page_token",
+                  {}});
+  }
+  filter.limit = size;
+  v1::ListTasksReply reply;
+  for (const TaskRecord& record : engine.list(filter)) *reply.add_tasks() = to_proto(record);
+  if (reply.tasks_size() == static_cast<int>(size)) {
+    reply.set_next_page_token(reply.tasks(reply.tasks_size() - 1).id());
+  }
+  return reply;
+}
+
+Task<absl::StatusOr<v1::Task>> cancel(TasksEngine& engine, v1::CancelTaskRequest request) {
+  std::optional<uint64_t> grace;
+  if (request.has_kill_grace()) {
+    absl::StatusOr<uint64_t> ms = to_ms(request.kill_grace(), "kill_grace");
+    if (!ms.ok()) co_return ms.status();
+    grace = *ms;
+  }
+  absl::StatusOr<TaskRecord> record = co_await engine.cancel(request.id(), request.wait(), grace);
+  if (!record.ok()) co_return record.status();
+  co_return to_proto(*record);
+}
+
+Task<absl::StatusOr<v1::TaskInputReply>> feed(TasksEngine& engine,
+                                              StreamReader<v1::TaskInputChunk>& chunks) {
+  v1::TaskInputReply reply;
+  std::string id;
+  while (std::optional<v1::TaskInputChunk> chunk = co_await chunks.read()) {
+    if (id.empty()) id = chunk->id();
+    const uint64_t size = chunk->data().size();
+    absl::Status status =
+        co_await engine.input(id, std::move(*chunk->mutable_data()), chunk->eof());
+    if (!status.ok()) co_return status;
+    reply.set_bytes(reply.bytes() + size);
+    if (chunk->eof()) co_return reply;
+  }
+  // The client is done or gone: the command must not wait for more.
+  if (!id.empty()) (void)co_await shield(engine.input(id, "", true));
+  co_return reply;
+}
+
+class Service final : public v1::Tasks::CallbackService {
+ public:
+  Service(CallGate& gate, TasksEngine& engine) : gate_(gate), engine_(engine) {}
+
+  grpc::ServerUnaryReactor* Submit(Context* context, const v1::SubmitTasksRequest* request,
+                                   v1::SubmitTasksReply* reply) override {
+    return unary_call(gate_, context, request, reply,
+                      [this](CallContext call, v1::SubmitTasksRequest request) {
+                        return submit(engine_, std::move(call), std::move(request));
+                      });
+  }
+  grpc::ServerUnaryReactor* Get(Context* context, const v1::GetTaskRequest* request,
+                                v1::Task* reply) override {
+    return immediate_call(gate_, context, request, reply,
+                          [this](const v1::GetTaskRequest& request) -> absl::StatusOr<v1::Task> {
+                            return translated(engine_.get(request.id()));
+                          });
+  }
+  grpc::ServerUnaryReactor* List(Context* context, const v1::ListTasksRequest* request,
+                                 v1::ListTasksReply* reply) override {
+    return immediate_call(
+        gate_, context, request, reply,
+        [this](const v1::ListTasksRequest& request) { return list(engine_, request); });
+  }
+  grpc::ServerUnaryReactor* Wait(Context* context, const v1::WaitTasksRequest* request,
+                                 v1::WaitTasksReply* reply) override {
+    return unary_call(
+        gate_, context, request, reply,
+        [this](CallContext,
+               v1::WaitTasksRequest request) -> Task<absl::StatusOr<v1::WaitTasksReply>> {
+          return wait(engine_, std::move(request));
+        });
+  }
+  grpc::ServerUnaryReactor* Cancel(Context* context, const v1::CancelTaskRequest* request,
+                                   v1::Task* reply) override {
+    return unary_call(gate_, context, request, reply,
+                      [this](CallContext, v1::CancelTaskRequest request) {
+                        return cancel(engine_, std::move(request));
+                      });
+  }
+  grpc::ServerUnaryReactor* Retry(Context* context, const v1::RetryTaskRequest* request,
+                                  v1::Task* reply) override {
+    return unary_call(
+        gate_, context, request, reply,
+        [this](CallContext, v1::RetryTaskRequest request) { return retry(engine_, request.id()); });
+  }
+  grpc::ServerUnaryReactor* Remove(Context* context, const v1::RemoveTaskRequest* request,
+                                   v1::RemoveTaskReply* reply) override {
+    return unary_call(gate_, context, request, reply,
+                      [this](CallContext, v1::RemoveTaskRequest request) {
+                        return remove(engine_, request.id());
+                      });
+  }
+  grpc::ServerWriteReactor<v1::TaskOutputBatch>* Output(
+      Context* context, const v1::TaskOutputRequest* request) override {
+    return stream_call<v1::TaskOutputRequest, v1::TaskOutputBatch>(
+        gate_, context, request,
+        [this](CallContext, v1::TaskOutputRequest request, StreamWriter<v1::TaskOutputBatch>& out) {
+          return engine_.output(
+              request.id(), request.from_seq(), request.attempt(), request.follow(),
+              [&out](OutputChunk chunk) { return send_chunk(out, std::move(chunk)); });
+        });
+  }
+  grpc::ServerReadReactor<v1::TaskInputChunk>* Input(Context* context,
+                                                     v1::TaskInputReply* reply) override {
+    return upload_call<v1::TaskInputChunk, v1::TaskInputReply>(
+        gate_, context, reply, [this](CallContext, StreamReader<v1::TaskInputChunk>& chunks) {
+          return feed(engine_, chunks);
+        });
+  }
+  grpc::ServerUnaryReactor* Why(Context* context, const v1::WhyTaskRequest* request,
+                                v1::WhyTaskReply* reply) override {
+    return immediate_call(gate_, context, request, reply,
+                          [this](const v1::WhyTaskRequest& request) { return why(request); });
+  }
+  grpc::ServerUnaryReactor* ListGroups(Context* context, const v1::ListGroupsRequest* request,
+                                       v1::ListGroupsReply* reply) override {
+    return immediate_call(
+        gate_, context, request, reply,
+        [this](const v1::ListGroupsRequest&) -> absl::StatusOr<v1::ListGroupsReply> {
+          v1::ListGroupsReply groups;
+          for (const GroupRecord& group : engine_.groups()) *groups.add_groups() = to_proto(group);
+          return groups;
+        });
+  }
+  grpc::ServerUnaryReactor* SetGroup(Context* context, const v1::SetGroupRequest* request,
+                                     v1::TaskGroup* reply) override {
+    return unary_call(gate_, context, request, reply,
+                      [this](CallContext, v1::SetGroupRequest request) {
+                        return set_group(engine_, std::move(request));
+                      });
+  }
+
+ private:
+  static absl::StatusOr<v1::Task> translated(const absl::StatusOr<TaskRecord>& record) {
+    if (!record.ok()) return record.status();
+    return to_proto(*record);
+  }
+  static Task<absl::StatusOr<v1::WaitTasksReply>> wait(TasksEngine& engine,
+                                                       v1::WaitTasksRequest request) {
+    absl::StatusOr<std::vector<TaskRecord>> records =
+        co_await engine.wait({request.ids().begin(), request.ids().end()});
+    if (!records.ok()) co_return records.status();
+    v1::WaitTasksReply reply;
+    for (const TaskRecord& record : *records) *reply.add_tasks() = to_proto(record);
+    co_return reply;
+  }
+  static Task<absl::StatusOr<v1::Task>> retry(TasksEngine& engine, std::string id) {
+    co_return translated(co_await engine.retry(std::move(id)));
+  }
+  static Task<absl::StatusOr<v1::RemoveTaskReply>> remove(TasksEngine& engine, std::string id) {
+    absl::Status status = co_await engine.remove(std::move(id));
+    if (!status.ok()) co_return status;
+    co_return v1::RemoveTaskReply();
+  }
+  static Task<absl::StatusOr<v1::TaskGroup>> set_group(TasksEngine& engine,
+                                                       v1::SetGroupRequest request) {
+    absl::StatusOr<GroupRecord> group =
+        co_await engine.set_group(request.name(), request.parallel());
+    if (!group.ok()) co_return group.status();
+    co_return to_proto(*group);
+  }
+  absl::StatusOr<v1::WhyTaskReply> why(const v1::WhyTaskRequest& request) {
+    absl::StatusOr<TaskRecord> record = engine_.get(request.id());
+    if (!record.ok()) return record.status();
+    absl::StatusOr<std::vector<std::string>> reasons = engine_.why(record->id);
+    if (!reasons.ok()) return reasons.status();
+    v1::WhyTaskReply reply;
+    *reply.mutable_task() = to_proto(*record);
+    for (std::string& reason : *reasons) reply.add_reasons(std::move(reason));
+    return reply;
+  }
+
+  CallGate& gate_;
+  TasksEngine& engine_;
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> make_tasks_service(CallGate& gate, TasksEngine& engine) {
+  return std::make_unique<Service>(gate, engine);
+}
+
+}  // namespace zsync::daemon

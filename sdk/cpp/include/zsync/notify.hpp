@@ -1,0 +1,60 @@
+// Notify: wakes tasks that wait for something to have changed.
+//
+//   uint64_t seen = notify.epoch();          // before looking
+//   while (!condition()) { co_await notify.changed(seen); seen = notify.epoch(); }
+//
+// Looking after taking the epoch makes a change between looking and waiting impossible to miss.
+#pragma once
+
+#include <cstdint>
+
+#include "zsync/rt/operation.hpp"
+#include "zsync/task.hpp"
+
+namespace zsync {
+
+class Notify;
+
+class NotifiedOperation final : public rt::LeafOperation {
+ public:
+  NotifiedOperation(Notify& notify, uint64_t seen) : notify_(&notify), seen_(seen) {}
+  rt::Start start() final;
+  bool withdraw() noexcept final;
+  void await_resume() const {
+    if (cancelled()) throw Cancelled();
+  }
+
+ private:
+  friend class Notify;
+  Notify* notify_;
+  uint64_t seen_;
+};
+
+// Lifetime: outlives its waiters.
+// Threads:  every member may be called from any thread.
+class Notify {
+ public:
+  Notify() = default;
+  Notify(const Notify&) = delete;
+  Notify& operator=(const Notify&) = delete;
+
+  // How often notify_all() was called.
+  uint64_t epoch();
+  // Completes when the epoch is not `seen` any more. Cancel: throws Cancelled.
+  [[nodiscard]] NotifiedOperation changed(uint64_t seen) { return {*this, seen}; }
+  // Completes at the next notify_one() or notify_all().
+  [[nodiscard]] NotifiedOperation notified() { return {*this, epoch()}; }
+
+  // Wakes the task that has waited longest, if any; the epoch stays.
+  void notify_one();
+  // Begins a new epoch and wakes everybody.
+  void notify_all();
+
+ private:
+  friend class NotifiedOperation;
+  rt::Lock lock_;
+  uint64_t epoch_ ABSL_GUARDED_BY(lock_) = 0;
+  rt::WaitList waiting_ ABSL_GUARDED_BY(lock_);
+};
+
+}  // namespace zsync
