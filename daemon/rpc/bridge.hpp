@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -148,6 +149,9 @@ class StreamReader {
  public:
   // The next message; nullopt when the client has finished or is gone.
   virtual Task<std::optional<Request>> read() = 0;
+  // From now on hands every message to `take` instead, and nullptr at the end: in gRPC's reaction,
+  // so it must be quick, bounded and thread-safe. It may be called until the call is done.
+  virtual void listen(std::function<void(const Request*)> take) = 0;
 
  protected:
   ~StreamReader() = default;
@@ -202,8 +206,16 @@ grpc::ServerBidiReactor<Request, Reply>* bidi_call(CallGate& gate,
                        static_cast<StreamWriter<Reply>&>(*this));
       });
     }
-    void OnReadDone(bool ok) override { read_.complete(ok); }
+    void OnReadDone(bool ok) override {
+      if (!listener_) return read_.complete(ok);
+      listener_(ok ? &request_ : nullptr);
+      if (ok) this->StartRead(&request_);
+    }
     void OnWriteDone(bool ok) override { written_.complete(ok); }
+    void listen(std::function<void(const Request*)> take) override {
+      listener_ = std::move(take);
+      this->StartRead(&request_);
+    }
     Task<std::optional<Request>> read() override {
       read_.expect();
       this->StartRead(&request_);
@@ -223,6 +235,7 @@ grpc::ServerBidiReactor<Request, Reply>* bidi_call(CallGate& gate,
     Reply reply_;
     Completion read_;
     Completion written_;
+    std::function<void(const Request*)> listener_;
   };
   return new Call(gate, *context, std::move(handler));
 }
@@ -242,7 +255,15 @@ grpc::ServerReadReactor<Request>* upload_call(CallGate& gate, grpc::CallbackServ
         return serve(this, call, handler);
       });
     }
-    void OnReadDone(bool ok) override { read_.complete(ok); }
+    void OnReadDone(bool ok) override {
+      if (!listener_) return read_.complete(ok);
+      listener_(ok ? &request_ : nullptr);
+      if (ok) this->StartRead(&request_);
+    }
+    void listen(std::function<void(const Request*)> take) override {
+      listener_ = std::move(take);
+      this->StartRead(&request_);
+    }
     Task<std::optional<Request>> read() override {
       read_.expect();
       this->StartRead(&request_);
@@ -261,6 +282,7 @@ grpc::ServerReadReactor<Request>* upload_call(CallGate& gate, grpc::CallbackServ
     Reply* reply_;
     Request request_;
     Completion read_;
+    std::function<void(const Request*)> listener_;
   };
   return new Call(gate, *context, reply, std::move(handler));
 }

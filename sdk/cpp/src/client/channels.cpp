@@ -155,15 +155,15 @@ absl::Status Channels::recv(const std::string& name, std::uint64_t limit,
     const bool go_on = callback(batch);
     seen += static_cast<std::uint64_t>(batch.records_size());
     if (!go_on) {
-      call.context().TryCancel();
+      v1::RecvRequest last;  // what the callback has seen does not come again
+      last.set_received(seen);
+      stream->Write(last, grpc::WriteOptions().set_last_message());
       stream->Finish();
       return absl::OkStatus();
     }
     if (batch.closed() || (limit != 0 && seen >= limit)) break;
-    if (granted - std::min(granted, seen) > kRecvCredit / 2 || (limit != 0 && granted >= limit)) {
-      continue;
-    }
     v1::RecvRequest more;
+    more.set_received(seen);
     more.set_credit(limit == 0 ? seen + kRecvCredit - granted
                                : std::min(seen + kRecvCredit, limit) - granted);
     granted += more.credit();

@@ -1,0 +1,68 @@
+// What a named channel is: its specification, its figures, what goes through it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "daemon/store/segment_log.hpp"
+
+namespace zsync::daemon {
+
+inline constexpr size_t kChannelNameBytesMax = 128;
+inline constexpr uint64_t kCapacityMax = 1ull << 24;   // messages of a bounded channel
+inline constexpr uint64_t kMessageOverheadBytes = 64;  // counted for each message held
+
+// Stored as numbers: never renumbered.
+enum class ChannelClass : uint8_t { kMemory = 1, kDurable = 2 };
+enum class Overflow : uint8_t { kBlock = 1, kError = 2, kDropOldest = 3 };
+
+struct ChannelSpec {
+  std::string name;
+  uint64_t capacity = 0;  // messages
+  bool unbounded = false;
+  uint64_t bytes_max = 0;
+  Overflow overflow = Overflow::kBlock;
+  ChannelClass kind = ChannelClass::kMemory;
+  bool operator==(const ChannelSpec&) const = default;
+};
+
+struct ChannelInfo {
+  std::string id;
+  ChannelSpec spec;
+  bool closed = false;
+  uint64_t depth = 0;  // messages held: not received, or not confirmed by their receiver
+  uint64_t bytes = 0;
+  uint64_t next_seq = 1;
+  uint64_t sent = 0;
+  uint64_t received = 0;
+  uint64_t dropped = 0;
+  uint32_t senders_waiting = 0;
+  uint32_t receivers_waiting = 0;
+  int64_t created_unix_nano = 0;
+};
+
+struct Message {
+  uint64_t seq = 0;
+  int64_t time_unix_nano = 0;
+  std::string trace;
+  std::string data;
+};
+
+// Some messages in order, or why there will be none.
+struct Delivery {
+  std::vector<Message> messages;
+  std::optional<segment_log::Gap> gap;  // comes before the messages
+  bool closed = false;                  // closed and drained: the last one
+};
+
+// Errors: kInvalidArgument with field, limit and cure.
+absl::Status validate_channel_name(const std::string& name);
+
+// A message as a record of a segment log: size of the trace, trace, data.
+std::string encode_message(const std::string& trace, const std::string& data);
+std::optional<Message> decode_message(const segment_log::Record& record);
+
+}  // namespace zsync::daemon

@@ -1,0 +1,425 @@
+#include "daemon/channels/channels_service.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "daemon/channels/engine.hpp"
+#include "daemon/fault/fault.hpp"
+#include "daemon/rpc/bridge.hpp"
+#include "zsync/flow.hpp"
+#include "zsync/notify.hpp"
+#include "zsync/v1/channels.grpc.pb.h"
+
+namespace zsync::daemon {
+namespace {
+
+constexpr uint32_t kPageDefault = 100;  // channels
+constexpr uint32_t kPageMax = 1000;
+constexpr uint64_t kCreditDefault = 1024;  // messages on their way to a receiver that names none
+
+using Context = grpc::CallbackServerContext;
+using ChannelPtr = ChannelsEngine::ChannelPtr;
+
+v1::Channel to_proto(const ChannelInfo& info) {
+  v1::Channel proto;
+  proto.set_id(info.id);
+  v1::ChannelSpec& spec = *proto.mutable_spec();
+  spec.set_name(info.spec.name);
+  spec.set_capacity(info.spec.unbounded ? 0 : info.spec.capacity);
+  spec.set_unbounded(info.spec.unbounded);
+  spec.set_bytes_max(info.spec.bytes_max);
+  spec.set_overflow(static_cast<v1::Overflow>(info.spec.overflow));
+  spec.set_class_(static_cast<v1::ChannelClass>(info.spec.kind));
+  proto.set_closed(info.closed);
+  proto.set_depth(info.depth);
+  proto.set_bytes(info.bytes);
+  proto.set_next_seq(info.next_seq);
+  proto.set_sent(info.sent);
+  proto.set_received(info.received);
+  proto.set_dropped(info.dropped);
+  proto.set_senders_waiting(info.senders_waiting);
+  proto.set_receivers_waiting(info.receivers_waiting);
+  proto.set_created_unix_nano(info.created_unix_nano);
+  return proto;
+}
+
+absl::StatusOr<ChannelSpec> from_proto(const v1::ChannelSpec& proto) {
+  ChannelSpec spec;
+  spec.name = proto.name();
+  spec.capacity = proto.capacity();
+  spec.unbounded = proto.unbounded();
+  spec.bytes_max = proto.bytes_max();
+  if (proto.overflow() != v1::OVERFLOW_UNSPECIFIED) {
+    if (!v1::Overflow_IsValid(proto.overflow())) {
+      return fault(absl::StatusCode::kInvalidArgument, "this overflow is not known",
+                   {"spec.overflow", "INVALID", "", "use block, error or drop_oldest", {}});
+    }
+    spec.overflow = static_cast<Overflow>(proto.overflow());
+  }
+  if (proto.class_() != v1::CHANNEL_CLASS_UNSPECIFIED) {
+    if (!v1::ChannelClass_IsValid(proto.class_())) {
+      return fault(absl::StatusCode::kInvalidArgument, "this class is not known",
+                   {"spec.class", "INVALID", "", "use memory or durable", {}});
+    }
+    spec.kind = static_cast<ChannelClass>(proto.class_());
+  }
+  return spec;
+}
+
+v1::RecvBatch to_proto(Delivery delivery) {
+  v1::RecvBatch batch;
+  for (Message& message : delivery.messages) {
+    v1::Record& record = *batch.add_records();
+    record.set_seq(message.seq);
+    record.set_time_unix_nano(message.time_unix_nano);
+    record.set_data(std::move(message.data));
+    record.set_trace(std::move(message.trace));
+  }
+  if (delivery.gap) {
+    batch.mutable_gap()->set_from(delivery.gap->from);
+    batch.mutable_gap()->set_to(delivery.gap->to);
+    batch.mutable_gap()->set_reason(
+        std::string(segment_log::gap_reason_name(delivery.gap->reason)));
+    batch.mutable_gap()->set_bytes(delivery.gap->bytes);
+  }
+  batch.set_closed(delivery.closed);
+  return batch;
+}
+
+std::vector<std::string> take_messages(v1::SendRequest& request) {
+  std::vector<std::string> messages;
+  messages.reserve(static_cast<size_t>(request.messages_size()));
+  for (std::string& message : *request.mutable_messages()) messages.push_back(std::move(message));
+  return messages;
+}
+
+Task<absl::Status> send_all(ChannelsEngine& engine, CallContext call,
+                            StreamReader<v1::SendRequest>& in, StreamWriter<v1::SendReply>& out) {
+  ChannelPtr channel;
+  while (std::optional<v1::SendRequest> request = co_await in.read()) {
+    if (!channel) {
+      absl::StatusOr<ChannelPtr> found = engine.find(request->channel());
+      if (!found.ok()) co_return found.status();
+      channel = std::move(*found);
+    }
+    std::vector<std::string> messages = take_messages(*request);
+    if (absl::Status status = engine.check_messages(messages); !status.ok()) co_return status;
+    Accepted accepted = co_await channel->send(
+        std::move(messages), request->trace().empty() ? call.traceparent : request->trace());
+    v1::SendReply reply;
+    reply.set_accepted(accepted.count);
+    reply.set_last_seq(accepted.last_seq);
+    if (accepted.status.ok() || accepted.count > 0) {
+      if (absl::Status status = co_await out.write(std::move(reply)); !status.ok())
+        co_return status;
+    }
+    if (!accepted.status.ok()) co_return accepted.status;
+  }
+  co_return absl::OkStatus();
+}
+
+// One receiving call: its place among the receivers and what it may still be sent. Its client asks
+// for more by reactions, while the call's task delivers.
+struct Receiving {
+  explicit Receiving(ChannelPtr channel) : receiver(std::move(channel)) {}
+
+  void take(const v1::RecvRequest& request) {
+    uint64_t confirmed = 0;
+    {
+      rt::LockGuard guard(lock);
+      credit += request.credit();
+      confirmed = request.credit();
+      if (request.received() > 0) {
+        confirmed = request.received() - std::min(request.received(), received);
+        received += confirmed;
+      }
+    }
+    receiver.confirm(confirmed);
+    changed.notify_all();
+  }
+  void end_grants() {
+    {
+      rt::LockGuard guard(lock);
+      over = true;
+    }
+    changed.notify_all();
+  }
+
+  NamedChannel::Receiver receiver;
+  rt::Lock lock;
+  uint64_t credit ABSL_GUARDED_BY(lock) = 0;
+  uint64_t received ABSL_GUARDED_BY(lock) = 0;  // confirmed by number
+  bool over ABSL_GUARDED_BY(lock) = false;      // the client asks for no more
+  Notify changed;
+};
+
+// Waits for credit -> how much there is; 0: there will be none.
+Task<uint64_t> wait_for_credit(Receiving& state) {
+  while (true) {
+    const uint64_t seen = state.changed.epoch();
+    {
+      rt::LockGuard guard(state.lock);
+      if (state.over) co_return 0;
+      if (state.credit > 0) co_return state.credit;
+    }
+    co_await state.changed.changed(seen);
+  }
+}
+
+Task<void> wait_for_end(Receiving& state) {
+  while (true) {
+    const uint64_t seen = state.changed.epoch();
+    {
+      rt::LockGuard guard(state.lock);
+      if (state.over) co_return;
+    }
+    co_await state.changed.changed(seen);
+  }
+}
+
+// The next messages; nullopt when the client wants no more. What was taken meanwhile is given back
+// by the end of the call.
+Task<std::optional<absl::StatusOr<Delivery>>> next_or_end(Receiving& state, uint64_t max) {
+  auto first = co_await race(state.receiver.next(max), wait_for_end(state));
+  if (first.index == 1) co_return std::nullopt;
+  co_return std::move(std::get<0>(first.value));
+}
+
+// Sends until the limit, the end of the channel, or the client's end.
+Task<absl::Status> deliver(std::shared_ptr<Receiving> state, uint64_t limit, bool automatic,
+                           StreamWriter<v1::RecvBatch>& out) {
+  uint64_t sent = 0;
+  while (true) {
+    const uint64_t credit = automatic ? kCreditDefault : co_await wait_for_credit(*state);
+    if (credit == 0) co_return absl::OkStatus();
+    const uint64_t max = limit ? std::min(credit, limit - sent) : credit;
+    // A client that leaves the credit to us may have closed its side long ago.
+    std::optional<absl::StatusOr<Delivery>> next;
+    if (automatic) {
+      next = co_await state->receiver.next(max);
+    } else {
+      next = co_await next_or_end(*state, max);
+    }
+    if (!next) co_return absl::OkStatus();
+    absl::StatusOr<Delivery>& delivery = *next;
+    if (!delivery.ok()) co_return delivery.status();
+    const uint64_t count = delivery->messages.size();
+    const bool closed = delivery->closed;
+    {
+      rt::LockGuard guard(state->lock);
+      if (!automatic) state->credit -= count;
+    }
+    if (absl::Status status = co_await out.write(to_proto(std::move(*delivery))); !status.ok()) {
+      co_return status;
+    }
+    sent += count;
+    if (automatic) state->receiver.confirm(count);
+    if (closed || (limit && sent == limit)) {
+      state->receiver.confirm(sent);
+      co_return absl::OkStatus();
+    }
+  }
+}
+
+Task<absl::Status> receive(ChannelsEngine& engine, StreamReader<v1::RecvRequest>& in,
+                           StreamWriter<v1::RecvBatch>& out) {
+  std::optional<v1::RecvRequest> first = co_await in.read();
+  if (!first) co_return absl::OkStatus();
+  absl::StatusOr<ChannelPtr> channel = engine.find(first->channel());
+  if (!channel.ok()) co_return channel.status();
+  auto state = std::make_shared<Receiving>(*channel);
+  const bool automatic = first->credit() == 0;
+  state->take(*first);
+  in.listen([state](const v1::RecvRequest* request) {
+    request ? state->take(*request) : state->end_grants();
+  });
+  struct Ending {
+    Receiving& state;
+    ~Ending() { state.receiver.give_back(); }
+  } ending{*state};
+  co_return co_await deliver(state, first->limit(), automatic, out);
+}
+
+Task<absl::Status> follow(ChannelsEngine& engine, v1::FollowChannelRequest request,
+                          StreamWriter<v1::RecvBatch>& out) {
+  absl::StatusOr<ChannelPtr> channel = engine.find(request.channel());
+  if (!channel.ok()) co_return channel.status();
+  uint64_t seq = request.from_seq();
+  while (true) {
+    absl::StatusOr<Delivery> delivery = co_await (*channel)->follow(seq);
+    if (!delivery.ok()) co_return delivery.status();
+    const bool closed = delivery->closed;
+    if (absl::Status status = co_await out.write(to_proto(std::move(*delivery))); !status.ok()) {
+      co_return status;
+    }
+    if (closed) co_return absl::OkStatus();
+  }
+}
+
+Task<absl::StatusOr<v1::SendReply>> send_once(ChannelPtr channel, CallContext call,
+                                              v1::SendRequest request) {
+  // A durable send waits for the disk, never for room.
+  std::vector<std::string> messages = take_messages(request);
+  const std::string& trace = request.trace().empty() ? call.traceparent : request.trace();
+  Accepted accepted = co_await channel->send_what_fits(std::move(messages), trace);
+  if (accepted.count == 0 && !accepted.status.ok()) co_return accepted.status;
+  v1::SendReply reply;
+  reply.set_accepted(accepted.count);
+  reply.set_last_seq(accepted.last_seq);
+  co_return reply;
+}
+
+class Service final : public v1::Channels::CallbackService {
+ public:
+  Service(CallGate& gate, ChannelsEngine& engine) : gate_(gate), engine_(engine) {}
+
+  grpc::ServerUnaryReactor* Create(Context* context, const v1::CreateChannelRequest* request,
+                                   v1::Channel* reply) override {
+    return unary_call(gate_, context, request, reply,
+                      [this](CallContext, v1::CreateChannelRequest request) {
+                        return create(engine_, std::move(request));
+                      });
+  }
+  grpc::ServerUnaryReactor* Get(Context* context, const v1::GetChannelRequest* request,
+                                v1::Channel* reply) override {
+    return immediate_call(
+        gate_, context, request, reply,
+        [this](const v1::GetChannelRequest& request) -> absl::StatusOr<v1::Channel> {
+          absl::StatusOr<ChannelPtr> channel = engine_.find(request.name());
+          if (!channel.ok()) return channel.status();
+          return to_proto((*channel)->info());
+        });
+  }
+  grpc::ServerUnaryReactor* List(Context* context, const v1::ListChannelsRequest* request,
+                                 v1::ListChannelsReply* reply) override {
+    return immediate_call(gate_, context, request, reply,
+                          [this](const v1::ListChannelsRequest& request) { return list(request); });
+  }
+  grpc::ServerUnaryReactor* Close(Context* context, const v1::CloseChannelRequest* request,
+                                  v1::Channel* reply) override {
+    return unary_call(gate_, context, request, reply,
+                      [this](CallContext, v1::CloseChannelRequest request) {
+                        return close(engine_, request.name());
+                      });
+  }
+  grpc::ServerUnaryReactor* Remove(Context* context, const v1::RemoveChannelRequest* request,
+                                   v1::RemoveChannelReply* reply) override {
+    return unary_call(gate_, context, request, reply,
+                      [this](CallContext, v1::RemoveChannelRequest request) {
+                        return remove(engine_, request.name());
+                      });
+  }
+  grpc::ServerUnaryReactor* TrySend(Context* context, const v1::SendRequest* request,
+                                    v1::SendReply* reply) override {
+    absl::StatusOr<ChannelPtr> channel = engine_.find(request->channel());
+    if (channel.ok() && (*channel)->spec().kind == ChannelClass::kDurable) {
+      return unary_call(gate_, context, request, reply,
+                        [this](CallContext call, v1::SendRequest request) {
+                          return try_send_durable(engine_, std::move(call), std::move(request));
+                        });
+    }
+    return immediate_call(gate_, context, request, reply,
+                          [&channel, this](const v1::SendRequest& request) {
+                            return try_send(engine_, channel, request);
+                          });
+  }
+  grpc::ServerBidiReactor<v1::SendRequest, v1::SendReply>* Send(Context* context) override {
+    return bidi_call<v1::SendRequest, v1::SendReply>(
+        gate_, context,
+        [this](CallContext call, StreamReader<v1::SendRequest>& in,
+               StreamWriter<v1::SendReply>& out) {
+          return send_all(engine_, std::move(call), in, out);
+        });
+  }
+  grpc::ServerBidiReactor<v1::RecvRequest, v1::RecvBatch>* Recv(Context* context) override {
+    return bidi_call<v1::RecvRequest, v1::RecvBatch>(
+        gate_, context,
+        [this](CallContext, StreamReader<v1::RecvRequest>& in, StreamWriter<v1::RecvBatch>& out) {
+          return receive(engine_, in, out);
+        });
+  }
+  grpc::ServerWriteReactor<v1::RecvBatch>* Follow(
+      Context* context, const v1::FollowChannelRequest* request) override {
+    return stream_call<v1::FollowChannelRequest, v1::RecvBatch>(
+        gate_, context, request,
+        [this](CallContext, v1::FollowChannelRequest request, StreamWriter<v1::RecvBatch>& out) {
+          return follow(engine_, std::move(request), out);
+        });
+  }
+
+ private:
+  static Task<absl::StatusOr<v1::Channel>> create(ChannelsEngine& engine,
+                                                  v1::CreateChannelRequest request) {
+    absl::StatusOr<ChannelSpec> spec = from_proto(request.spec());
+    if (!spec.ok()) co_return spec.status();
+    absl::StatusOr<ChannelInfo> info =
+        co_await engine.create(std::move(*spec), request.if_absent());
+    if (!info.ok()) co_return info.status();
+    co_return to_proto(*info);
+  }
+  static Task<absl::StatusOr<v1::Channel>> close(ChannelsEngine& engine, std::string name) {
+    absl::StatusOr<ChannelInfo> info = co_await engine.close(std::move(name));
+    if (!info.ok()) co_return info.status();
+    co_return to_proto(*info);
+  }
+  static Task<absl::StatusOr<v1::RemoveChannelReply>> remove(ChannelsEngine& engine,
+                                                             std::string name) {
+    absl::Status status = co_await engine.remove(std::move(name));
+    if (!status.ok()) co_return status;
+    co_return v1::RemoveChannelReply();
+  }
+  static Task<absl::StatusOr<v1::SendReply>> try_send_durable(ChannelsEngine& engine,
+                                                              CallContext call,
+                                                              v1::SendRequest request) {
+    absl::StatusOr<ChannelPtr> channel = engine.find(request.channel());
+    if (!channel.ok()) co_return channel.status();
+    std::vector<std::string> messages(request.messages().begin(), request.messages().end());
+    if (absl::Status status = engine.check_messages(messages); !status.ok()) co_return status;
+    co_return co_await send_once(*channel, std::move(call), std::move(request));
+  }
+  static absl::StatusOr<v1::SendReply> try_send(ChannelsEngine& engine,
+                                                const absl::StatusOr<ChannelPtr>& channel,
+                                                const v1::SendRequest& request) {
+    if (!channel.ok()) return channel.status();
+    std::vector<std::string> messages(request.messages().begin(), request.messages().end());
+    if (absl::Status status = engine.check_messages(messages); !status.ok()) return status;
+    Accepted accepted = (*channel)->try_send(std::move(messages), request.trace());
+    if (accepted.count == 0 && !accepted.status.ok()) return accepted.status;
+    v1::SendReply reply;
+    reply.set_accepted(accepted.count);
+    reply.set_last_seq(accepted.last_seq);
+    return reply;
+  }
+  absl::StatusOr<v1::ListChannelsReply> list(const v1::ListChannelsRequest& request) {
+    const uint32_t size = request.page_size() ? request.page_size() : kPageDefault;
+    if (size > kPageMax) {
+      return fault(absl::StatusCode::kInvalidArgument,
+                   absl::StrCat("a page of ", size, " channels"),
+                   {"page_size",
+                    "LIMIT",
+                    absl::StrCat("page_size_max = ", kPageMax),
+                    "ask for at most 1000 and use next_page_token",
+                    {}});
+    }
+    v1::ListChannelsReply reply;
+    for (const ChannelInfo& info : engine_.list(request.page_token(), size)) {
+      *reply.add_channels() = to_proto(info);
+    }
+    if (reply.channels_size() == static_cast<int>(size)) {
+      reply.set_next_page_token(reply.channels(reply.channels_size() - 1).spec().name());
+    }
+    return reply;
+  }
+
+  CallGate& gate_;
+  ChannelsEngine& engine_;
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> make_channels_service(CallGate& gate, ChannelsEngine& engine) {
+  return std::make_unique<Service>(gate, engine);
+}
+
+}  // namespace zsync::daemon

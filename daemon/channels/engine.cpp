@@ -1,0 +1,310 @@
+#include "daemon/channels/engine.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "daemon/config/closest.hpp"
+#include "daemon/fault/fault.hpp"
+#include "daemon/store/commit.hpp"
+
+namespace zsync::daemon {
+
+const char kChannelSchemaV2[] = R"sql(
+  CREATE TABLE channel(
+    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, capacity INTEGER NOT NULL,
+    unbounded INTEGER NOT NULL, bytes_max INTEGER NOT NULL, overflow INTEGER NOT NULL,
+    closed INTEGER NOT NULL, created INTEGER NOT NULL, floor INTEGER NOT NULL) WITHOUT ROWID;
+)sql";
+
+// How far a durable channel was received. Writes are not waited for and at most one is under way: a
+// crash can only make messages come again that were confirmed in the last moment.
+struct ChannelsEngine::Cursor : std::enable_shared_from_this<Cursor> {
+  Cursor(Store& store, std::string id, uint64_t floor)
+      : store(store), id(std::move(id)), wanted(floor), written(floor) {}
+
+  void move_to(uint64_t floor) {
+    wanted.store(floor);
+    if (floor != written.load() && !busy.exchange(true)) write();
+  }
+  void write() {
+    const uint64_t floor = wanted.load();
+    store.commit(
+        [self = shared_from_this(), floor](Database& db) {
+          return db.run("UPDATE channel SET floor=? WHERE id=?", static_cast<int64_t>(floor),
+                        self->id);
+        },
+        [self = shared_from_this(), floor](absl::Status status) {
+          if (status.ok()) self->written.store(floor);
+          self->busy.store(false);
+          if (status.ok() && self->wanted.load() != floor && !self->busy.exchange(true)) {
+            self->write();
+          }
+        });
+  }
+
+  Store& store;
+  const std::string id;
+  std::atomic<uint64_t> wanted;
+  std::atomic<uint64_t> written;
+  std::atomic<bool> busy{false};
+};
+
+ChannelsEngine::ChannelsEngine(ChannelsOptions options, Store& store, EventLog& events,
+                               UlidGenerator& ids, Clock clock)
+    : options_(std::move(options)),
+      store_(store),
+      events_(events),
+      ids_(ids),
+      clock_(std::move(clock)) {}
+
+absl::Status ChannelsEngine::start() {
+  std::error_code error;
+  std::filesystem::create_directories(options_.dir, error);
+  if (error) {
+    return absl::UnavailableError(absl::StrCat("making \"", options_.dir, "\": ", error.message()));
+  }
+  struct Row {
+    std::string id;
+    ChannelSpec spec;
+    bool closed;
+    int64_t created;
+    uint64_t floor;
+  };
+  std::vector<Row> rows;
+  absl::Status loaded = store_.read([&rows](Database& db) -> absl::Status {
+    absl::StatusOr<Statement> found = db.query(
+        "SELECT id,name,capacity,unbounded,bytes_max,overflow,closed,created,floor FROM channel");
+    if (!found.ok()) return found.status();
+    while (true) {
+      absl::StatusOr<bool> more = found->step();
+      if (!more.ok()) return more.status();
+      if (!*more) return absl::OkStatus();
+      rows.push_back({std::string(found->text_at(0)),
+                      {std::string(found->text_at(1)), static_cast<uint64_t>(found->int_at(2)),
+                       found->int_at(3) != 0, static_cast<uint64_t>(found->int_at(4)),
+                       static_cast<Overflow>(found->int_at(5)), ChannelClass::kDurable},
+                      found->int_at(6) != 0,
+                      found->int_at(7),
+                      static_cast<uint64_t>(found->int_at(8))});
+    }
+  });
+  if (!loaded.ok()) return loaded;
+  for (const Row& row : rows) {
+    absl::StatusOr<ChannelPtr> channel = open_durable(row.id, row.spec, row.created, row.floor);
+    if (!channel.ok()) {
+      // One damaged channel does not stop the daemon; it is refused by name and left on disk.
+      events_.append("channel.damaged", row.spec.name,
+                     {{"error", std::string(channel.status().message())}});
+      continue;
+    }
+    if (row.closed) (*channel)->restore_closed();
+    rt::LockGuard guard(lock_);
+    channels_[row.spec.name] = std::move(*channel);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ChannelsEngine::ChannelPtr> ChannelsEngine::open_durable(const std::string& id,
+                                                                        const ChannelSpec& spec,
+                                                                        int64_t created,
+                                                                        uint64_t floor) {
+  segment_log::WriterOptions options;
+  options.durable = true;
+  absl::StatusOr<segment_log::Writer> writer = segment_log::Writer::open(dir_of(id), options);
+  if (!writer.ok()) return writer.status();
+  absl::StatusOr<segment_log::Reader> reader = segment_log::Reader::open(dir_of(id), floor);
+  if (!reader.ok()) return reader.status();
+  std::vector<Message> held;
+  while (true) {
+    absl::StatusOr<segment_log::Batch> batch = reader->read();
+    if (!batch.ok()) return batch.status();
+    for (const segment_log::Record& record : batch->records) {
+      std::optional<Message> message = decode_message(record);
+      if (message && !record.gap) held.push_back(std::move(*message));
+    }
+    if (batch->at_end) break;
+  }
+  auto cursor = std::make_shared<Cursor>(store_, id, floor);
+  NamedChannel::Durable durable{std::make_unique<segment_log::Writer>(std::move(*writer)),
+                                [cursor](uint64_t floor) { cursor->move_to(floor); }};
+  const uint64_t first = held.empty() ? durable.writer->next_seq() : held.front().seq;
+  auto channel =
+      std::make_shared<NamedChannel>(id, spec, created, clock_, std::move(durable), first);
+  for (Message& message : held) channel->restore(std::move(message), /*held=*/true);
+  return channel;
+}
+
+Task<void> ChannelsEngine::stop() {
+  // Everything accepted is on disk already; a commit behind the cursors' own makes sure of those.
+  (void)co_await commit(store_, [](Database&) { return absl::OkStatus(); });
+}
+
+absl::StatusOr<ChannelSpec> ChannelsEngine::complete(ChannelSpec spec) const {
+  if (absl::Status status = validate_channel_name(spec.name); !status.ok()) return status;
+  if (spec.capacity > kCapacityMax) {
+    return fault(absl::StatusCode::kInvalidArgument, absl::StrCat("a capacity of ", spec.capacity),
+                 {"spec.capacity",
+                  "LIMIT",
+                  absl::StrCat("capacity_max = ", kCapacityMax),
+                  "use a smaller one, or an unbounded channel",
+                  {}});
+  }
+  if (spec.bytes_max > options_.bytes_max) {
+    return fault(absl::StatusCode::kInvalidArgument,
+                 absl::StrCat("a ceiling of ", spec.bytes_max, " bytes"),
+                 {"spec.bytes_max",
+                  "LIMIT",
+                  absl::StrCat("channels.bytes_max = ", options_.bytes_max),
+                  "use a smaller one, or raise channels.bytes_max",
+                  {}});
+  }
+  if (spec.capacity == 0 || spec.unbounded) spec.capacity = options_.capacity_default;
+  if (spec.bytes_max == 0) spec.bytes_max = options_.bytes_max;
+  return spec;
+}
+
+Task<absl::StatusOr<ChannelInfo>> ChannelsEngine::create(ChannelSpec wanted, bool if_absent) {
+  absl::StatusOr<ChannelSpec> spec = complete(std::move(wanted));
+  if (!spec.ok()) co_return spec.status();
+  Permit turn = co_await creating_.lock();
+  {
+    rt::LockGuard guard(lock_);
+    if (auto known = channels_.find(spec->name); known != channels_.end()) {
+      if (if_absent && known->second->spec() == *spec) co_return known->second->info();
+      co_return fault(absl::StatusCode::kAlreadyExists,
+                      absl::StrCat("channel \"", spec->name, "\" exists",
+                                   if_absent ? " with another specification" : ""),
+                      {"spec.name", "EXISTS", "", "use it, remove it, or choose another name", {}});
+    }
+    if (channels_.size() >= options_.channels_max) {
+      co_return fault(absl::StatusCode::kResourceExhausted,
+                      absl::StrCat("there are ", channels_.size(), " channels"),
+                      {"spec",
+                       "LIMIT",
+                       absl::StrCat("channels.max = ", options_.channels_max),
+                       "remove some",
+                       {}});
+    }
+  }
+  const std::string id = "chan_" + ids_.next();
+  const int64_t now = clock_();
+  ChannelPtr channel;
+  if (spec->kind == ChannelClass::kDurable) {
+    const ChannelSpec row = *spec;
+    absl::Status committed = co_await commit(store_, [row, id, now](Database& db) {
+      return db.run("INSERT INTO channel VALUES(?,?,?,?,?,?,?,?,?)", id, row.name,
+                    static_cast<int64_t>(row.capacity), row.unbounded,
+                    static_cast<int64_t>(row.bytes_max), static_cast<int>(row.overflow), false, now,
+                    1);
+    });
+    if (!committed.ok()) co_return committed;
+    absl::StatusOr<ChannelPtr> opened = open_durable(id, *spec, now, 1);
+    if (!opened.ok()) co_return opened.status();
+    channel = std::move(*opened);
+  } else {
+    channel = std::make_shared<NamedChannel>(id, *spec, now, clock_);
+  }
+  {
+    rt::LockGuard guard(lock_);
+    channels_[spec->name] = channel;
+  }
+  events_.append("channel.created", spec->name,
+                 {{"class", spec->kind == ChannelClass::kDurable ? "durable" : "memory"}});
+  co_return channel->info();
+}
+
+absl::Status ChannelsEngine::not_found(const std::string& name) {
+  std::vector<std::string> names;
+  for (const auto& [known, channel] : channels_) names.push_back(known);
+  FaultDetail detail{
+      "channel", "NOT_FOUND", "", absl::StrCat("create it: zsyncctl channels create ", name), {}};
+  if (std::optional<std::string> closest = closest_match(name, names)) {
+    detail.hint = absl::StrCat("did you mean ", *closest, "?");
+    detail.closest.push_back(*closest);
+  }
+  return fault(absl::StatusCode::kNotFound, absl::StrCat("no channel \"", name, "\""),
+               std::move(detail));
+}
+
+absl::StatusOr<ChannelsEngine::ChannelPtr> ChannelsEngine::find(const std::string& name) {
+  if (absl::Status status = validate_channel_name(name); !status.ok()) return status;
+  rt::LockGuard guard(lock_);
+  auto found = channels_.find(name);
+  if (found == channels_.end()) return not_found(name);
+  return found->second;
+}
+
+std::vector<ChannelInfo> ChannelsEngine::list(const std::string& after, size_t limit) {
+  std::vector<ChannelPtr> page;
+  {
+    rt::LockGuard guard(lock_);
+    for (auto it = channels_.upper_bound(after); it != channels_.end() && page.size() < limit;
+         ++it) {
+      page.push_back(it->second);
+    }
+  }
+  std::vector<ChannelInfo> infos;
+  for (const ChannelPtr& channel : page) infos.push_back(channel->info());
+  return infos;
+}
+
+Task<absl::StatusOr<ChannelInfo>> ChannelsEngine::close(std::string name) {
+  absl::StatusOr<ChannelPtr> channel = find(name);
+  if (!channel.ok()) co_return channel.status();
+  if ((*channel)->spec().kind == ChannelClass::kDurable) {
+    absl::Status committed = co_await commit(store_, [name](Database& db) {
+      return db.run("UPDATE channel SET closed=1 WHERE name=?", name);
+    });
+    if (!committed.ok()) co_return committed;
+  }
+  (*channel)->close();
+  events_.append("channel.closed", name);
+  co_return (*channel)->info();
+}
+
+Task<absl::Status> ChannelsEngine::remove(std::string name) {
+  absl::StatusOr<ChannelPtr> channel = find(name);
+  if (!channel.ok()) co_return channel.status();
+  const std::string id = (*channel)->info().id;
+  if ((*channel)->spec().kind == ChannelClass::kDurable) {
+    absl::Status committed = co_await commit(
+        store_, [id](Database& db) { return db.run("DELETE FROM channel WHERE id=?", id); });
+    if (!committed.ok()) co_return committed;
+  }
+  {
+    rt::LockGuard guard(lock_);
+    auto found = channels_.find(name);
+    if (found != channels_.end() && found->second == *channel) channels_.erase(found);
+  }
+  (*channel)->remove();
+  if ((*channel)->spec().kind == ChannelClass::kDurable) {
+    std::error_code error;
+    std::filesystem::remove_all(dir_of(id), error);
+  }
+  events_.append("channel.removed", name);
+  co_return absl::OkStatus();
+}
+
+absl::Status ChannelsEngine::check_messages(const std::vector<std::string>& messages) const {
+  for (const std::string& message : messages) {
+    if (message.size() <= options_.message_bytes_max) continue;
+    return fault(absl::StatusCode::kInvalidArgument,
+                 absl::StrCat("a message has ", message.size(), " bytes"),
+                 {"messages",
+                  "LIMIT",
+                  absl::StrCat("channels.message_bytes_max = ", options_.message_bytes_max),
+                  "send it in parts, or put it in a file and send its name",
+                  {}});
+  }
+  return absl::OkStatus();
+}
+
+size_t ChannelsEngine::size() {
+  rt::LockGuard guard(lock_);
+  return channels_.size();
+}
+
+}  // namespace zsync::daemon

@@ -1,0 +1,82 @@
+// ChannelsEngine: the named channels of this daemon.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "daemon/channels/channel.hpp"
+#include "daemon/channels/named_channel.hpp"
+#include "daemon/events/event_log.hpp"
+#include "daemon/store/store.hpp"
+#include "daemon/store/ulid.hpp"
+#include "zsync/executor.hpp"
+#include "zsync/rt/lock.hpp"
+#include "zsync/task.hpp"
+
+namespace zsync::daemon {
+
+struct ChannelsOptions {
+  std::string dir;  // durable channels live in DIR/ID
+  uint64_t capacity_default = 1024;
+  uint64_t bytes_max = 256ull << 20;  // one channel
+  uint64_t message_bytes_max = 1ull << 20;
+  uint64_t channels_max = 10'000;
+};
+
+// The channels' part of the schema.
+extern const char kChannelSchemaV2[];
+
+class ChannelsEngine {
+ public:
+  using Clock = std::function<int64_t()>;  // ns since the Unix epoch
+  using ChannelPtr = std::shared_ptr<NamedChannel>;
+
+  ChannelsEngine(ChannelsOptions options, Store& store, EventLog& events, UlidGenerator& ids,
+                 Clock clock);
+
+  // Brings durable channels back with what they held.
+  absl::Status start();
+  // Writes how far each durable channel was received.
+  Task<void> stop();
+
+  // With `if_absent` an equal channel that exists already is a success.
+  //
+  // Errors: kInvalidArgument; kAlreadyExists; kResourceExhausted (channels_max).
+  Task<absl::StatusOr<ChannelInfo>> create(ChannelSpec spec, bool if_absent);
+  // Errors: kNotFound with the closest name.
+  absl::StatusOr<ChannelPtr> find(const std::string& name);
+  // In the order of names, after `after`.
+  std::vector<ChannelInfo> list(const std::string& after, size_t limit);
+  Task<absl::StatusOr<ChannelInfo>> close(std::string name);
+  Task<absl::Status> remove(std::string name);
+
+  // Errors: kInvalidArgument naming the limit.
+  absl::Status check_messages(const std::vector<std::string>& messages) const;
+  size_t size();
+
+ private:
+  struct Cursor;
+
+  absl::StatusOr<ChannelSpec> complete(ChannelSpec spec) const;
+  absl::StatusOr<ChannelPtr> open_durable(const std::string& id, const ChannelSpec& spec,
+                                          int64_t created, uint64_t floor);
+  absl::Status not_found(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  std::string dir_of(const std::string& id) const { return options_.dir + "/" + id; }
+
+  const ChannelsOptions options_;
+  Store& store_;
+  EventLog& events_;
+  UlidGenerator& ids_;
+  const Clock clock_;
+  Mutex creating_;  // one creation at a time, so that a name is looked up and taken in one step
+
+  rt::Lock lock_;
+  std::map<std::string, ChannelPtr> channels_ ABSL_GUARDED_BY(lock_);
+};
+
+}  // namespace zsync::daemon

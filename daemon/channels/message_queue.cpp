@@ -1,0 +1,121 @@
+#include "daemon/channels/message_queue.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace zsync::daemon {
+
+MessageQueue::MessageQueue(uint64_t capacity, uint64_t bytes_max, uint64_t first_seq)
+    : capacity_(capacity), bytes_max_(bytes_max), next_(first_seq), head_(first_seq) {}
+
+bool MessageQueue::fits(size_t data_bytes, const Reservation& reserved) const {
+  const uint64_t messages = waiting() + reserved.messages;
+  if (messages == 0 && in_hand_.empty()) return true;
+  return messages < capacity_ && held_bytes_ + reserved.bytes + cost(data_bytes) <= bytes_max_;
+}
+
+uint64_t MessageQueue::push(Message message) {
+  message.seq = next_++;
+  ++held_;
+  held_bytes_ += cost(message.data.size());
+  bytes_ += cost(message.data.size());
+  messages_.push_back(std::move(message));
+  trim();
+  return next_ - 1;
+}
+
+uint64_t MessageQueue::floor() const {
+  uint64_t floor = head_;
+  if (!in_hand_.empty()) floor = std::min(floor, *in_hand_.begin());
+  if (!returned_.empty()) floor = std::min(floor, *returned_.begin());
+  return floor;
+}
+
+// A held message is held no more.
+void MessageQueue::settle(uint64_t seq) {
+  --held_;
+  held_bytes_ -= cost(at(seq).data.size());
+}
+
+// History goes as soon as history and held messages together are over the limits.
+void MessageQueue::trim() {
+  const uint64_t keep = floor();
+  while (!messages_.empty() && first_seq() < keep &&
+         (messages_.size() > capacity_ || bytes_ > bytes_max_)) {
+    bytes_ -= cost(messages_.front().data.size());
+    messages_.pop_front();
+  }
+}
+
+bool MessageQueue::drop_oldest() {
+  uint64_t seq = head_;
+  if (!returned_.empty()) {
+    seq = *returned_.begin();
+    returned_.erase(returned_.begin());
+  } else if (head_ < next_) {
+    ++head_;
+  } else {
+    return false;
+  }
+  const uint64_t size = at(seq).data.size();
+  settle(seq);
+  ++dropped_;
+  if (!gap_) gap_ = segment_log::Gap{seq, seq, segment_log::GapReason::kDroppedOldest, 0};
+  gap_->from = std::min(gap_->from, seq);
+  gap_->to = std::max(gap_->to, seq);
+  gap_->bytes += size;
+  trim();
+  return true;
+}
+
+std::vector<Message> MessageQueue::take(size_t max, size_t bytes_max) {
+  std::vector<Message> taken;
+  size_t bytes = 0;
+  while (taken.size() < max && has_waiting()) {
+    const uint64_t seq = returned_.empty() ? head_ : *returned_.begin();
+    const Message& message = at(seq);
+    if (!taken.empty() && bytes + message.data.size() > bytes_max) break;
+    bytes += message.data.size();
+    taken.push_back(message);
+    if (returned_.empty()) {
+      ++head_;
+    } else {
+      returned_.erase(returned_.begin());
+    }
+    in_hand_.insert(in_hand_.end(), seq);
+  }
+  return taken;
+}
+
+void MessageQueue::confirm(uint64_t seq) {
+  if (in_hand_.erase(seq) == 0) return;
+  settle(seq);
+  trim();
+}
+
+void MessageQueue::give_back(uint64_t seq) {
+  if (in_hand_.erase(seq) == 1) returned_.insert(seq);
+}
+
+std::vector<Message> MessageQueue::look(uint64_t seq, size_t max, size_t bytes_max,
+                                        std::optional<segment_log::Gap>& gap) const {
+  if (seq < first_seq()) {
+    gap = segment_log::Gap{seq, first_seq() - 1, segment_log::GapReason::kLagged, 0};
+    seq = first_seq();
+  }
+  std::vector<Message> seen;
+  size_t bytes = 0;
+  for (; seq < next_ && seen.size() < max; ++seq) {
+    const Message& message = at(seq);
+    if (!seen.empty() && bytes + message.data.size() > bytes_max) break;
+    bytes += message.data.size();
+    seen.push_back(message);
+  }
+  return seen;
+}
+
+std::optional<segment_log::Gap> MessageQueue::take_gap() {
+  return std::exchange(gap_, std::nullopt);
+}
+
+}  // namespace zsync::daemon
