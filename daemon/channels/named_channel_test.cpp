@@ -1,0 +1,279 @@
+#include "daemon/channels/named_channel.hpp"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "zsync/flow.hpp"
+#include "zsync/testing/sim_runtime.hpp"
+
+namespace zsync::daemon {
+namespace {
+
+using namespace std::chrono_literals;
+using zsync::testing::SimRuntime;
+
+constexpr int kSchedules = 200;
+
+std::shared_ptr<NamedChannel> make(Overflow overflow, uint64_t capacity) {
+  ChannelSpec spec{"c", capacity, false, 1 << 20, overflow, ChannelClass::kMemory};
+  return std::make_shared<NamedChannel>("chan_1", spec, 1, [] { return int64_t{5}; });
+}
+
+Task<void> send_numbers(std::shared_ptr<NamedChannel> channel, int from, int count, int batch) {
+  for (int i = 0; i < count; i += batch) {
+    std::vector<std::string> messages;
+    for (int j = i; j < std::min(count, i + batch); ++j) messages.push_back(std::to_string(from + j));
+    const Accepted accepted = co_await channel->send(std::move(messages), "");
+    EXPECT_TRUE(accepted.status.ok()) << accepted.status;
+  }
+}
+
+Task<std::vector<std::string>> receive_all(std::shared_ptr<NamedChannel> channel, size_t max) {
+  std::vector<std::string> received;
+  NamedChannel::Receiver receiver(channel);
+  while (true) {
+    absl::StatusOr<Delivery> delivery = co_await receiver.next(max);
+    if (!delivery.ok()) co_return received;
+    for (const Message& message : delivery->messages) received.push_back(message.data);
+    receiver.confirm(delivery->messages.size());
+    if (delivery->closed) co_return received;
+  }
+}
+
+TEST(NamedChannel, EveryMessageGoesToExactlyOneReceiverInWhateverOrderThingsHappen) {
+  zsync::testing::explore(kSchedules, [](SimRuntime& sim) {
+    auto channel = make(Overflow::kBlock, 3);
+    auto program = [](std::shared_ptr<NamedChannel> channel) -> Task<void> {
+      auto first = spawn(receive_all(channel, 2));
+      auto second = spawn(receive_all(channel, 5));
+      co_await all(send_numbers(channel, 0, 20, 3), send_numbers(channel, 100, 20, 7));
+      channel->close();
+      std::vector<std::string> got = co_await first;
+      for (std::string& more : co_await second) got.push_back(std::move(more));
+      std::sort(got.begin(), got.end());
+      EXPECT_EQ(got.size(), 40u);
+      EXPECT_EQ(std::unique(got.begin(), got.end()), got.end());
+    };
+    sim.run(program(channel));
+    EXPECT_EQ(channel->info().depth, 0u);
+    EXPECT_EQ(channel->info().received, 40u);
+  });
+}
+
+TEST(NamedChannel, OneReceiverSeesEachSendersOrder) {
+  zsync::testing::explore(kSchedules, [](SimRuntime& sim) {
+    auto channel = make(Overflow::kBlock, 2);
+    auto program = [](std::shared_ptr<NamedChannel> channel) -> Task<void> {
+      auto receiver = spawn(receive_all(channel, 3));
+      co_await send_numbers(channel, 0, 30, 4);
+      channel->close();
+      std::vector<std::string> got = co_await receiver;
+      EXPECT_EQ(got.size(), 30u);
+      for (int i = 0; i < static_cast<int>(got.size()); ++i) EXPECT_EQ(got[i], std::to_string(i));
+    };
+    sim.run(program(channel));
+  });
+}
+
+TEST(NamedChannel, AReceiverThatDiesGivesBackWhatItDidNotConfirm) {
+  SimRuntime sim(1);
+  auto channel = make(Overflow::kBlock, 10);
+  auto program = [](std::shared_ptr<NamedChannel> channel) -> Task<void> {
+    co_await send_numbers(channel, 0, 4, 4);
+    {
+      NamedChannel::Receiver doomed(channel);
+      absl::StatusOr<Delivery> delivery = co_await doomed.next(3);
+      EXPECT_EQ(delivery->messages.size(), 3u);
+      doomed.confirm(1);
+    }
+    channel->close();
+    EXPECT_EQ(co_await receive_all(channel, 10), (std::vector<std::string>{"1", "2", "3"}));
+  };
+  sim.run(program(channel));
+}
+
+TEST(NamedChannel, ACancelledReceiverTakesNothing) {
+  zsync::testing::explore(kSchedules, [](SimRuntime& sim) {
+    auto channel = make(Overflow::kBlock, 10);
+    auto program = [](std::shared_ptr<NamedChannel> channel) -> Task<void> {
+      TaskHandle<std::vector<std::string>> doomed = spawn(receive_all(channel, 10));
+      co_await yield_now();
+      doomed.cancel();
+      co_await send_numbers(channel, 0, 5, 5);
+      channel->close();
+      std::vector<std::string> got = co_await receive_all(channel, 10);
+      absl::StatusOr<std::vector<std::string>> other = co_await timeout(doomed, 1s);
+      EXPECT_LE(got.size(), 5u);
+      // The doomed one confirms what it got, so together they have all of it.
+      if (!other.ok()) EXPECT_EQ(got.size(), 5u);
+    };
+    try {
+      sim.run(program(channel));
+    } catch (const Cancelled&) {
+      // the doomed task was cancelled: joining it says so
+    }
+  });
+}
+
+TEST(NamedChannel, AFullChannelHoldsItsSenderUntilThereIsRoom) {
+  SimRuntime sim(1);
+  auto channel = make(Overflow::kBlock, 2);
+  auto program = [](std::shared_ptr<NamedChannel> channel) -> Task<void> {
+    TaskHandle<void> sender = spawn(send_numbers(channel, 0, 3, 3));
+    for (int i = 0; i < 10; ++i) co_await yield_now();
+    EXPECT_FALSE(sender.done());
+    EXPECT_EQ(channel->info().senders_waiting, 1u);
+    EXPECT_EQ(channel->info().depth, 2u);
+    NamedChannel::Receiver receiver(channel);
+    (void)co_await receiver.next(1);
+    co_await sender;
+    EXPECT_EQ(channel->info().senders_waiting, 0u);
+  };
+  sim.run(program(channel));
+}
+
+TEST(NamedChannel, AFullChannelWithOverflowErrorRefusesTheRestAndSaysHowManyItTook) {
+  auto channel = make(Overflow::kError, 2);
+  const Accepted accepted = channel->try_send({"a", "b", "c"}, "");
+  EXPECT_EQ(accepted.count, 2u);
+  EXPECT_EQ(accepted.last_seq, 2u);
+  EXPECT_TRUE(absl::IsResourceExhausted(accepted.status));
+}
+
+TEST(NamedChannel, ADroppingChannelAcceptsEverythingAndTellsTheGap) {
+  SimRuntime sim(1);
+  auto channel = make(Overflow::kDropOldest, 2);
+  EXPECT_TRUE(channel->try_send({"a", "b", "c", "d"}, "").status.ok());
+  auto program = [](std::shared_ptr<NamedChannel> channel) -> Task<void> {
+    NamedChannel::Receiver receiver(channel);
+    absl::StatusOr<Delivery> delivery = co_await receiver.next(10);
+    EXPECT_TRUE(delivery->gap && delivery->gap->from == 1 && delivery->gap->to == 2);
+    EXPECT_EQ(delivery->messages.size(), 2u);
+  };
+  sim.run(program(channel));
+}
+
+TEST(NamedChannel, AClosedChannelRefusesSendersAndDrainsReceivers) {
+  SimRuntime sim(1);
+  auto channel = make(Overflow::kBlock, 10);
+  (void)channel->try_send({"a"}, "");
+  channel->close();
+  EXPECT_TRUE(absl::IsFailedPrecondition(channel->try_send({"b"}, "").status));
+  EXPECT_EQ(sim.run(receive_all(channel, 10)), (std::vector<std::string>{"a"}));
+}
+
+TEST(NamedChannel, ClosingWakesASenderThatWaitsForRoom) {
+  SimRuntime sim(1);
+  auto channel = make(Overflow::kBlock, 1);
+  auto program = [](std::shared_ptr<NamedChannel> channel) -> Task<void> {
+    (void)channel->try_send({"a"}, "");
+    TaskHandle<Accepted> sender = spawn(channel->send({"b"}, ""));
+    for (int i = 0; i < 5; ++i) co_await yield_now();
+    channel->close();
+    const Accepted accepted = co_await sender;
+    EXPECT_EQ(accepted.count, 0u);
+    EXPECT_TRUE(absl::IsFailedPrecondition(accepted.status));
+  };
+  sim.run(program(channel));
+}
+
+TEST(NamedChannel, RemovingTellsWhoeverWaits) {
+  SimRuntime sim(1);
+  auto channel = make(Overflow::kBlock, 1);
+  auto program = [](std::shared_ptr<NamedChannel> channel) -> Task<void> {
+    NamedChannel::Receiver receiver(channel);
+    auto waiting = spawn([](NamedChannel::Receiver* receiver) { return receiver->next(1); }, &receiver);
+    for (int i = 0; i < 5; ++i) co_await yield_now();
+    channel->remove();
+    EXPECT_TRUE(absl::IsNotFound((co_await waiting).status()));
+  };
+  sim.run(program(channel));
+}
+
+TEST(NamedChannel, AFollowerTakesNothingAwayAndIsToldWhatItMissed) {
+  SimRuntime sim(1);
+  auto channel = make(Overflow::kDropOldest, 2);
+  auto program = [](std::shared_ptr<NamedChannel> channel) -> Task<void> {
+    (void)channel->try_send({"a", "b", "c"}, "");
+    uint64_t seq = 1;
+    absl::StatusOr<Delivery> seen = co_await channel->follow(seq);
+    EXPECT_TRUE(seen->gap && seen->gap->to == 1);
+    EXPECT_EQ(seen->messages.size(), 2u);
+    EXPECT_EQ(seq, 4u);
+    EXPECT_EQ(channel->info().depth, 2u);
+    channel->close();
+    EXPECT_TRUE((co_await channel->follow(seq))->closed);
+  };
+  sim.run(program(channel));
+}
+
+// The disk of these tests is the real one; the simulator decides the order of everything else.
+class DurableChannel : public ::testing::Test {
+ protected:
+  DurableChannel() {
+    char name[] = "/tmp/zsync-channel-XXXXXX";
+    directory_ = mkdtemp(name);
+  }
+  ~DurableChannel() override { std::filesystem::remove_all(directory_); }
+
+  std::shared_ptr<NamedChannel> open(uint64_t capacity = 100) {
+    segment_log::WriterOptions options;
+    options.durable = true;
+    absl::StatusOr<segment_log::Writer> writer =
+        segment_log::Writer::open(directory_ + "/log", options);
+    EXPECT_TRUE(writer.ok()) << writer.status();
+    ChannelSpec spec{"d", capacity, false, 1 << 20, Overflow::kBlock, ChannelClass::kDurable};
+    NamedChannel::Durable durable{std::make_unique<segment_log::Writer>(std::move(*writer)),
+                                  [this](uint64_t floor) { floor_ = floor; }};
+    return std::make_shared<NamedChannel>("chan_2", spec, 1, [] { return int64_t{5}; },
+                                          std::move(durable));
+  }
+  std::vector<std::string> on_disk() {
+    std::vector<std::string> data;
+    absl::StatusOr<segment_log::Reader> reader = segment_log::Reader::open(directory_ + "/log");
+    absl::StatusOr<segment_log::Batch> batch = reader->read(1 << 20);
+    for (const segment_log::Record& record : batch->records) {
+      data.push_back(decode_message(record)->data);
+    }
+    return data;
+  }
+
+  std::string directory_;
+  uint64_t floor_ = 0;
+};
+
+TEST_F(DurableChannel, WhatIsAcceptedIsOnDiskInTheOrderOfItsNumbers) {
+  SimRuntime sim(3);
+  auto channel = open();
+  auto program = [](std::shared_ptr<NamedChannel> channel) -> Task<void> {
+    co_await all(send_numbers(channel, 0, 10, 3), send_numbers(channel, 100, 10, 2),
+                 send_numbers(channel, 200, 10, 1));
+    channel->close();
+  };
+  sim.run(program(channel));
+  EXPECT_EQ(on_disk().size(), 30u);
+  EXPECT_EQ(sim.run(receive_all(channel, 100)), on_disk());
+  EXPECT_EQ(floor_, 31u);
+}
+
+TEST_F(DurableChannel, ASenderThatIsCancelledWhileTheDiskWorksLeavesNothingHalfDone) {
+  for (uint64_t seed = 1; seed <= 50; ++seed) {
+    std::filesystem::remove_all(directory_ + "/log");
+    SimRuntime sim(seed);
+    auto channel = open();
+    auto program = [](std::shared_ptr<NamedChannel> channel) -> Task<void> {
+      TaskHandle<Accepted> doomed = spawn(channel->send({"x", "y"}, ""));
+      co_await yield_now();
+      doomed.cancel();
+      co_await send_numbers(channel, 0, 3, 1);
+      std::move(doomed).detach();
+    };
+    sim.run(program(channel));
+    channel->close();
+    EXPECT_EQ(sim.run(receive_all(channel, 100)), on_disk()) << "seed " << seed;
+  }
+}
+
+}  // namespace
+}  // namespace zsync::daemon
