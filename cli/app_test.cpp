@@ -51,6 +51,13 @@ TEST(CommandLine, UsageErrorsExitWithTwo) {
   }
 }
 
+TEST(CommandLine, AGlobalFlagsValueBeforeTheNounIsNoCommand) {
+  const CliResult result = run_alone(
+      {"--socket", "/tmp/zsync-none/s", "--no-autostart", "run", "--", "sh", "-c", "true"});
+  EXPECT_EQ(result.code, 125);
+  EXPECT_EQ(result.err.find("unknown word"), std::string::npos) << result.err;
+}
+
 TEST(CommandLine, RunsOwnFailuresAre125) {
   EXPECT_EQ(run_alone({"run"}).code, 125);
   EXPECT_EQ(run_alone({"run", "--bogus", "--", "true"}).code, 125);

@@ -77,8 +77,11 @@ TakesCommand takes_command(const CLI::App& app) {
 CLI::App* named_command(CLI::App& app, const std::vector<std::string>& args) {
   CLI::App* current = &app;
   for (std::size_t i = 0; i < args.size() && args[i] != "--"; ++i) {
-    if (takes_next_word(*current, args[i])) ++i;
-    if (i >= args.size() || args[i].empty() || args[i][0] == '-') continue;
+    if (takes_next_word(*current, args[i])) {
+      ++i;  // its value is no command, whatever it looks like
+      continue;
+    }
+    if (args[i].empty() || args[i][0] == '-') continue;
     CLI::App* next = nullptr;
     for (CLI::App* candidate : current->get_subcommands([](CLI::App*) { return true; })) {
       if (candidate->check_name(args[i])) next = candidate;

@@ -29,6 +29,7 @@ inline constexpr int kSendBatchesInFlightMax = 16;
 class ChannelSender {
  public:
   struct Impl;
+  // Use Channels::send().
   explicit ChannelSender(std::unique_ptr<Impl> impl);
   ChannelSender(ChannelSender&&) noexcept;
   ~ChannelSender();
@@ -56,21 +57,28 @@ class Channels {
   // Called once a batch, in order; false ends the call well.
   using RecordsCallback = std::function<bool(const v1::RecvBatch&)>;
 
+  // Use Client::channels().
   explicit Channels(internal::Connection& connection) : connection_(connection) {}
 
+  // Errors: kAlreadyExists, unless request.if_absent and it has the same specification.
   [[nodiscard]] absl::StatusOr<v1::Channel> create(const v1::CreateChannelRequest& request,
                                                    const CallOptions& options = {});
+  // One channel, with its settings and what is in it.
   [[nodiscard]] absl::StatusOr<v1::Channel> get(const std::string& name,
                                                 const CallOptions& options = {});
+  // One page; request.page_token goes on from the one before.
   [[nodiscard]] absl::StatusOr<v1::ListChannelsReply> list(const v1::ListChannelsRequest& request,
                                                            const CallOptions& options = {});
+  // Later sends fail, receivers drain what is there.
   [[nodiscard]] absl::StatusOr<v1::Channel> close(const std::string& name,
                                                   const CallOptions& options = {});
+  // Forgets the channel and what is in it.
   [[nodiscard]] absl::Status remove(const std::string& name, const CallOptions& options = {});
 
   // One batch that never waits for room.
   [[nodiscard]] absl::StatusOr<v1::SendReply> try_send(const v1::SendRequest& request,
                                                        const CallOptions& options = {});
+  // Opens a stream of batches that waits for room.
   [[nodiscard]] ChannelSender send(const std::string& name, const CallOptions& options = {});
 
   // Competes for messages: each goes to one receiver. Credit is given back only after `callback`

@@ -28,6 +28,7 @@ inline constexpr std::size_t kSocketPathBytesMax = 107;
 // Errors: kUnavailable when nobody does, kPermissionDenied when the caller may not connect.
 [[nodiscard]] absl::Status probe(const std::string& path);
 
+// What ensure_daemon() had to do.
 struct StartedDaemon {
   bool started = false;  // false: one was there already, or another client started it meanwhile
   long pid = 0;          // of the daemon that was started

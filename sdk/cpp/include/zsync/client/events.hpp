@@ -19,6 +19,7 @@ class Events {
   // Called once a batch, in order; false ends the call well.
   using BatchCallback = std::function<bool(const v1::EventBatch&)>;
 
+  // Use Client::events().
   explicit Events(internal::Connection& connection) : connection_(connection) {}
 
   // Reads from request.from_seq; with request.follow it stays for what comes. Resumable, from the

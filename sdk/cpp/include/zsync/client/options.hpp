@@ -32,11 +32,13 @@ class StopSource {
 
   // Every call that was given this source, now or later, ends with kCancelled. Idempotent.
   void cancel();
+  // Whether cancel() was called.
   [[nodiscard]] bool cancelled() const;
 
   // Blocks until cancel() or until `limit` has passed; true when cancelled.
   bool wait_for(std::chrono::nanoseconds limit) const;
 
+  // What calls share with it; of no use outside the library.
   const std::shared_ptr<internal::StopState>& state() const { return state_; }
 
  private:
@@ -49,6 +51,7 @@ struct CallOptions {
   StopSource* stop = nullptr;                                      // null: only the timeout ends it
 };
 
+// How a client finds its daemon, and how patient it is.
 struct Options {
   // Path of the daemon's socket; empty: ZSYNC_SOCKET, else $XDG_RUNTIME_DIR/zsync/zsyncd.sock, else
   // zsyncd.sock in the state directory.

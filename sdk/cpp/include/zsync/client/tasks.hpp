@@ -27,6 +27,7 @@ class Connection;
 class TaskInput {
  public:
   struct Impl;
+  // Use Tasks::input().
   explicit TaskInput(std::unique_ptr<Impl> impl);
   TaskInput(TaskInput&&) noexcept;
   ~TaskInput();
@@ -53,6 +54,7 @@ class Tasks {
   // Called once a batch, in order; false ends the call well.
   using OutputCallback = std::function<bool(const v1::TaskOutputBatch&)>;
 
+  // Use Client::tasks().
   explicit Tasks(internal::Connection& connection) : connection_(connection) {}
 
   // Returns once the tasks are on disk; all specs are accepted, or none.
@@ -61,18 +63,24 @@ class Tasks {
   // One task; returns its id.
   [[nodiscard]] absl::StatusOr<std::string> submit(v1::TaskSpec spec,
                                                    const CallOptions& options = {});
+  // The whole record of one task.
   [[nodiscard]] absl::StatusOr<v1::Task> get(const std::string& id,
                                              const CallOptions& options = {});
+  // One page; request.page_token goes on from the one before.
   [[nodiscard]] absl::StatusOr<v1::ListTasksReply> list(const v1::ListTasksRequest& request,
                                                         const CallOptions& options = {});
   // Returns once every named task is in a final state.
   [[nodiscard]] absl::StatusOr<v1::WaitTasksReply> wait(const std::vector<std::string>& ids,
                                                         const CallOptions& options = {});
+  // With request.wait it returns once every process of the task is gone, else at once.
   [[nodiscard]] absl::StatusOr<v1::Task> cancel(const v1::CancelTaskRequest& request,
                                                 const CallOptions& options = {});
+  // Queues another attempt. Errors: kFailedPrecondition unless the task is final.
   [[nodiscard]] absl::StatusOr<v1::Task> retry(const std::string& id,
                                                const CallOptions& options = {});
+  // Forgets a task and its output. Errors: kFailedPrecondition unless it is final.
   [[nodiscard]] absl::Status remove(const std::string& id, const CallOptions& options = {});
+  // What the task waits for.
   [[nodiscard]] absl::StatusOr<v1::WhyTaskReply> why(const std::string& id,
                                                      const CallOptions& options = {});
 
@@ -82,13 +90,17 @@ class Tasks {
   [[nodiscard]] absl::Status output(const v1::TaskOutputRequest& request,
                                     const OutputCallback& callback,
                                     const CallOptions& options = {});
+  // The same for the newest attempt, by id.
   [[nodiscard]] absl::Status output(const std::string& id, std::uint64_t from_seq, bool follow,
                                     const OutputCallback& callback,
                                     const CallOptions& options = {});
 
+  // Opens a stream into the task's stdin.
   [[nodiscard]] TaskInput input(const std::string& id, const CallOptions& options = {});
 
+  // The groups, and what runs and waits in each.
   [[nodiscard]] absl::StatusOr<v1::ListGroupsReply> list_groups(const CallOptions& options = {});
+  // How many tasks of the group run at once: 1 to 4096.
   [[nodiscard]] absl::StatusOr<v1::TaskGroup> set_group(const std::string& name,
                                                         std::uint32_t parallel,
                                                         const CallOptions& options = {});

@@ -20,6 +20,7 @@ class Watch {
   // Called once a batch, in order; false ends the call well.
   using BatchCallback = std::function<bool(const v1::WatchBatch&)>;
 
+  // Use Client::watch().
   explicit Watch(internal::Connection& connection) : connection_(connection) {}
 
   // The first batch tells the clock at which the subscription begins. Resumable: it goes on from
@@ -28,6 +29,7 @@ class Watch {
   [[nodiscard]] absl::Status subscribe(const v1::SubscribeWatchRequest& request,
                                        const BatchCallback& callback,
                                        const CallOptions& options = {});
+  // The directories that are being watched.
   [[nodiscard]] absl::StatusOr<v1::ListWatchesReply> list(const CallOptions& options = {});
 
  private:
