@@ -21,6 +21,7 @@ class Sender;
 template <typename T>
 class Receiver;
 
+// What send() gives: co_await it for the Status, or hand it to select() or timeout().
 template <typename T>
 class SendOperation final : public rt::SendOperationBase<T> {
  public:
@@ -31,10 +32,11 @@ class SendOperation final : public rt::SendOperationBase<T> {
 // A message that was not sent comes back with the reason.
 template <typename T>
 struct Returned {
-  absl::Status status;
+  absl::Status status;       // why it came back; ok when it was sent
   std::optional<T> message;  // set unless status is ok
 };
 
+// What send_or_return() gives: co_await it for a Returned<T>.
 template <typename T>
 class SendOrReturnOperation final : public rt::SendOperationBase<T> {
  public:
@@ -42,6 +44,7 @@ class SendOrReturnOperation final : public rt::SendOperationBase<T> {
   Returned<T> await_resume() { return {rt::to_status(this->result()), std::move(this->message_)}; }
 };
 
+// What recv() gives: co_await it for the message, or hand it to select() or timeout().
 template <typename T>
 class RecvOperation final : public rt::RecvOperationBase<T> {
  public:
@@ -60,6 +63,7 @@ class RecvOperation final : public rt::RecvOperationBase<T> {
 template <typename T>
 class Channel {
  public:
+  // Use bounded() or unbounded().
   explicit Channel(std::shared_ptr<rt::ChannelState<T>> state) : state_(std::move(state)) {}
 
   // Completes once the message is buffered, which is not the same as received.
@@ -69,6 +73,7 @@ class Channel {
   //         (send_or_return gives it back).
   // Cancel: kCancelled; safe before completion, and then the message was not sent.
   [[nodiscard]] SendOperation<T> send(T message) { return {state_, std::move(message)}; }
+  // send() that gives the message back when it was not sent. Errors and Cancel: as send().
   [[nodiscard]] SendOrReturnOperation<T> send_or_return(T message) {
     return {state_, std::move(message)};
   }
@@ -83,13 +88,16 @@ class Channel {
   // Never waits. nullopt: nothing is there (ask is_closed() whether anything will come).
   std::optional<T> try_recv() { return state_->try_recv(); }
 
-  // The same on a plain thread.
+  // send() on a plain thread. Errors: kUnavailable when closed.
   absl::Status send_blocking(T message) {
+    rt::assert_may_block("send_blocking() on a worker blocks every task of it: co_await send()");
     SendOperation<T> operation(state_, std::move(message));
     rt::block_on_operation(operation);
     return operation.await_resume();
   }
+  // recv() on a plain thread.
   std::optional<T> recv_blocking() {
+    rt::assert_may_block("recv_blocking() on a worker blocks every task of it: co_await recv()");
     RecvOperation<T> operation(state_);
     rt::block_on_operation(operation);
     return operation.await_resume();
@@ -131,6 +139,7 @@ class Channel {
 
   // Later sends fail, waiting senders get kUnavailable, receivers drain what is buffered.
   void close() { state_->close(); }
+  // Whether close() was called, or the last half of one side is gone; messages may still be there.
   bool is_closed() const { return state_->closed(); }
   // Buffered messages.
   size_t size() const { return state_->size(); }
@@ -140,6 +149,7 @@ class Channel {
   // Halves: when the last sender half is gone the channel closes for the receivers, when the last
   // receiver half is gone it closes for the senders.
   Sender<T> sender() { return Sender<T>(state_); }
+  // A half for receivers.
   Receiver<T> receiver() { return Receiver<T>(state_); }
 
  private:
@@ -150,6 +160,7 @@ class Channel {
 template <typename T>
 class Sender {
  public:
+  // Use Channel::sender().
   explicit Sender(std::shared_ptr<rt::ChannelState<T>> state) : state_(std::move(state)) {
     state_->sender_halves.fetch_add(1);
   }
@@ -163,8 +174,11 @@ class Sender {
     if (state_ && state_->sender_halves.fetch_sub(1) == 1) state_->close();
   }
 
+  // As the members of Channel<T>.
   [[nodiscard]] SendOperation<T> send(T message) { return {state_, std::move(message)}; }
+  // Never waits. Errors: kResourceExhausted when full, kUnavailable when closed.
   absl::Status try_send(T message) { return rt::to_status(state_->try_send(message)); }
+  // send() on a plain thread.
   absl::Status send_blocking(T message) {
     return Channel<T>(state_).send_blocking(std::move(message));
   }
@@ -173,9 +187,11 @@ class Sender {
   std::shared_ptr<rt::ChannelState<T>> state_;
 };
 
+// The receiving share of a channel; copies count.
 template <typename T>
 class Receiver {
  public:
+  // Use Channel::receiver().
   explicit Receiver(std::shared_ptr<rt::ChannelState<T>> state) : state_(std::move(state)) {
     state_->receiver_halves.fetch_add(1);
   }
@@ -189,8 +205,11 @@ class Receiver {
     if (state_ && state_->receiver_halves.fetch_sub(1) == 1) state_->close();
   }
 
+  // As Channel::recv().
   [[nodiscard]] RecvOperation<T> recv() { return RecvOperation<T>(state_); }
+  // Never waits; nullopt: nothing is there.
   std::optional<T> try_recv() { return state_->try_recv(); }
+  // recv() on a plain thread.
   std::optional<T> recv_blocking() { return Channel<T>(state_).recv_blocking(); }
 
  private:

@@ -39,10 +39,15 @@ class Client {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
+  // Commands under the daemon's supervision. A noun is a handle: cheap to make, nothing to close.
   [[nodiscard]] Tasks tasks() { return Tasks(*connection_); }
+  // Named message streams between processes.
   [[nodiscard]] Channels channels() { return Channels(*connection_); }
+  // Changes of files below directories.
   [[nodiscard]] Watch watch() { return Watch(*connection_); }
+  // The daemon itself: what it is, has to do, is set to.
   [[nodiscard]] Daemon daemon() { return Daemon(*connection_); }
+  // The daemon's log of what happened.
   [[nodiscard]] Events events() { return Events(*connection_); }
 
   // The path that was connected to.

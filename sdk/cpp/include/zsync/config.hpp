@@ -12,16 +12,17 @@ namespace zsync {
 
 // Who runs the tasks.
 enum class ExecutionModel {
-  caller,        // the thread that calls run() or block_on(); no thread is started
+  caller,        // the thread that is in run(), block_on() or wait_idle(); no thread is started
   one_thread,    // one worker thread
   multi_thread,  // several worker threads that steal from each other
 };
 
+// Values of a runtime; validate() tells what is wrong with them.
 struct Config {
   static constexpr size_t kWorkersMax = 1024;          // threads
   static constexpr size_t kBlockingThreadsMax = 4096;  // threads
 
-  ExecutionModel model = ExecutionModel::multi_thread;
+  ExecutionModel model = ExecutionModel::multi_thread;  // who runs the tasks
   size_t workers = 0;                // threads; 0: as many as this process may use
   size_t blocking_threads_max = 64;  // threads for spawn_blocking and files, started on demand
   std::chrono::milliseconds blocking_idle{5000};  // a blocking thread without work ends after this

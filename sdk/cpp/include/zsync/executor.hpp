@@ -19,8 +19,12 @@ class ExecutorState {
 
   Scheduler& scheduler() { return scheduler_ ? *scheduler_ : scheduler_for_spawn(); }
   void child_started(TaskContext& child);
+  // Before the child is done: then its joiner may take the error away.
+  void keep_error(TaskContext& child);
   void child_ended(TaskContext& child);
   void cancel_all();
+  // Also cancels what is spawned from now on, until the group is empty.
+  void cancel_to_the_end();
   size_t size();
   std::exception_ptr take_first_error();
   void ref() { refs_.fetch_add(1, std::memory_order_relaxed); }
@@ -36,6 +40,7 @@ class ExecutorState {
   Lock lock_;
   TaskContext* children_ ABSL_GUARDED_BY(lock_) = nullptr;
   size_t size_ ABSL_GUARDED_BY(lock_) = 0;
+  bool ending_ ABSL_GUARDED_BY(lock_) = false;
   WaitList waiting_ ABSL_GUARDED_BY(lock_);
   std::exception_ptr first_error_ ABSL_GUARDED_BY(lock_);
 };
@@ -83,6 +88,7 @@ class Executor {
     rt::launch(state_->scheduler(), *promise, SpawnOptions{});
     return TaskHandle<T>(promise, /*cancel_on_drop=*/false);
   }
+  // Starts a coroutine function or a plain callable; it and its arguments live in the task's frame.
   template <typename Function, typename... Args>
     requires(!kIsTask<std::remove_cvref_t<Function>>)
   auto spawn(Function&& function, Args&&... args) {
@@ -93,12 +99,14 @@ class Executor {
   // Completes when every task has ended.
   //
   // Errors: the first exception of a task cancels the others; it is rethrown here.
-  // Cancel: cancels the tasks, waits for them, then completes.
+  // Cancel: cancels the tasks, waits for them, then completes. A task that is spawned while a group
+  //         ends in one of these ways is cancelled too.
   Task<void> join_all();
 
   // Requests the cancellation of all present tasks; returns at once.
   void cancel_all() { state_->cancel_all(); }
 
+  // Tasks of the group that have not ended.
   size_t size() const { return state_->size(); }
 
   // Runs `function(executor)`, a coroutine function, and joins on every exit path. The only place
@@ -119,7 +127,7 @@ class Executor {
     } catch (...) {
       error = std::current_exception();
     }
-    if (error) executor.cancel_all();
+    if (error) executor.state_->cancel_to_the_end();
     rt::DrainOperation drained(*executor.state_, /*pass_cancel_on=*/!error);
     co_await drained;
     if (!error) error = executor.state_->take_first_error();

@@ -51,7 +51,7 @@ class SleepOperation : public TimerOperation {
     return suspend(*handle.promise().context, handle);
   }
   void prepare(Scheduler& scheduler) {
-    if (delay_ != Duration{-1}) set_deadline(scheduler.now() + delay_);
+    if (delay_ != Duration{-1}) set_deadline(deadline_after(scheduler.now(), delay_));
   }
   void await_resume() const {
     if (cancelled()) throw Cancelled();
@@ -133,6 +133,7 @@ Task<std::vector<T>> all(std::vector<Task<T>> tasks) {
   co_return results;
 }
 
+// The same for tasks without a result.
 inline Task<void> all(std::vector<Task<void>> tasks) {
   rt::BranchScope scope(rt::BranchScope::CancelRest::kOnError);
   std::vector<rt::RootPromise<void>*> branches;
@@ -145,8 +146,8 @@ inline Task<void> all(std::vector<Task<void>> tasks) {
 // Which task was first and what it gave: the common type of the tasks, or a variant of their types.
 template <typename... T>
 struct RaceResult {
-  size_t index;
-  typename rt::ChoiceOf<T...>::type value;
+  size_t index;                             // in the list of tasks, from 0
+  typename rt::ChoiceOf<T...>::type value;  // std::monostate for void
 };
 
 // Runs all tasks until the first one ends; the others are cancelled and have ended when this does.
@@ -199,7 +200,9 @@ bool says_cancelled(const RootPromise<T>& branch) {
   }
 }
 
-inline Task<void> sleep_branch(Duration delay) { co_await SleepOperation(delay); }
+inline Task<void> sleep_branch(Duration delay) {
+  co_await SleepOperation(std::max(delay, Duration{0}));
+}
 
 }  // namespace rt
 
@@ -227,7 +230,7 @@ template <typename T>
 Task<typename rt::OutcomeOf<T>::type> timeout(Task<T> task, rt::Duration limit) {
   rt::BranchScope scope(rt::BranchScope::CancelRest::kOnFirst);
   rt::RootPromise<T>& branch = scope.add(std::move(task));
-  scope.add(rt::sleep_branch(limit));
+  rt::RootPromise<void>& timer = scope.add(rt::sleep_branch(limit));
   bool refused = false;
   try {
     co_await scope;
@@ -236,7 +239,8 @@ Task<typename rt::OutcomeOf<T>::type> timeout(Task<T> task, rt::Duration limit) 
   }
   if (refused) co_return absl::CancelledError();
   if (rt::says_cancelled(branch)) {
-    if (scope.decisive() == 1) co_return absl::DeadlineExceededError("");
+    // A cancel from outside ends the timer's branch too, and perhaps first.
+    if (scope.decisive() == 1 && !timer.was_cancelled) co_return absl::DeadlineExceededError("");
     co_return absl::CancelledError();
   }
   if constexpr (std::is_void_v<T>) {
@@ -275,20 +279,31 @@ namespace rt {
 inline Task<void> await_end(TaskContext& target) {
   struct Ended : JoinOperation {
     using JoinOperation::JoinOperation;
-    void await_resume() const {}
+    void await_resume() const {
+      if (cancelled()) throw Cancelled();
+    }
   };
   co_await Ended(target);
 }
 
-// Passes a cancel on to the task that it waits for, and waits on.
+// Whatever ends the waiting early also ends the task, and is waited for.
 template <typename T>
-Task<T> join_owned(TaskHandle<T> handle) {
-  co_await await_end(handle.strand());
-  if (!handle.done()) {
+Task<typename OutcomeOf<T>::type> timeout_owned(TaskHandle<T> handle, Duration limit) {
+  absl::Status waited = co_await timeout(await_end(handle.strand()), limit);
+  if (!waited.ok()) {
     handle.cancel();
     co_await shield(await_end(handle.strand()));
   }
-  co_return handle.take();
+  if (says_cancelled(static_cast<RootPromise<T>&>(handle.strand()))) {
+    if (waited.ok()) co_return absl::CancelledError();
+    co_return waited;
+  }
+  if constexpr (std::is_void_v<T>) {
+    handle.take();
+    co_return absl::OkStatus();
+  } else {
+    co_return handle.take();
+  }
 }
 
 }  // namespace rt
@@ -302,7 +317,7 @@ Task<typename rt::OutcomeOf<T>::type> timeout(TaskHandle<T>& handle, rt::Duratio
 // Waits for an owned handle: on expiry the task is cancelled, and has ended when this completes.
 template <typename T>
 Task<typename rt::OutcomeOf<T>::type> timeout(TaskHandle<T>&& handle, rt::Duration limit) {
-  return timeout(rt::join_owned(std::move(handle)), limit);
+  return rt::timeout_owned(std::move(handle), limit);
 }
 
 // Any other operation (channel.recv(), semaphore.acquire(), ...).

@@ -15,8 +15,10 @@ namespace zsync {
 
 class Notify;
 
+// What changed() and notified() give: co_await it, or hand it to select() or timeout().
 class NotifiedOperation final : public rt::LeafOperation {
  public:
+  // Use Notify::changed().
   NotifiedOperation(Notify& notify, uint64_t seen) : notify_(&notify), seen_(seen) {}
   rt::Start start() final;
   bool withdraw() noexcept final;

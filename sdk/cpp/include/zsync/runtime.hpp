@@ -26,6 +26,7 @@ class RuntimeBuilder;
 // Threads:  block_on() and spawn() may be called from any thread that is not a worker.
 class Runtime {
  public:
+  // Runtime::builder().workers(2).build()
   static RuntimeBuilder builder();
   // Errors: kInvalidArgument from Config::validate(); kResourceExhausted when threads or
   // descriptors cannot be had.
@@ -52,6 +53,7 @@ class Runtime {
   [[nodiscard]] TaskHandle<T> spawn(Task<T> task) {
     return rt::spawn_on(scheduler(), SpawnOptions{}, std::move(task));
   }
+  // The same with a name, or pinned, or in the background.
   template <typename T>
   [[nodiscard]] TaskHandle<T> spawn(SpawnOptions options, Task<T> task) {
     return rt::spawn_on(scheduler(), std::move(options), std::move(task));
@@ -61,6 +63,7 @@ class Runtime {
   void wait_idle();
   // Tasks that have not ended.
   size_t active_tasks() const;
+  // Threads that run tasks; with ExecutionModel::caller 1, and no thread of the runtime's own.
   size_t workers() const;
   // The name of the I/O backend: "libuv".
   const char* backend() const;
@@ -69,6 +72,7 @@ class Runtime {
   // destructor.
   void stop();
 
+  // What runs the tasks, for combinators and tests.
   rt::Scheduler& scheduler();
 
  private:
@@ -78,14 +82,20 @@ class Runtime {
   std::unique_ptr<rt::WorkerPool> pool_;
 };
 
+// Config::optimal() with what the caller wants otherwise: each member sets a value, build() starts.
 class RuntimeBuilder {
  public:
+  // Replaces every value.
   RuntimeBuilder& config(const Config& config) { return config_ = config, *this; }
+  // Config::model.
   RuntimeBuilder& model(ExecutionModel model) { return config_.model = model, *this; }
+  // Config::workers; 0: as many as this process may use.
   RuntimeBuilder& workers(size_t count) { return config_.workers = count, *this; }
+  // Config::blocking_threads_max.
   RuntimeBuilder& blocking_threads_max(size_t count) {
     return config_.blocking_threads_max = count, *this;
   }
+  // Errors: as Runtime::create().
   absl::StatusOr<std::unique_ptr<Runtime>> build() { return Runtime::create(config_); }
 
  private:
@@ -138,6 +148,8 @@ class BlockingJob {
  public:
   virtual ~BlockingJob() = default;
   virtual void call() noexcept = 0;
+  // Destroys the function of a job that was withdrawn; its place in the queue may remain.
+  virtual void abandon() noexcept = 0;
   // False when the other side was first: a job is either begun or withdrawn.
   bool begin() { return !taken_.exchange(true, std::memory_order_acq_rel); }
 
@@ -151,7 +163,9 @@ class BlockingOperation : public LeafOperation {
   Start start() final;
   bool withdraw() noexcept final { return job_->begin(); }
   void await_resume() const {
-    if (cancelled()) throw Cancelled();
+    if (!cancelled()) return;
+    job_->abandon();
+    throw Cancelled();
   }
 
  private:
@@ -167,21 +181,22 @@ class BlockingCall final : public BlockingJob {
   void call() noexcept final {
     try {
       if constexpr (std::is_void_v<Result>) {
-        function_();
+        (*function_)();
       } else {
-        result_.emplace(function_());
+        result_.emplace((*function_)());
       }
     } catch (...) {
       error_ = std::current_exception();
     }
   }
+  void abandon() noexcept final { function_.reset(); }
   Result take() {
     if (error_) std::rethrow_exception(error_);
     if constexpr (!std::is_void_v<Result>) return std::move(*result_);
   }
 
  private:
-  Function function_;
+  std::optional<Function> function_;
   std::optional<std::conditional_t<std::is_void_v<Result>, std::monostate, Result>> result_;
   std::exception_ptr error_;
 };

@@ -20,8 +20,8 @@ namespace zsync {
 // Which operation was ready first and what it gave (std::monostate for void).
 template <typename... Result>
 struct Selected {
-  size_t index;
-  std::variant<rt::Voidless<Result>...> value;
+  size_t index;                                 // in the list of operations, from 0
+  std::variant<rt::Voidless<Result>...> value;  // std::get<index>(value)
 };
 
 namespace rt {
@@ -38,8 +38,11 @@ class SelectOperation final : public LeafOperation {
       set_cancelled();
       return Start::kFinished;
     }
-    start_all(std::index_sequence_for<Ops...>{});
-    if (state_.begin_waiting()) return Start::kWaiting;
+    if (!start_all(std::index_sequence_for<Ops...>{})) {
+      if (state_.begin_waiting()) return Start::kWaiting;
+      const bool withdrawn = state_.winner() == sizeof...(Ops);
+      if (!withdrawn && !state_.arrive()) return Start::kWaiting;  // its completer comes later
+    }
     context()->retract();
     return Start::kFinished;
   }
@@ -56,19 +59,22 @@ class SelectOperation final : public LeafOperation {
   }
 
  private:
+  // In order, until one has finished: the first ready operation in the list wins. False when none
+  // has finished by itself; another thread may have completed one.
   template <size_t... I>
-  void start_all(std::index_sequence<I...>) {
-    // In order, until one has finished: the first ready operation in the list wins.
-    (void)((start_one<I>(), !state_.claimed()) && ...);
+  bool start_all(std::index_sequence<I...>) {
+    bool finished = false;
+    (void)((finished = start_one<I>() == Start::kFinished, finished || state_.claimed()) || ...);
+    return finished;
   }
   template <size_t I>
-  void start_one() {
+  Start start_one() {
     auto& operation = std::get<I>(operations_);
     state_.bind(operation, context(), I);
     if constexpr (requires { operation.prepare(*context()->scheduler); }) {
       operation.prepare(*context()->scheduler);
     }
-    (void)operation.start();
+    return operation.start();
   }
 
   template <size_t... I>

@@ -14,6 +14,7 @@
 
 namespace zsync {
 
+// How a task is started.
 struct SpawnOptions {
   std::string name;         // shown in diagnostics
   bool pinned = false;      // stays on the worker that spawned it; never stolen
@@ -35,8 +36,6 @@ class JoinOperation : public LeafOperation {
 
 // Counts the strand and puts it into the scheduler's queue.
 void launch(Scheduler& scheduler, TaskContext& context, const SpawnOptions& options);
-// Fails an assertion on a worker's thread: blocking there would stop every task of it.
-void assert_may_block(const char* message);
 
 }  // namespace rt
 
@@ -47,9 +46,12 @@ void assert_may_block(const char* message);
 template <typename T = void>
 class TaskHandle {
  public:
+  // The type that co_await gives.
   using value_type = T;
+  // What outcome() gives: Status or StatusOr; a StatusOr stays flat.
   using Outcome = typename rt::OutcomeOf<T>::type;
 
+  // Use spawn(). Takes over one reference to `promise`.
   explicit TaskHandle(rt::RootPromise<T>* promise, bool cancel_on_drop = true)
       : promise_(promise), cancel_on_drop_(cancel_on_drop) {}
   TaskHandle(TaskHandle&& other) noexcept
@@ -97,8 +99,10 @@ class TaskHandle {
   }
   // Lets the task go on without a handle.
   void detach() && { cancel_on_drop_ = false, drop(); }
+  // The same for a named handle, which is empty afterwards.
   void detach() & { cancel_on_drop_ = false, drop(); }
 
+  // Whether the task has ended, so that outcome() and take() answer; false for an empty handle.
   bool done() const { return promise_ && promise_->done(); }
 
   // The result without waiting and without exceptions; taken once.
@@ -125,7 +129,9 @@ class TaskHandle {
     return *promise_;
   }
 
+  // Numbers the runtime's tasks; 0 for an empty handle.
   uint64_t id() const { return promise_ ? promise_->id : 0; }
+  // SpawnOptions::name.
   const std::string& name() const {
     ZS_ASSERT(promise_, kJoinedBefore);
     return promise_->name;
@@ -192,6 +198,7 @@ template <typename T>
 [[nodiscard]] TaskHandle<T> spawn(Task<T> task) {
   return rt::spawn_on(rt::scheduler_for_spawn(), SpawnOptions{}, std::move(task));
 }
+// The same with a name, or pinned, or in the background.
 template <typename T>
 [[nodiscard]] TaskHandle<T> spawn(SpawnOptions options, Task<T> task) {
   return rt::spawn_on(rt::scheduler_for_spawn(), std::move(options), std::move(task));
@@ -206,6 +213,7 @@ template <typename Function, typename... Args>
   return spawn(rt::call_in_frame<std::decay_t<Function>, std::decay_t<Args>...>(
       std::forward<Function>(function), std::forward<Args>(args)...));
 }
+// The same with a name, or pinned, or in the background.
 template <typename Function, typename... Args>
   requires(!kIsTask<std::remove_cvref_t<Function>> &&
            std::invocable<std::decay_t<Function>&, std::decay_t<Args>...>)

@@ -17,8 +17,10 @@ class StopToken {
   // The token of the task that runs on this thread; outside a task: one that never asks to stop.
   static StopToken current() { return StopToken(rt::current_context()); }
 
+  // Whether the task was asked to stop; once true it stays true.
   bool stop_requested() const { return context_ && context_->cancel_requested(); }
 
+  // The token of a strand; nullptr: one that never asks to stop.
   explicit StopToken(rt::TaskContext* context) : context_(context) {
     if (context_) context_->ref();
   }

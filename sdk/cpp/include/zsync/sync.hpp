@@ -16,6 +16,7 @@ class Semaphore;
 // Permits held; given back at the end of its life.
 class [[nodiscard]] Permit {
  public:
+  // Made by Semaphore::acquire(); takes over `count` permits.
   Permit(Semaphore* semaphore, size_t count) : semaphore_(semaphore), count_(count) {}
   Permit(Permit&& other) noexcept
       : semaphore_(std::exchange(other.semaphore_, nullptr)), count_(other.count_) {}
@@ -35,8 +36,10 @@ class [[nodiscard]] Permit {
   size_t count_;
 };
 
+// What acquire() and lock() give: co_await it for the Permit, or hand it to select() or timeout().
 class AcquireOperation final : public rt::LeafOperation {
  public:
+  // Use Semaphore::acquire().
   AcquireOperation(Semaphore& semaphore, size_t count) : semaphore_(&semaphore), count_(count) {}
   rt::Start start() final;
   bool withdraw() noexcept final;
@@ -55,6 +58,7 @@ class AcquireOperation final : public rt::LeafOperation {
 // Threads:  every member may be called from any thread.
 class Semaphore {
  public:
+  // `permits` may be held at once.
   explicit Semaphore(size_t permits) : permits_(permits), total_(permits) {}
   Semaphore(const Semaphore&) = delete;
   Semaphore& operator=(const Semaphore&) = delete;
@@ -67,6 +71,7 @@ class Semaphore {
               "Semaphore::acquire(n) with n above its permits would wait for ever");
     return {*this, count};
   }
+  // Never waits, and never overtakes a task that does; nullopt: not that many are free.
   std::optional<Permit> try_acquire(size_t count = 1);
   // Permits that nobody holds.
   size_t available();
@@ -87,6 +92,7 @@ class Mutex {
  public:
   // Completes with the guard that unlocks at the end of its life. Cancel: throws Cancelled.
   [[nodiscard]] AcquireOperation lock() { return semaphore_.acquire(); }
+  // Never waits; nullopt: it is locked, or somebody waits for it.
   std::optional<Permit> try_lock() { return semaphore_.try_acquire(); }
 
  private:

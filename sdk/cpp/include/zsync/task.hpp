@@ -36,6 +36,7 @@ class Task;
 // Executor). The only exception that zsync throws. Let it pass; do not swallow it.
 class Cancelled final : public std::exception {
  public:
+  // A constant text.
   const char* what() const noexcept override { return "task was cancelled"; }
 };
 
@@ -154,6 +155,7 @@ struct TaskAwaiter {
 template <typename T>
 class [[nodiscard]] Task {
  public:
+  // The type that co_await gives.
   using value_type = T;
 
   class promise_type : public rt::TaskPromise<T> {
@@ -181,7 +183,8 @@ class [[nodiscard]] Task {
 
   // Runs the body in the awaiting strand. Errors: rethrows what the body threw.
   rt::TaskAwaiter<promise_type> operator co_await() && noexcept {
-    ZS_ASSERT(handle_, "this Task was awaited or moved before: a Task is awaited once");
+    ZS_ASSERT(handle_ && !handle_.promise().continuation,
+              "this Task was awaited or moved before: a Task is awaited once");
     return {handle_};
   }
 
@@ -198,6 +201,7 @@ class [[nodiscard]] Task {
 // Recognises Task<T>.
 template <typename T>
 inline constexpr bool kIsTask = false;
+// The case of a Task.
 template <typename T>
 inline constexpr bool kIsTask<Task<T>> = true;
 

@@ -1,11 +1,12 @@
 #include "rt/blocking_pool.hpp"
 
+#include <system_error>
 #include <utility>
 
 namespace zsync::rt {
 
 void BlockingPool::run(std::function<void()> function) {
-  std::lock_guard<std::mutex> guard(mutex_);
+  std::unique_lock<std::mutex> guard(mutex_);
   queue_.push_back(std::move(function));
   join_ended();
   if (idle_count_ >= queue_.size() || threads_.size() >= threads_max_) {
@@ -13,7 +14,16 @@ void BlockingPool::run(std::function<void()> function) {
     return;
   }
   const uint64_t key = next_key_++;
-  threads_.emplace(key, std::thread([this, key] { work(key); }));
+  try {
+    threads_.emplace(key, std::thread([this, key] { work(key); }));
+  } catch (const std::system_error&) {
+    if (!threads_.empty()) return;  // one of them takes it later
+    // Better late than never: without any thread the caller has to.
+    function = std::move(queue_.back());
+    queue_.pop_back();
+    guard.unlock();
+    function();
+  }
 }
 
 void BlockingPool::work(uint64_t key) {

@@ -74,6 +74,7 @@ void TaskContext::schedule() { scheduler->schedule(*this); }
 void TaskContext::yield() { scheduler->yield(*this); }
 
 void TaskContext::finish() {
+  if (group) group->keep_error(*this);
   {
     LockGuard guard(lock);
     done_.store(true, std::memory_order_release);

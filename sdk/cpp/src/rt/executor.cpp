@@ -9,36 +9,51 @@ namespace rt {
 void ExecutorState::child_started(TaskContext& child) {
   child.group = this;
   ref();
-  LockGuard guard(lock_);
-  child.group_previous = nullptr;
-  child.group_next = children_;
-  if (children_) children_->group_previous = &child;
-  children_ = &child;
-  ++size_;
+  bool ending = false;
+  {
+    LockGuard guard(lock_);
+    child.group_previous = nullptr;
+    child.group_next = children_;
+    if (children_) children_->group_previous = &child;
+    children_ = &child;
+    ++size_;
+    ending = ending_;
+  }
+  if (ending) child.cancel();
+}
+
+void ExecutorState::keep_error(TaskContext& child) {
+  if (!child.error || child.was_cancelled) return;
+  {
+    LockGuard guard(lock_);
+    if (first_error_) return;
+    first_error_ = child.error;
+  }
+  cancel_to_the_end();
 }
 
 void ExecutorState::child_ended(TaskContext& child) {
-  bool cancel_others = false;
-  {
-    LockGuard guard(lock_);
-    if (child.error && !child.was_cancelled && !first_error_) {
-      first_error_ = child.error;
-      cancel_others = true;
-    }
-  }
-  if (cancel_others) cancel_all();
   WaitList drained;
   {
     LockGuard guard(lock_);
     (child.group_previous ? child.group_previous->group_next : children_) = child.group_next;
     if (child.group_next) child.group_next->group_previous = child.group_previous;
     if (--size_ == 0) {
+      ending_ = false;
       while (Operation* waiter = waiting_.pop_front()) drained.push_back(*waiter);
     }
   }
   // Nobody can withdraw a drain, so the list is ours.
   while (Operation* waiter = drained.pop_front()) waiter->wake();
   unref();
+}
+
+void ExecutorState::cancel_to_the_end() {
+  {
+    LockGuard guard(lock_);
+    ending_ = size_ > 0;
+  }
+  cancel_all();
 }
 
 void ExecutorState::cancel_all() {
@@ -71,7 +86,7 @@ Start DrainOperation::start() {
   // Published before it is listed, so that a cancel from now on reaches withdraw(); one that came
   // before is passed on here.
   const bool cancellable = pass_cancel_on_ && context();
-  if (cancellable && !context()->publish(*this)) state_.cancel_all();
+  if (cancellable && !context()->publish(*this)) state_.cancel_to_the_end();
   bool finished = false;
   {
     LockGuard guard(state_.lock_);
@@ -84,7 +99,7 @@ Start DrainOperation::start() {
 }
 
 bool DrainOperation::withdraw() noexcept {
-  state_.cancel_all();
+  state_.cancel_to_the_end();
   return false;
 }
 
@@ -107,7 +122,7 @@ Executor::~Executor() {
     state_->unref();
     return;
   }
-  state_->cancel_all();
+  state_->cancel_to_the_end();
   if (rt::TaskContext* enclosing = rt::current_context()) {
     enclosing->adopt(state_);
     return;

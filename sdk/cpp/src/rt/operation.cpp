@@ -38,18 +38,19 @@ Operation* WaitList::pop_claimed() {
 bool Operation::try_claim() {
   if (!select_) return true;
   SelectState::Claim claim = select_->claim(select_index_);
-  wake_needed_ = claim == SelectState::Claim::kWonWhileWaiting;
+  meets_select_ = claim == SelectState::Claim::kWonWhileStarting;
   return claim != SelectState::Claim::kLost;
 }
 
 void Operation::wake() {
   if (thread_) {
     thread_->unpark();
-  } else if (wake_needed_) {
-    TaskContext* context = context_;
-    context->retract();
-    context->schedule();
+    return;
   }
+  TaskContext* context = context_;
+  if (meets_select_ && !select_->arrive()) return;
+  context->retract();
+  context->schedule();
 }
 
 bool Operation::begin_wait() {

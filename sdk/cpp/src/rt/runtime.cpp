@@ -34,11 +34,15 @@ void launch(Scheduler& scheduler, TaskContext& context, const SpawnOptions& opti
 }
 
 Start BlockingOperation::start() {
+  // Once published, a canceller may let the task go on and destroy this operation: what is needed
+  // is taken before. Afterwards only the side that begins the job touches the operation.
+  Scheduler& scheduler = *context()->scheduler;
+  std::shared_ptr<BlockingJob> job = job_;
   if (!begin_wait()) return Start::kFinished;
-  // The job outlives the frame; the waiting half is touched only by the side that begins the job.
-  context()->scheduler->run_blocking([job = job_, this] {
+  scheduler.run_blocking([job = std::move(job), this]() mutable {
     if (!job->begin()) return;
     job->call();
+    job.reset();  // what the function holds ends with its task, not with this thread's next job
     wake();
   });
   return Start::kWaiting;

@@ -24,14 +24,18 @@ TaskContext* StrandQueue::pop() {
 Worker::Worker(WorkerPool& pool, int index, std::unique_ptr<Driver> driver)
     : pool_(pool), index_(index), driver_(std::move(driver)) {}
 
-void Worker::push_shared(TaskContext& context) {
+bool Worker::push_shared(TaskContext& context) {
   LockGuard guard(lock_);
+  const bool others = !shared_.empty();
+  context.queue_ticket = next_ticket_++;
   shared_.push(context);
+  return others;
 }
 
 void Worker::push_private(TaskContext& context) {
   {
     LockGuard guard(lock_);
+    context.queue_ticket = next_ticket_++;
     private_.push(context);
   }
   if (parked_.load(std::memory_order_seq_cst)) driver_->wake();
@@ -52,6 +56,22 @@ void Worker::push_next(TaskContext& context) {
   }
 }
 
+void Worker::push_event(TaskContext& context) {
+  context.has_run = true;
+  // A single one is about to run here; waking somebody for it would cost more than it gains.
+  if (push_shared(context) || next_) pool_.notify_one();
+}
+
+void Worker::push_yielded(TaskContext& context) {
+  if (TaskContext* displaced = std::exchange(next_, nullptr)) push_shared(*displaced);
+  if (context.pinned_worker >= 0) {
+    push_private(context);
+  } else {
+    push_shared(context);
+  }
+  pool_.notify_one();
+}
+
 bool Worker::has_shared() {
   LockGuard guard(lock_);
   return !shared_.empty();
@@ -66,7 +86,10 @@ TaskContext* Worker::steal_into(Worker& thief) {
   TaskContext* first = loot.pop();
   if (loot.empty()) return first;
   LockGuard guard(thief.lock_);
-  while (TaskContext* context = loot.pop()) thief.shared_.push(*context);
+  while (TaskContext* context = loot.pop()) {
+    context->queue_ticket = thief.next_ticket_++;
+    thief.shared_.push(*context);
+  }
   return first;
 }
 
@@ -78,9 +101,10 @@ TaskContext* Worker::pop_own() {
   next_in_row_ = 0;
   {
     LockGuard guard(lock_);
-    // Private strands first: nobody else can run them.
-    if (TaskContext* context = private_.pop()) return context;
-    if (TaskContext* context = shared_.pop()) return context;
+    const TaskContext* mine = private_.front();
+    const TaskContext* anybodys = shared_.front();
+    if (mine && (!anybodys || mine->queue_ticket < anybodys->queue_ticket)) return private_.pop();
+    if (anybodys) return shared_.pop();
   }
   return std::exchange(next_, nullptr);
 }

@@ -1,5 +1,7 @@
 #include "rt/worker_pool.hpp"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <system_error>
 #include <utility>
@@ -30,7 +32,9 @@ class WorkerThread {
 
 }  // namespace
 
-void assert_may_block(const char* message) { ZS_ASSERT(this_worker == nullptr, message); }
+void assert_may_block(const char* message) {
+  ZS_ASSERT(this_worker == nullptr && current_context() == nullptr, message);
+}
 
 WorkerPool::WorkerPool(const Config& config)
     : config_(config), blocking_(config.blocking_threads_max, config.blocking_idle) {}
@@ -90,16 +94,19 @@ int WorkerPool::current_worker() {
 }
 
 void WorkerPool::post(int worker, std::function<void()> function) {
+  visitors_.fetch_add(1, std::memory_order_relaxed);
   workers_[worker]->post(std::move(function));
+  visitors_.fetch_sub(1, std::memory_order_release);
 }
 
 void WorkerPool::schedule(TaskContext& context) {
   Worker* worker = here();
+  if (!worker) return schedule_from_outside(context);
   const int requested = std::exchange(context.next_worker, -1);
   if (const int home = requested >= 0 ? requested : context.pinned_worker; home >= 0) {
     workers_[home]->push_private(context);
-  } else if (!worker) {
-    inject(context);
+  } else if (current_context() == nullptr) {
+    worker->push_event(context);
   } else if (std::exchange(context.has_run, true)) {
     worker->push_next(context);
   } else {
@@ -108,13 +115,19 @@ void WorkerPool::schedule(TaskContext& context) {
   }
 }
 
-void WorkerPool::yield(TaskContext& context) {
-  if (context.pinned_worker >= 0) return workers_[context.pinned_worker]->push_private(context);
-  Worker* worker = here();
-  if (!worker) return inject(context);
-  worker->push_shared(context);
-  notify_one();
+void WorkerPool::schedule_from_outside(TaskContext& context) {
+  visitors_.fetch_add(1, std::memory_order_relaxed);
+  const int requested = std::exchange(context.next_worker, -1);
+  if (const int home = requested >= 0 ? requested : context.pinned_worker; home >= 0) {
+    workers_[home]->push_private(context);
+  } else {
+    inject(context);
+  }
+  visitors_.fetch_sub(1, std::memory_order_release);
 }
+
+// Called by the running strand, so on its worker.
+void WorkerPool::yield(TaskContext& context) { here()->push_yielded(context); }
 
 void WorkerPool::inject(TaskContext& context) {
   {
@@ -212,6 +225,7 @@ void WorkerPool::drive_until(TaskContext& target) {
 }
 
 void WorkerPool::wait_idle() {
+  ZS_ASSERT(!here(), "Runtime::wait_idle() on a worker waits for itself: use an Executor there");
   wait_for([this] { return foreground_count_ == 0; });
 }
 
@@ -231,6 +245,8 @@ void WorkerPool::cancel_all_live() {
 }
 
 void WorkerPool::stop() {
+  ZS_ASSERT(!here(),
+            "Runtime::stop() on a worker waits for itself: call it where run() was called");
   if (stopping_.load()) return;
   // 1. Nothing new starts for long; what lives is cancelled and unwinds.
   draining_.store(true, std::memory_order_seq_cst);
@@ -249,6 +265,8 @@ void WorkerPool::stop() {
     WorkerThread mark(this, worker.get());
     while (worker->run_posted()) worker->driver().poll();
   }
+  // 5. Whoever woke the last tasks has left.
+  while (visitors_.load(std::memory_order_acquire) > 0) sched_yield();
 }
 
 }  // namespace zsync::rt

@@ -26,6 +26,7 @@ class WorkerPool;
 class StrandQueue {
  public:
   bool empty() const { return head_ == nullptr; }
+  TaskContext* front() const { return head_; }
   size_t size() const { return size_; }
   void push(TaskContext& context);
   TaskContext* pop();
@@ -43,8 +44,8 @@ class Worker {
   // Runs strands on this thread until `done` says so.
   void run_until(const std::function<bool()>& done);
 
-  // Strands that any worker may run; owner and thieves.
-  void push_shared(TaskContext& context);
+  // Strands that any worker may run. True when others were there. Threads: owner and thieves.
+  bool push_shared(TaskContext& context);
   // Strands and functions for this worker alone. Threads: any.
   void push_private(TaskContext& context);
   void post(std::function<void()> function);
@@ -55,6 +56,10 @@ class Worker {
 
   // The strand woken by the running one goes next; what was there is put behind the others.
   void push_next(TaskContext& context);
+  // Strands woken by timers, readiness and posted functions keep the order of their wake-ups.
+  void push_event(TaskContext& context);
+  // The running strand goes behind everything, the next one included.
+  void push_yielded(TaskContext& context);
 
   TimerQueue& timers() { return timers_; }
   Driver& driver() { return *driver_; }
@@ -87,6 +92,7 @@ class Worker {
   Lock lock_;
   StrandQueue shared_ ABSL_GUARDED_BY(lock_);
   StrandQueue private_ ABSL_GUARDED_BY(lock_);
+  uint64_t next_ticket_ ABSL_GUARDED_BY(lock_) = 0;  // both queues together are one FIFO
   std::vector<std::function<void()>> posted_ ABSL_GUARDED_BY(lock_);
 };
 
@@ -120,6 +126,7 @@ class WorkerPool final : public Scheduler {
   void start_threads();
   // The worker whose thread this is, or nullptr.
   Worker* here();
+  void schedule_from_outside(TaskContext& context);
   void inject(TaskContext& context);
   TaskContext* pop_injected();
   void notify_one();
@@ -142,6 +149,9 @@ class WorkerPool final : public Scheduler {
   Lock idle_lock_;
   std::vector<Worker*> idle_ ABSL_GUARDED_BY(idle_lock_);
 
+  // Plain threads and other runtimes' workers inside schedule() or post(): what they make ready may
+  // end the runtime before they have left it, so stop() waits for them.
+  std::atomic<int> visitors_{0};
   Lock inject_lock_;
   StrandQueue injected_ ABSL_GUARDED_BY(inject_lock_);
 

@@ -7,17 +7,56 @@
 #include "absl/strings/str_cat.h"
 
 namespace zsync::watching {
+namespace {
 
-Batcher::Batcher(std::string instance, BatcherOptions options)
-    : instance_(std::move(instance)), options_(options) {}
+std::vector<Change> net_changes(const PathChanges& paths) {
+  absl::flat_hash_set<absl::string_view> moved_away;
+  for (const auto& [path, at] : paths) {
+    if (at.now && at.from && *at.from != path) moved_away.insert(*at.from);
+  }
+  std::vector<Change> out;
+  for (const auto& [path, at] : paths) {
+    Change change{path, ChangeKind::modified, {}, at.is_directory, at.size, at.mtime_ns};
+    if (!at.now) {
+      if (!at.before || moved_away.contains(path)) continue;
+      change.kind = ChangeKind::deleted;
+    } else if (!at.from) {
+      if (!at.before) change.kind = ChangeKind::created;
+    } else if (*at.from != path) {
+      change.kind = ChangeKind::renamed;
+      change.renamed_from = *at.from;
+    } else if (!at.touched) {
+      continue;
+    }
+    out.push_back(std::move(change));
+  }
+  std::sort(out.begin(), out.end(),
+            [](const Change& a, const Change& b) { return a.path < b.path; });
+  return out;
+}
+
+}  // namespace
+
+Batcher::Batcher(std::string instance, BatcherOptions options, GlobSet globs)
+    : instance_(std::move(instance)), options_(options), globs_(std::move(globs)) {}
 
 void Batcher::add(std::span<const Change> changes, uint64_t clock, Time now) {
   clock_ = std::max(clock_, clock);
-  if (changes.empty()) return;
-  if (!pending_) first_ = now;
-  pending_ = true;
-  last_ = now;
-  for (const Change& change : changes) apply(change);
+  for (const Change& change : changes) {
+    if (!concerns(change)) continue;
+    if (!pending_) first_ = now;
+    pending_ = true;
+    last_ = now;
+    apply(change);
+  }
+}
+
+// A path beside the selection counts once an entry of the selection has been moved there, since it
+// may come back changed.
+bool Batcher::concerns(const Change& change) const {
+  if (globs_.empty() || globs_.matches(change.path) || paths_.contains(change.path)) return true;
+  return change.kind == ChangeKind::renamed &&
+         (globs_.matches(change.renamed_from) || paths_.contains(change.renamed_from));
 }
 
 void Batcher::add_gap(Gap gap, uint64_t clock, Time now) {
@@ -48,21 +87,39 @@ std::optional<Batcher::Time> Batcher::deadline() const {
 }
 
 std::optional<Batch> Batcher::take(Time now) {
+  std::optional<Collected> collected = collect(now);
+  return collected ? std::move(*collected).reduce() : std::nullopt;
+}
+
+std::optional<Collected> Batcher::collect(Time now) {
   const std::optional<Time> due = deadline();
   if (!due || *due > now) return std::nullopt;
-  return flush();
+  return collect_all();
 }
 
 std::optional<Batch> Batcher::flush() {
-  if (!pending_) return std::nullopt;
-  Batch batch{format_clock(instance_, clock_), reduce(), false, std::exchange(gap_, Gap::none)};
-  paths_.clear();
-  pending_ = false;
-  if (batch.changes.empty() && batch.gap == Gap::none) return std::nullopt;
-  return batch;
+  std::optional<Collected> collected = collect_all();
+  return collected ? std::move(*collected).reduce() : std::nullopt;
 }
 
-Batcher::PathChange& Batcher::entry(const std::string& path, bool existed) {
+std::optional<Collected> Batcher::collect_all() {
+  if (!pending_) return std::nullopt;
+  Collected out;
+  out.instance_ = instance_;
+  out.globs_ = globs_;
+  out.paths_ = std::exchange(paths_, {});
+  out.gap_ = std::exchange(gap_, Gap::none);
+  out.clock_ = clock_;
+  pending_ = false;
+  return out;
+}
+
+void Batcher::forget_changes() {
+  paths_ = {};
+  pending_ = gap_ != Gap::none;
+}
+
+PathChange& Batcher::entry(const std::string& path, bool existed) {
   const auto [at, inserted] = paths_.try_emplace(path);
   if (inserted) {
     at->second.before = at->second.now = existed;
@@ -101,30 +158,11 @@ void Batcher::apply(const Change& change) {
   }
 }
 
-std::vector<Change> Batcher::reduce() {
-  absl::flat_hash_set<absl::string_view> moved_away;
-  for (const auto& [path, at] : paths_) {
-    if (at.now && at.from && *at.from != path) moved_away.insert(*at.from);
-  }
-  std::vector<Change> out;
-  for (const auto& [path, at] : paths_) {
-    Change change{path, ChangeKind::modified, {}, at.is_directory, at.size, at.mtime_ns};
-    if (!at.now) {
-      if (!at.before || moved_away.contains(path)) continue;
-      change.kind = ChangeKind::deleted;
-    } else if (!at.from) {
-      if (!at.before) change.kind = ChangeKind::created;
-    } else if (*at.from != path) {
-      change.kind = ChangeKind::renamed;
-      change.renamed_from = *at.from;
-    } else if (!at.touched) {
-      continue;
-    }
-    out.push_back(std::move(change));
-  }
-  std::sort(out.begin(), out.end(),
-            [](const Change& a, const Change& b) { return a.path < b.path; });
-  return out;
+std::optional<Batch> Collected::reduce() && {
+  Batch batch{format_clock(instance_, clock_), net_changes(std::exchange(paths_, {})), false, gap_};
+  batch = narrow(std::move(batch), globs_);
+  if (batch.changes.empty() && batch.gap == Gap::none) return std::nullopt;
+  return batch;
 }
 
 Batch narrow(Batch batch, const GlobSet& globs) {

@@ -31,18 +31,49 @@ struct BatcherOptions {
   size_t paths_max = kBatchPathsMax;
 };
 
+// What becomes of one path within a batch.
+struct PathChange {
+  bool before = false;              // the path existed when the batch began
+  bool now = false;                 // it exists
+  bool touched = false;             // its content may differ
+  std::optional<std::string> from;  // which path of the state before the entry is from
+  bool is_directory = false;
+  uint64_t size = 0;
+  int64_t mtime_ns = 0;
+};
+using PathChanges = absl::flat_hash_map<std::string, PathChange>;
+
+// A batch that left its Batcher and is not reduced yet, which costs about 1 us a path: independent
+// of the Batcher, so that it may be done on another thread.
+class Collected {
+ public:
+  // Nullopt when the changes cancelled each other out and there is no gap.
+  [[nodiscard]] std::optional<Batch> reduce() &&;
+  [[nodiscard]] size_t paths() const { return paths_.size(); }
+  [[nodiscard]] uint64_t clock() const { return clock_; }
+  [[nodiscard]] Gap gap() const { return gap_; }
+
+ private:
+  friend class Batcher;
+  std::string instance_;
+  GlobSet globs_;
+  PathChanges paths_;
+  Gap gap_ = Gap::none;
+  uint64_t clock_ = 0;
+};
+
 // Collects changes until they have settled, and reduces them to the difference between the state
 // before the batch and after it: created and deleted again is nothing, deleted and created again is
 // `modified`, a chain of renames is one, and a file that was renamed away and back untouched is
 // nothing. While a version control operation holds its lock nothing goes out, so that a checkout is
-// one batch.
+// one batch. With globs it holds what `narrow` leaves, and changes of other paths do not delay it.
 //
 // Threads:  one at a time.
 class Batcher {
  public:
   using Time = std::chrono::steady_clock::time_point;
 
-  explicit Batcher(std::string instance, BatcherOptions options = {});
+  explicit Batcher(std::string instance, BatcherOptions options = {}, GlobSet globs = {});
 
   // `clock` is the Tree's after these changes.
   void add(std::span<const Change> changes, uint64_t clock, Time now);
@@ -59,29 +90,27 @@ class Batcher {
   // The batch when it is due. A batch whose changes cancelled each other out is dropped, unless it
   // has a gap.
   [[nodiscard]] std::optional<Batch> take(Time now);
+  // As take, unreduced.
+  [[nodiscard]] std::optional<Collected> collect(Time now);
   // The batch at once, settled or not: what a `sync` or a closing subscription asks for.
   [[nodiscard]] std::optional<Batch> flush();
+  [[nodiscard]] std::optional<Collected> collect_all();
+  // Forgets the changes, for an owner that will tell the difference in another way; a gap stays.
+  void forget_changes();
+
+  [[nodiscard]] size_t paths() const { return paths_.size(); }
+  [[nodiscard]] const GlobSet& globs() const { return globs_; }
 
  private:
-  struct PathChange {
-    bool before = false;   // the path existed when the batch began
-    bool now = false;      // it exists
-    bool touched = false;  // its content may differ
-    std::optional<std::string>
-        from;  // which path of the state before the entry is from; nullopt: a new one
-    bool is_directory = false;
-    uint64_t size = 0;
-    int64_t mtime_ns = 0;
-  };
-
   void apply(const Change& change);
   PathChange& entry(const std::string& path, bool existed);
-  [[nodiscard]] std::vector<Change> reduce();
+  [[nodiscard]] bool concerns(const Change& change) const;
   [[nodiscard]] bool held() const { return locked_since_.has_value(); }
 
   const std::string instance_;
   const BatcherOptions options_;
-  absl::flat_hash_map<std::string, PathChange> paths_;
+  const GlobSet globs_;
+  PathChanges paths_;
   Gap gap_ = Gap::none;
   uint64_t clock_ = 0;
   bool pending_ = false;

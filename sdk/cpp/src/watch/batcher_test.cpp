@@ -224,5 +224,46 @@ TEST(AnswerSince, AClockOfAnotherInstanceIsAnsweredFresh) {
             absl::StatusCode::kInvalidArgument);
 }
 
+TEST(Batcher, ChangesBesideTheSelectionNeitherAppearNorDelay) {
+  Batcher batcher("i", {}, *GlobSet::compile(std::vector<std::string>{"*.c"}));
+  batcher.add(std::vector{made("a.o"), changed("b.log")}, 2, at(0));
+  EXPECT_FALSE(batcher.deadline());
+  batcher.add(std::vector{made("a.c")}, 3, at(10));
+  batcher.add(std::vector{changed("b.log")}, 4, at(50));
+  EXPECT_EQ(batcher.deadline(), at(60));
+  const std::optional<Batch> batch = batcher.take(at(60));
+  ASSERT_TRUE(batch);
+  EXPECT_EQ(text(batch->changes), "Ca.c");
+  EXPECT_EQ(batch->clock, "c:i:4");
+}
+
+TEST(Batcher, ASelectedFileIsFollowedWhereverItIsRenamedTo) {
+  const GlobSet sources = *GlobSet::compile(std::vector<std::string>{"*.c"});
+  Batcher back("i", {}, sources);
+  back.add(std::vector{moved("a.c", "a.tmp"), changed("a.tmp"), moved("a.tmp", "a.c")}, 3, at(0));
+  EXPECT_EQ(text(back.flush()->changes), "Ma.c");
+  Batcher away("i", {}, sources);
+  away.add(std::vector{moved("a.c", "a.tmp"), gone("a.tmp")}, 3, at(0));
+  EXPECT_EQ(text(away.flush()->changes), "Da.c");
+  Batcher saved("i", {}, sources);
+  saved.add(std::vector{made("a.tmp"), changed("a.tmp"), moved("a.tmp", "a.c")}, 3, at(0));
+  EXPECT_EQ(text(saved.flush()->changes), "Ca.c");
+}
+
+TEST(Batcher, ForgottenChangesLeaveTheGap) {
+  Batcher batcher("i");
+  batcher.add(std::vector{made("a")}, 1, at(0));
+  batcher.forget_changes();
+  EXPECT_EQ(batcher.paths(), 0U);
+  EXPECT_FALSE(batcher.flush());
+  batcher.add(std::vector{made("a")}, 2, at(0));
+  batcher.add_gap(Gap::overflow, 3, at(0));
+  batcher.forget_changes();
+  const std::optional<Batch> batch = batcher.flush();
+  ASSERT_TRUE(batch);
+  EXPECT_EQ(batch->gap, Gap::overflow);
+  EXPECT_TRUE(batch->changes.empty());
+}
+
 }  // namespace
 }  // namespace zsync::watching

@@ -99,13 +99,25 @@ absl::StatusOr<Filter> Filter::open(std::string root, FilterOptions options) {
   return filter;
 }
 
+bool Filter::choose_defaults() {
+  const bool outside = options_.default_ignores && !git_;
+  if (outside == defaults_outside_git_) return false;
+  defaults_outside_git_ = outside;
+  defaults_ = IgnoreRules::parse(
+      outside ? absl::StrCat(absl::string_view(kDefaultIgnores.data(), kDefaultIgnores.size()),
+                             absl::string_view(kDefaultIgnoresOutsideGit.data(),
+                                               kDefaultIgnoresOutsideGit.size()))
+              : std::string(kDefaultIgnores));
+  return true;
+}
+
 bool Filter::refresh_repository() {
   git_ = find_git(root_);
   std::string prefix;
   if (git_ && root_.size() > git_->top.size()) {
     prefix = root_.substr(git_->top == "/" ? 1 : git_->top.size() + 1) + "/";
   }
-  bool changed = false;
+  bool changed = choose_defaults();
   if (prefix != prefix_) {
     nested_.clear();
     prefix_ = prefix;

@@ -20,15 +20,17 @@ inline constexpr size_t kIgnoreFileBytesMax = 1 << 20;  // a larger ignore file 
 inline constexpr size_t kIgnorePatternsMax = 1024;      // FilterOptions::ignore
 
 // Ignored wherever they stand unless a rule of the user or of git says `!name/`.
-inline constexpr std::string_view kDefaultIgnores =
-    ".hg/\n.svn/\n.jj/\nnode_modules/\ntarget/\nbuild/\n.cache/\n";
+inline constexpr std::string_view kDefaultIgnores = ".hg/\n.svn/\n.jj/\nnode_modules/\n.cache/\n";
+// The same, outside git repositories only: inside one, sources may live there, and .gitignore says
+// where not.
+inline constexpr std::string_view kDefaultIgnoresOutsideGit = "target/\nbuild/\n";
 
 struct FilterOptions {
   std::vector<std::string> globs;  // a reported path must match one; empty: every path
   std::vector<std::string>
       ignore;                   // .gitignore syntax, relative to the root; stronger than every file
   bool gitignore = true;        // obey .gitignore files and the repository's info/exclude
-  bool default_ignores = true;  // kDefaultIgnores, weaker than everything else
+  bool default_ignores = true;  // kDefaultIgnores..., weaker than everything else
 };
 
 // The repository around a directory.
@@ -110,12 +112,14 @@ class Filter {
   };
   Filter() = default;
   void read_above_root();
+  bool choose_defaults();
 
   std::string root_;
   FilterOptions options_;
   GlobSet globs_;
   IgnoreRules user_;
   IgnoreRules defaults_;
+  bool defaults_outside_git_ = false;
   std::optional<GitDirectories> git_;
   std::string prefix_;  // the root's path below the top, with a trailing slash unless empty
   std::unique_ptr<Source> exclude_;

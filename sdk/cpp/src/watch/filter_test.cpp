@@ -320,6 +320,19 @@ TEST(Filter, DefaultsAreTheWeakestAndTheUsersPatternsTheStrongestRules) {
   EXPECT_TRUE(filter->filtered("x/a.h", false));
 }
 
+TEST(Filter, InsideAGitRepositoryBuildAndTargetMayHoldSources) {
+  ScratchDir dir;
+  absl::StatusOr<Filter> filter = Filter::open(dir.path(), {});
+  ASSERT_TRUE(filter.ok());
+  EXPECT_TRUE(filter->ignored("target", true));
+  run(git(dir, "init -q ."));
+  EXPECT_TRUE(filter->refresh_repository());
+  EXPECT_FALSE(filter->ignored("target", true));
+  EXPECT_FALSE(filter->ignored("sub/build", true));
+  EXPECT_TRUE(filter->ignored("node_modules", true));
+  EXPECT_FALSE(filter->refresh_repository());
+}
+
 TEST(Filter, WithoutGitignoreNoFileIsRead) {
   ScratchDir dir;
   dir.write(".gitignore", "*.c\n");

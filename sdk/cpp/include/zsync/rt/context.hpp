@@ -77,8 +77,9 @@ class TaskContext {
   // -- owned by the thread that runs or schedules the strand
   std::coroutine_handle<> resume_point;
   TaskContext* queue_next = nullptr;
-  bool has_run = false;  // it was resumed before
-  int next_worker = -1;  // where the next resumption has to be; -1: anywhere
+  uint64_t queue_ticket = 0;  // its turn among the queues of one worker
+  bool has_run = false;       // it was resumed before
+  int next_worker = -1;       // where the next resumption has to be; -1: anywhere
 
   // -- owned by the strand itself
   std::exception_ptr error;

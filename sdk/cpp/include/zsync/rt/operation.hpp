@@ -129,7 +129,7 @@ class Operation {
   uint32_t select_index_ = 0;
   bool listed_ = false;
   bool cancelled_ = false;
-  bool wake_needed_ = true;
+  bool meets_select_ = false;  // claimed while its select was still starting
 };
 
 // The common half of every leaf awaitable: `Derived` adds start(), withdraw() and await_resume().
@@ -142,6 +142,9 @@ class LeafOperation : public Operation {
     return suspend(*handle.promise().context, handle);
   }
 };
+
+// Fails an assertion on a worker's thread: blocking there would stop every task of it.
+void assert_may_block(const char* message);
 
 // Waits for `operation` on a plain thread.
 template <typename Op>
@@ -160,16 +163,25 @@ class SelectState {
 
   enum class Claim : uint8_t { kLost, kWonWhileStarting, kWonWhileWaiting };
 
+  SelectState() = default;
+  // Before it is started only, as with its operations.
+  SelectState(SelectState&&) noexcept {}
+
   void bind(Operation& operation, TaskContext* context, uint32_t index);
   Claim claim(uint32_t index);
   // After all operations were started: true when the select has to wait.
   bool begin_waiting();
+  // One that was claimed while the select was starting is let go by two: its completer, in wake(),
+  // and the select, after it has started everything. The second one gets true and goes on; the
+  // first one must not touch the operations any more.
+  bool arrive() { return arrived_.exchange(true, std::memory_order_acq_rel); }
   bool claimed() const { return state_.load(std::memory_order_acquire) >= kClaimedBase; }
   uint32_t winner() const { return state_.load(std::memory_order_acquire) - kClaimedBase; }
 
  private:
   friend class Operation;
   std::atomic<uint32_t> state_{kStarting};
+  std::atomic<bool> arrived_{false};
 };
 
 }  // namespace zsync::rt

@@ -11,11 +11,17 @@ namespace zsync::rt {
 
 class TimerQueue;
 
+// `now` + `delay`, or the last point in time where that is beyond it.
+inline TimePoint deadline_after(TimePoint now, Duration delay) {
+  return delay > TimePoint::max() - now ? TimePoint::max() : now + delay;
+}
+
 // A wait for a point in time. Lives in the waiting frame.
 class TimerOperation : public LeafOperation {
  public:
   explicit TimerOperation(TimePoint deadline) : deadline_(deadline) {}
-  TimerOperation(Scheduler& scheduler, Duration delay) : deadline_(scheduler.now() + delay) {}
+  TimerOperation(Scheduler& scheduler, Duration delay)
+      : deadline_(deadline_after(scheduler.now(), delay)) {}
 
   Start start() final;
   bool withdraw() noexcept final;

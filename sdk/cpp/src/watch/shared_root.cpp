@@ -1,0 +1,341 @@
+#include "watch/shared_root.hpp"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "zsync/assert.hpp"
+#include "zsync/flow.hpp"
+#include "zsync/rt/fd.hpp"
+#include "zsync/runtime.hpp"
+
+namespace zsync::watching {
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds kSlice{10};  // of work on a thread that may block
+constexpr size_t kReduceInPlaceMax = 1'000;      // paths of a batch, about 1 ms
+
+Task<void> changed_from(Notify& notify, uint64_t seen) { co_await notify.changed(seen); }
+Task<void> until(rt::TimePoint deadline) { co_await sleep_until(deadline); }
+
+// True: more is to be done.
+bool work_for_a_slice(InotifySource& source) {
+  const auto end = steady_clock::now() + kSlice;
+  bool more = true;
+  while (more && steady_clock::now() < end) {
+    more = source.read_events();
+    more |= source.scan_some();
+  }
+  return more;
+}
+
+}  // namespace
+
+absl::Status check_times(std::chrono::nanoseconds settle, std::chrono::nanoseconds max_wait) {
+  if (settle.count() < 0 || settle > kSettleMax) {
+    return absl::InvalidArgumentError("settle: give 0 to 60 s");
+  }
+  if (max_wait.count() < 0 || max_wait > kMaxWaitMax) {
+    return absl::InvalidArgumentError("max_wait: give 0 to 10 min");
+  }
+  return absl::OkStatus();
+}
+
+Subscriber::Subscriber(const std::string& instance, SubscriberOptions options)
+    : batcher_(
+          instance,
+          {.settle = options.settle, .max_wait = options.max_wait, .paths_max = options.paths_max},
+          std::move(options.globs)),
+      paths_max_(options.paths_max),
+      since_(std::move(options.since)) {}
+
+Subscription::Subscription(std::shared_ptr<SharedRoot> root, std::shared_ptr<Subscriber> subscriber)
+    : root_(std::move(root)), subscriber_(std::move(subscriber)) {}
+
+Subscription& Subscription::operator=(Subscription&& other) noexcept {
+  if (this != &other) {
+    leave();
+    root_ = std::move(other.root_);
+    subscriber_ = std::move(other.subscriber_);
+  }
+  return *this;
+}
+
+Subscription::~Subscription() { leave(); }
+
+void Subscription::leave() {
+  if (subscriber_) root_->drop(*subscriber_);
+  subscriber_.reset();
+  root_.reset();
+}
+
+Task<absl::StatusOr<Batch>> Subscription::next() {
+  const std::shared_ptr<SharedRoot> root = root_;
+  const std::shared_ptr<Subscriber> subscriber = subscriber_;
+  while (true) {
+    const uint64_t seen = subscriber->changed_.epoch();
+    SharedRoot::Answer answer = root->ask(*subscriber);
+    if (answer.result) co_return *std::move(answer.result);
+    if (answer.wake_root) root->wake_.notify_all();
+    co_await subscriber->changed_.changed(seen);
+  }
+}
+
+SharedRoot::SharedRoot(std::unique_ptr<InotifySource> source, std::string instance,
+                       std::chrono::nanoseconds linger)
+    : path_(source->root()),
+      instance_(std::move(instance)),
+      linger_(linger),
+      source_(std::move(source)) {
+  facts_.path = path_;
+}
+
+absl::StatusOr<Subscription> SharedRoot::subscribe(SubscriberOptions options) {
+  if (!options.since.empty() && !parse_clock(options.since)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("since: \"", options.since,
+                     "\" is not a clock; pass the clock of an earlier batch (c:INSTANCE:NUMBER)"));
+  }
+  auto subscriber = std::make_shared<Subscriber>(instance_, std::move(options));
+  {
+    rt::LockGuard guard(lock_);
+    if (ended_) return absl::UnavailableError(why_ended_.message());
+    subscribers_.push_back(subscriber);
+  }
+  wake_.notify_all();
+  return Subscription(shared_from_this(), std::move(subscriber));
+}
+
+SharedRoot::Answer SharedRoot::ask(Subscriber& subscriber) {
+  rt::LockGuard guard(lock_);
+  if (subscriber.ready_) {
+    subscriber.wanted_ = false;
+    return {std::exchange(subscriber.ready_, std::nullopt), false};
+  }
+  if (ended_) return {absl::StatusOr<Batch>(why_ended_), false};
+  return {std::nullopt, !std::exchange(subscriber.wanted_, true)};
+}
+
+void SharedRoot::drop(Subscriber& subscriber) {
+  {
+    rt::LockGuard guard(lock_);
+    subscriber.gone_ = true;
+  }
+  wake_.notify_all();
+}
+
+RootFacts SharedRoot::facts() {
+  rt::LockGuard guard(lock_);
+  RootFacts facts = facts_;
+  facts.subscribers = static_cast<size_t>(std::count_if(
+      subscribers_.begin(), subscribers_.end(), [](const auto& one) { return !one->gone_; }));
+  facts.ended = why_ended_;
+  return facts;
+}
+
+bool SharedRoot::ended() {
+  rt::LockGuard guard(lock_);
+  return ended_;
+}
+
+Task<void> SharedRoot::run(std::shared_ptr<SharedRoot> self) {
+  absl::Status status;
+  try {
+    status = co_await self->follow();
+  } catch (const Cancelled&) {
+    status = absl::UnavailableError(absl::StrCat("watching \"", self->path_, "\" was stopped"));
+  }
+  // Giving back thousands of kernel watches takes a while.
+  co_await shield(
+      rt::call_blocking([source = std::move(self->source_)]() mutable { source.reset(); }));
+  self->end(std::move(status));
+}
+
+void SharedRoot::end(absl::Status status) {
+  std::vector<std::shared_ptr<Subscriber>> subscribers;
+  {
+    rt::LockGuard guard(lock_);
+    if (!ended_) why_ended_ = std::move(status);
+    ended_ = true;
+    facts_.directories = 0;
+    subscribers.swap(subscribers_);
+  }
+  for (const auto& subscriber : subscribers) subscriber->changed_.notify_all();
+}
+
+Task<absl::Status> SharedRoot::follow() {
+  const int descriptor = ::fcntl(source_->fd(), F_DUPFD_CLOEXEC, 0);
+  if (descriptor < 0) {
+    co_return absl::ResourceExhaustedError(absl::StrCat(
+        "watching \"", path_, "\": too many open files in this process; raise it with: ulimit -n"));
+  }
+  absl::StatusOr<rt::Fd> events = rt::Fd::adopt(descriptor);
+  if (!events.ok()) co_return events.status();
+  while (true) {
+    const uint64_t seen = wake_.epoch();
+    const bool more = co_await take_in();
+    if (!source_->status().ok()) co_return source_->status();
+    const bool served = co_await serve(!more);
+    publish();
+    if (more || served) {
+      co_await yield_now();
+      continue;
+    }
+    if (lingered_out()) co_return absl::OkStatus();
+    const std::optional<Batcher::Time> wake_at = deadline();
+    if (wake_at && *wake_at <= steady_clock::now()) continue;
+    auto woken = co_await race(events->readable(), changed_from(wake_, seen),
+                               until(wake_at.value_or(rt::TimePoint::max())));
+    if (woken.index == 0) {
+      const absl::Status& readable = std::get<absl::Status>(woken.value);
+      if (!readable.ok()) co_return readable;
+    }
+  }
+}
+
+// One step -> whether more is waiting. A few events are taken in at once; a scan, or events that
+// keep coming, go to where blocking is allowed.
+Task<bool> SharedRoot::take_in() {
+  bool more = source_->read_events();
+  more |= source_->scanning();
+  if (more && source_->status().ok()) {
+    more =
+        co_await rt::call_blocking([source = source_.get()] { return work_for_a_slice(*source); });
+  }
+  distribute();
+  co_return more && source_->status().ok();
+}
+
+void SharedRoot::distribute() {
+  const std::vector<Change> changes = source_->take_changes();
+  const Gap gap = source_->take_gap();
+  const uint64_t clock = source_->tree().clock();
+  const auto now = steady_clock::now();
+  for (const auto& subscriber : present()) {
+    Batcher& batcher = subscriber->batcher_;
+    batcher.set_vcs_locked(source_->vcs_locked(), now);
+    batcher.set_rescanning(source_->rescanning());
+    subscriber->known_ = true;
+    if (!subscriber->begun_) continue;
+    batcher.add_gap(gap, clock, now);
+    if (subscriber->behind_) continue;
+    batcher.add(changes, clock, now);
+    if (batcher.paths() >= subscriber->paths_max_ && !wants(*subscriber)) {
+      batcher.forget_changes();
+      subscriber->behind_ = true;
+    }
+  }
+}
+
+// Gives every subscriber that asks what is due for it -> whether anything was given.
+Task<bool> SharedRoot::serve(bool caught_up) {
+  bool served = false;
+  for (const std::shared_ptr<Subscriber>& subscriber : present()) {
+    if (!wants(*subscriber)) continue;
+    std::optional<Batch> batch = co_await batch_for(*subscriber, caught_up);
+    if (!batch) continue;
+    deliver(*subscriber, *std::move(batch));
+    served = true;
+  }
+  co_return served;
+}
+
+Task<std::optional<Batch>> SharedRoot::batch_for(Subscriber& subscriber, bool caught_up) {
+  if (!subscriber.begun_) {
+    if (!subscriber.known_ || !caught_up || !source_->ready()) co_return std::nullopt;
+    subscriber.begun_ = true;
+    co_return co_await difference(subscriber, subscriber.since_);
+  }
+  if (subscriber.behind_) {
+    if (!caught_up) co_return std::nullopt;
+    subscriber.behind_ = false;
+    const std::string told = format_clock(instance_, subscriber.told_);
+    std::optional<Batch> owed = co_await difference(subscriber, told);
+    const std::optional<Collected> gap = subscriber.batcher_.collect_all();
+    if (gap) owed->gap = gap->gap();
+    co_return owed->changes.empty() && owed->gap == Gap::none ? std::nullopt : std::move(owed);
+  }
+  std::optional<Collected> collected = subscriber.batcher_.collect(steady_clock::now());
+  if (!collected) co_return std::nullopt;
+  subscriber.told_ = collected->clock();
+  if (collected->paths() <= kReduceInPlaceMax) co_return std::move(*collected).reduce();
+  co_return co_await rt::call_blocking(
+      [kept = *std::move(collected)]() mutable { return std::move(kept).reduce(); });
+}
+
+// What differs from the moment `since`, and the clock of now.
+Task<std::optional<Batch>> SharedRoot::difference(Subscriber& subscriber, std::string since) {
+  subscriber.told_ = source_->tree().clock();
+  const bool quick = since.empty();
+  auto answer = [this, &subscriber, since = std::move(since)]() -> std::optional<Batch> {
+    absl::StatusOr<Batch> batch = answer_since(source_->tree(), instance_, since);
+    ZS_ASSERT(batch.ok(), "a subscription whose clock was not checked");
+    return narrow(*std::move(batch), subscriber.batcher_.globs());
+  };
+  if (quick) co_return answer();
+  co_return co_await rt::call_blocking(std::move(answer));
+}
+
+bool SharedRoot::wants(const Subscriber& subscriber) {
+  rt::LockGuard guard(lock_);
+  return subscriber.wanted_ && !subscriber.gone_ && !subscriber.ready_;
+}
+
+void SharedRoot::deliver(Subscriber& subscriber, Batch batch) {
+  {
+    rt::LockGuard guard(lock_);
+    subscriber.ready_ = std::move(batch);
+  }
+  subscriber.changed_.notify_all();
+}
+
+std::vector<std::shared_ptr<Subscriber>> SharedRoot::present() {
+  rt::LockGuard guard(lock_);
+  std::erase_if(subscribers_, [](const auto& subscriber) { return subscriber->gone_; });
+  return subscribers_;
+}
+
+std::optional<Batcher::Time> SharedRoot::deadline() {
+  std::optional<Batcher::Time> earliest;
+  if (alone_since_) earliest = *alone_since_ + linger_;
+  for (const auto& subscriber : present()) {
+    if (!subscriber->begun_ || !wants(*subscriber)) continue;
+    const std::optional<Batcher::Time> due =
+        subscriber->behind_ ? Batcher::Time() : subscriber->batcher_.deadline();
+    if (due && (!earliest || *due < *earliest)) earliest = due;
+  }
+  return earliest;
+}
+
+bool SharedRoot::lingered_out() {
+  const auto now = steady_clock::now();
+  rt::LockGuard guard(lock_);
+  const bool alone = std::all_of(subscribers_.begin(), subscribers_.end(),
+                                 [](const auto& subscriber) { return subscriber->gone_; });
+  if (!alone) {
+    alone_since_.reset();
+    return false;
+  }
+  if (!alone_since_) alone_since_ = now;
+  if (now < *alone_since_ + linger_) return false;
+  ended_ = true;
+  why_ended_ = absl::OkStatus();
+  return true;
+}
+
+void SharedRoot::publish() {
+  const Tree& tree = source_->tree();
+  const uint64_t files = tree.entries() - (tree.directories() - 1);
+  const std::string clock = format_clock(instance_, tree.clock());
+  rt::LockGuard guard(lock_);
+  facts_.directories = source_->watches();
+  facts_.files = files;
+  facts_.clock = clock;
+  facts_.missing = source_->root_missing();
+}
+
+}  // namespace zsync::watching

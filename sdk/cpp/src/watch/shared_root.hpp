@@ -1,0 +1,160 @@
+// SharedRoot: one watched tree for any number of subscribers.
+//
+// One task owns the source and every Batcher; subscribers and it meet in a slot for one batch each.
+// A batch leaves its Batcher only when its subscriber asks for one, so what a slow subscriber is
+// owed is reduced in its Batcher. Whatever may take longer than a few milliseconds runs on the
+// threads that may block.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "watch/batcher.hpp"
+#include "watch/glob.hpp"
+#include "watch/inotify_source.hpp"
+#include "zsync/notify.hpp"
+#include "zsync/rt/lock.hpp"
+#include "zsync/task.hpp"
+
+namespace zsync::watching {
+
+inline constexpr std::chrono::seconds kSettleMax{60};
+inline constexpr std::chrono::minutes kMaxWaitMax{10};
+
+struct SubscriberOptions {
+  GlobSet globs;
+  std::chrono::nanoseconds settle = kSettle;
+  std::chrono::nanoseconds max_wait = kMaxWait;
+  std::string since;                  // a clock, or empty
+  size_t paths_max = kBatchPathsMax;  // owed to a subscriber that does not ask
+};
+
+// kInvalidArgument naming "settle" or "max_wait" when one is negative or beyond its limit.
+absl::Status check_times(std::chrono::nanoseconds settle, std::chrono::nanoseconds max_wait);
+
+struct RootFacts {
+  std::string path;  // canonical
+  size_t subscribers = 0;
+  uint64_t directories = 0;  // kernel watches held
+  uint64_t files = 0;
+  std::string clock;
+  bool missing = false;  // deleted; it is watched again when it is back
+  absl::Status ended;    // why it is not followed any more, while ended() is true
+};
+
+class SharedRoot;
+
+// What a root and one subscriber share.
+class Subscriber {
+ public:
+  Subscriber(const std::string& instance, SubscriberOptions options);
+
+ private:
+  friend class SharedRoot;
+  friend class Subscription;
+
+  // Used by the root's task only.
+  Batcher batcher_;
+  const size_t paths_max_;
+  const std::string since_;
+  bool known_ = false;   // events were read after it came
+  bool begun_ = false;   // the first batch was given
+  uint64_t told_ = 0;    // the clock up to which it knows everything
+  bool behind_ = false;  // the Batcher was emptied: the difference since told_ is owed
+
+  Notify changed_;
+  // Guarded by SharedRoot::lock_.
+  bool wanted_ = false;
+  bool gone_ = false;
+  std::optional<Batch> ready_;
+};
+
+// Lifetime: the root drops a subscriber when its Subscription is destroyed.
+// Threads:  used by one task at a time.
+class Subscription {
+ public:
+  Subscription(std::shared_ptr<SharedRoot> root, std::shared_ptr<Subscriber> subscriber);
+  Subscription(Subscription&&) noexcept = default;
+  Subscription& operator=(Subscription&&) noexcept;
+  ~Subscription();
+
+  // The first batch tells the clock at which the subscription begins, with the changes since
+  // `since`.
+  //
+  // Errors:  why the root is not followed any more. Cancel: throws Cancelled; nothing is lost.
+  Task<absl::StatusOr<Batch>> next();
+
+ private:
+  void leave();
+
+  std::shared_ptr<SharedRoot> root_;
+  std::shared_ptr<Subscriber> subscriber_;
+};
+
+// Threads: every member may be called from any thread, run() once.
+class SharedRoot : public std::enable_shared_from_this<SharedRoot> {
+ public:
+  // `linger`: how long it is followed without a subscriber.
+  SharedRoot(std::unique_ptr<InotifySource> source, std::string instance,
+             std::chrono::nanoseconds linger);
+
+  // Errors: kInvalidArgument when `since` is no clock; kUnavailable when the root has ended.
+  absl::StatusOr<Subscription> subscribe(SubscriberOptions options);
+
+  // Follows the tree until it has lingered without a subscriber, or cannot be followed. Whatever
+  // ends it is told to the subscribers.
+  //
+  // Cancel: subscribers get kUnavailable.
+  static Task<void> run(std::shared_ptr<SharedRoot> self);
+
+  RootFacts facts();
+  bool ended();
+  const std::string& path() const { return path_; }
+
+ private:
+  friend class Subscription;
+
+  Task<absl::Status> follow();
+  Task<bool> take_in();
+  void distribute();
+  Task<bool> serve(bool caught_up);
+  Task<std::optional<Batch>> batch_for(Subscriber& subscriber, bool caught_up);
+  Task<std::optional<Batch>> difference(Subscriber& subscriber, std::string since);
+  bool wants(const Subscriber& subscriber);
+  void deliver(Subscriber& subscriber, Batch batch);
+  std::vector<std::shared_ptr<Subscriber>> present();
+  std::optional<Batcher::Time> deadline();
+  bool lingered_out();
+  void publish();
+  void end(absl::Status status);
+
+  struct Answer {
+    std::optional<absl::StatusOr<Batch>> result;
+    bool wake_root = false;
+  };
+  Answer ask(Subscriber& subscriber);
+  void drop(Subscriber& subscriber);
+
+  const std::string path_;
+  const std::string instance_;
+  const std::chrono::nanoseconds linger_;
+  std::unique_ptr<InotifySource> source_;     // of run()
+  std::optional<Batcher::Time> alone_since_;  // of run()
+  Notify wake_;                               // a subscriber came, went or asked
+
+  rt::Lock lock_;
+  std::vector<std::shared_ptr<Subscriber>> subscribers_ ABSL_GUARDED_BY(lock_);
+  bool ended_ ABSL_GUARDED_BY(lock_) = false;
+  absl::Status why_ended_ ABSL_GUARDED_BY(lock_);
+  RootFacts facts_ ABSL_GUARDED_BY(lock_);
+};
+
+}  // namespace zsync::watching

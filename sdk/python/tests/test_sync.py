@@ -1,0 +1,343 @@
+"""zsync.Client against a real zsyncd."""
+import tempfile
+import threading
+import time
+import unittest
+from pathlib import Path
+
+import zsync
+from harness import CALL_SECONDS_MAX, DaemonTest
+from zsync import v1
+
+LINES = "i=0; while [ $i -lt 60 ]; do echo line $i; i=$((i+1)); sleep 0.03; done"
+
+
+class SyncTest(DaemonTest, unittest.TestCase):
+    def setUp(self):
+        self.client = zsync.Client(self.daemon.socket, timeout=CALL_SECONDS_MAX)
+        self.addCleanup(self.client.close)
+
+
+class TasksTest(SyncTest):
+    def test_a_task_is_submitted_followed_and_waited_for(self):
+        task = self.client.tasks.submit("sh", "-c", "echo out; echo err >&2; exit 3", name="three", labels={"a": "b"})
+        records = [record for batch in task.output() for record in batch.records]
+        self.assertEqual([1, 2], [record.seq for record in records])
+        final = task.wait()
+        self.assertEqual((v1.TASK_STATE_FAILED, 3), (final.state, final.exit_code))
+        self.assertEqual("three", self.client.tasks.get(task.id[:-2]).spec.name)
+        self.assertEqual([task.id], [found.id for found in self.client.tasks.list(labels={"a": "b"})])
+
+    def test_run_gives_exit_code_and_both_streams(self):
+        done = self.client.run(["sh", "-c", "cat; echo $WORD >&2; exit 7"], stdin=b"in", env={"WORD": "set"}, cwd="/")
+        self.assertEqual((7, b"in", b"set\n"), (done.returncode, done.stdout, done.stderr))
+        with self.assertRaises(zsync.CommandFailed) as failed:
+            self.client.run("false", check=True)
+        self.assertEqual(1, failed.exception.completed.task.exit_code)
+
+    def test_run_keeps_the_output_of_the_last_attempt_only(self):
+        done = self.client.run("sh", "-c", "echo again; exit 1", retries=2)
+        self.assertEqual((3, b"again\n"), (done.task.attempt, done.stdout))
+
+    def test_a_run_whose_timeout_passes_is_cancelled(self):
+        with self.assertRaises(zsync.DeadlineExceeded):
+            self.client.run("sleep", "60", name="too-long", timeout=0.3)
+        self.assertEqual(v1.TASK_STATE_CANCELED, self.client.tasks.task("too-long").wait().state)
+
+    def test_cancel_with_wait_returns_when_the_tree_is_gone(self):
+        task = self.client.tasks.submit("sleep", "60")
+        self.assertEqual(v1.TASK_STATE_CANCELED, task.cancel(wait=True).state)
+
+    def test_input_reaches_the_task(self):
+        task = self.client.tasks.submit("cat", stdin_stream=True)
+        with task.input() as stdin:
+            stdin.write(b"a" * 1000)
+            stdin.write(b"b")
+        self.assertEqual(b"a" * 1000 + b"b", task.read_output())
+
+    def test_a_large_input_reaches_the_task_whole(self):
+        data = b"".join(b"%07d\n" % number for number in range(400_000))
+        task = self.client.tasks.submit("cat", stdin_stream=True)
+        stdin = task.input()
+        stdin.write(data)
+        self.assertEqual(len(data), stdin.finish())
+        self.assertTrue(data == task.read_output())
+
+    def test_the_same_idempotency_key_gives_the_same_task(self):
+        first = self.client.tasks.submit("true", idempotency_key="once")
+        again = self.client.tasks.submit("true", idempotency_key="once")
+        self.assertEqual((first.id, False, True), (again.id, first.existing, again.existing))
+
+    def test_a_finished_task_is_retried_and_removed(self):
+        task = self.client.tasks.submit("true")
+        task.wait()
+        task.retry()
+        self.assertEqual(2, task.wait().attempt)
+        task.remove()
+        with self.assertRaises(zsync.NotFound):
+            task.get()
+
+    def test_a_thousand_concurrent_submits_are_all_run_once(self):
+        ids, lock = [], threading.Lock()
+
+        def submit(count):
+            for _ in range(count):
+                task = self.client.tasks.submit("true", group="many")
+                with lock:
+                    ids.append(task.id)
+
+        threads = [threading.Thread(target=submit, args=(40,)) for _ in range(25)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(1000, len(set(ids)))
+        records = self.client.tasks.wait(ids)
+        self.assertEqual({(v1.TASK_STATE_SUCCEEDED, 1)}, {(record.state, record.attempt) for record in records})
+        listed = [record.id for record in self.client.tasks.list(group="many")]
+        self.assertEqual(sorted(ids), sorted(listed))
+
+    def test_a_large_output_arrives_whole_and_in_order(self):
+        done = self.client.run("sh", "-c", "seq 3000000")
+        self.assertEqual([], done.gaps)
+        self.assertEqual(b"".join(b"%d\n" % number for number in range(1, 3000001)), done.stdout)
+
+    def test_a_follow_that_is_left_early_ends_its_call(self):
+        task = self.client.tasks.submit("sh", "-c", "echo first; sleep 60")
+        for batch in task.output():
+            self.assertEqual(b"first\n", batch.records[0].data)
+            break
+        task.cancel(wait=True)
+
+
+class ErrorsTest(SyncTest):
+    def test_a_wrong_id_names_the_closest_and_what_to_do(self):
+        self.client.tasks.submit("true", name="compile").wait()
+        with self.assertRaises(zsync.NotFound) as found:
+            self.client.tasks.get("compil3")
+        error = found.exception
+        self.assertEqual(("NOT_FOUND", "id", "NOT_FOUND"), (error.code, error.field, error.reason))
+        self.assertIn("compile", error.closest)
+        self.assertTrue(error.hint)
+        self.assertTrue(str(error).startswith('no task "compil3"'), str(error))
+
+    def test_an_empty_command_names_the_field(self):
+        with self.assertRaises(zsync.InvalidArgument) as found:
+            self.client.tasks.submit()
+        self.assertEqual("spec.argv", found.exception.field)
+
+    def test_a_limit_is_named(self):
+        with self.assertRaises(zsync.Error) as found:
+            self.client.tasks.submit("true", env={"A": "x" * 200_000})
+        self.assertIn("=", found.exception.limit)
+
+    def test_a_message_that_is_too_large_is_an_error_and_the_client_lives_on(self):
+        with self.assertRaises(zsync.LimitExceeded):
+            self.client.tasks.submit("true", stdin=b"x" * (5 << 20))
+        self.assertTrue(self.client.daemon.info().version)
+
+    def test_an_unknown_option_is_refused_by_name(self):
+        with self.assertRaisesRegex(TypeError, "no option 'cdw'"):
+            self.client.tasks.submit("true", cdw="/")
+
+    def test_a_passed_deadline_is_a_timeout(self):
+        task = self.client.tasks.submit("sleep", "60")
+        with self.assertRaises(TimeoutError):
+            task.wait(timeout=0.1)
+        self.assertEqual(v1.TASK_STATE_CANCELED, task.cancel(wait=True).state)
+
+    def test_a_closed_client_says_so(self):
+        client = zsync.Client(self.daemon.socket)
+        client.close()
+        with self.assertRaisesRegex(zsync.Conflict, "closed"):
+            client.daemon.info()
+
+
+class DaemonNounTest(SyncTest):
+    def test_info_stats_config_and_doctor_answer(self):
+        info = self.client.daemon.info()
+        self.assertEqual(self.daemon.process.pid, info.pid)
+        self.assertTrue({"tasks", "channels", "watch"} <= {capability.noun for capability in info.capabilities})
+        self.assertGreater(self.client.daemon.stats().rss_bytes, 0)
+        self.assertTrue(any(value.key == "socket" for value in self.client.daemon.config()))
+        self.assertTrue(self.client.daemon.doctor())
+
+    def test_events_tell_the_life_of_a_task(self):
+        task = self.client.tasks.submit("true")
+        task.wait()
+        events = list(self.client.events.follow("task.", from_seq=1, follow=False))
+        types = [event.type for event in events if event.subject == task.id]
+        self.assertEqual(["task.queued", "task.started", "task.finished"], types)
+
+
+class ChannelsTest(SyncTest):
+    def setUp(self):
+        super().setUp()
+        try:
+            next(self.client.channels.list(), None)
+        except zsync.Unimplemented as error:
+            self.skipTest(str(error))
+
+    def test_messages_arrive_in_order_and_the_close_ends_the_receiver(self):
+        self.client.channels.create("order", capacity=64)
+        got = []
+        receiver = threading.Thread(target=lambda: got.extend(r.data for r in self.client.channels.recv("order")))
+        receiver.start()
+        sent = [b"%d" % number for number in range(20_000)]
+        reply = self.client.channels.send("order", sent)
+        self.assertEqual((20_000, 20_000), (reply.accepted, reply.last_seq))
+        self.client.channels.close("order")
+        receiver.join()
+        self.assertEqual(sent, got)
+
+    def test_a_receiver_that_leaves_early_loses_nothing(self):
+        self.client.channels.create("early")
+        self.client.channels.send("early", [b"%d" % number for number in range(100)])
+        first = []
+        for record in self.client.channels.recv("early"):
+            first.append(record.data)
+            if len(first) == 10:
+                break
+        rest = [record.data for record in self.client.channels.recv("early", limit=90)]
+        self.assertEqual([b"%d" % number for number in range(100)], first + rest)
+
+    def test_a_follower_takes_nothing_away(self):
+        self.client.channels.create("seen")
+        with self.client.channels.sender("seen") as sender:
+            sender.send(b"a", b"b")
+            self.assertEqual(2, sender.flush().accepted)
+            sender.send(b"c")
+        self.client.channels.close("seen")
+        followed = [(record.seq, record.data) for record in self.client.channels.follow("seen", from_seq=1)]
+        self.assertEqual([(1, b"a"), (2, b"b"), (3, b"c")], followed)
+        self.assertEqual(3, self.client.channels.get("seen").depth)
+        self.assertEqual([b"a", b"b", b"c"], [record.data for record in self.client.channels.recv("seen")])
+
+    def test_a_full_channel_with_overflow_error_says_how_much_it_took(self):
+        self.client.channels.create("small", capacity=2, overflow="error")
+        with self.assertRaises(zsync.LimitExceeded):
+            self.client.channels.send("small", [b"1", b"2", b"3"])
+        self.assertEqual(2, self.client.channels.get("small").depth)
+
+    def test_what_was_dropped_is_announced_by_a_gap(self):
+        self.client.channels.create("ring", capacity=2, overflow="drop_oldest")
+        self.client.channels.send("ring", [b"1", b"2", b"3", b"4"])
+        self.client.channels.close("ring")
+        followed = list(self.client.channels.follow("ring", from_seq=1))
+        received = list(self.client.channels.recv("ring"))
+        for gap, *records in (followed, received):
+            self.assertEqual((1, 2), (getattr(gap, "from"), gap.to))
+            self.assertEqual([b"3", b"4"], [record.data for record in records])
+        self.assertEqual("dropped_oldest", received[0].reason)
+
+    def test_unknown_channels_and_double_creates_are_errors_of_their_own(self):
+        with self.assertRaises(zsync.NotFound):
+            self.client.channels.send("nowhere", b"x")
+        with self.assertRaises(zsync.NotFound):
+            list(self.client.channels.recv("nowhere"))
+        self.client.channels.create("twice")
+        with self.assertRaises(zsync.AlreadyExists):
+            self.client.channels.create("twice")
+        self.client.channels.create("twice", if_absent=True)
+        self.client.channels.remove("twice")
+
+
+class WatchTest(SyncTest):
+    def test_changes_arrive_with_a_clock_to_go_on_from(self):
+        with tempfile.TemporaryDirectory() as folder:
+            batches = self.client.watch.subscribe(folder, globs=["*.txt"])
+            try:
+                self.assertTrue(next(batches).clock)
+            except zsync.Unimplemented as error:
+                self.skipTest(str(error))
+            Path(folder, "a.txt").write_text("1")
+            Path(folder, "ignored.bin").write_text("1")
+            batch = next(batches)
+            self.assertEqual([("a.txt", v1.CHANGE_KIND_CREATED)], [(c.path, c.kind) for c in batch.changes])
+            self.assertIn(str(folder), [root.path for root in self.client.watch.list()])
+            batches.close()
+            Path(folder, "b.txt").write_text("2")
+            changed = set()
+            for later in self.client.watch.subscribe(folder, globs=["*.txt"], since=batch.clock):
+                changed |= {change.path for change in later.changes}
+                if "b.txt" in changed:
+                    break
+
+
+class RestartTest(SyncTest):
+    def setUp(self):
+        super().setUp()
+        if self.daemon.process.poll() is not None:
+            self.daemon.start()
+
+    def restart_soon(self):
+        def restart():
+            time.sleep(0.4)
+            self.daemon.kill()
+            time.sleep(0.2)
+            self.daemon.start()
+
+        thread = threading.Thread(target=restart)
+        thread.start()
+        self.addCleanup(thread.join)
+
+    def test_an_output_follow_survives_kill_9_without_hole_or_duplicate(self):
+        task = self.client.tasks.submit("sh", "-c", LINES)
+        self.restart_soon()
+        records = [record for batch in task.output() for record in batch.records]
+        self.assertEqual("".join(f"line {i}\n" for i in range(60)), b"".join(r.data for r in records).decode())
+        self.assertEqual(list(range(1, len(records) + 1)), [record.seq for record in records])
+
+    def test_an_output_follow_goes_on_into_later_attempts_after_kill_9(self):
+        script = "for i in 1 2 3 4 5 6 7 8; do echo $i; sleep 0.1; done; exit 1"
+        task = self.client.tasks.submit("sh", "-c", script, retries=2)
+        self.restart_soon()
+        lines = [(b.attempt, r.data) for b in task.output() for r in b.records]
+        expected = [(attempt, b"%d\n" % i) for attempt in (1, 2, 3) for i in range(1, 9)]
+        self.assertEqual(expected, lines)
+
+    def test_an_event_follow_survives_kill_9_without_hole_or_duplicate(self):
+        task = self.client.tasks.submit("sleep", "1.2")
+        events = self.client.events.follow(from_seq=1)
+        self.restart_soon()
+        seqs = []
+        for event in events:
+            seqs.append(event.seq)
+            if event.type == "task.finished" and event.subject == task.id:
+                break
+        self.assertEqual(list(range(1, len(seqs) + 1)), seqs)
+
+    def test_a_durable_channel_is_followed_across_kill_9(self):
+        try:
+            self.client.channels.create("lasting", durable=True)
+        except zsync.Unimplemented as error:
+            self.skipTest(str(error))
+        followed = self.client.channels.follow("lasting", from_seq=1)
+        self.client.channels.send("lasting", [b"1", b"2"])
+        got = [next(followed), next(followed)]
+        self.daemon.kill()
+        self.daemon.start()
+        again = zsync.Client(self.daemon.socket, timeout=CALL_SECONDS_MAX)
+        self.addCleanup(again.close)
+        again.channels.send("lasting", [b"3"])
+        got.append(next(followed))
+        self.assertEqual([(1, b"1"), (2, b"2"), (3, b"3")], [(record.seq, record.data) for record in got])
+        followed.close()
+
+    def test_a_wait_survives_kill_9(self):
+        task = self.client.tasks.submit("sh", "-c", "sleep 1; exit 4")
+        self.restart_soon()
+        self.assertEqual(4, task.wait().exit_code)
+
+    def test_without_resume_the_break_is_an_error(self):
+        client = zsync.Client(self.daemon.socket, resume=False)
+        self.addCleanup(client.close)
+        task = client.tasks.submit("sleep", "1")
+        self.restart_soon()
+        with self.assertRaises(zsync.Unavailable):
+            for _ in task.output():
+                pass
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,516 @@
+"""What both clients do, without I/O: each operation is a generator of steps that a client performs.
+
+A step's outcome comes back as the value of its `yield`; its failure is thrown in as a zsync.Error. `Emit` hands an item
+to whoever iterates. So the cursors, windows and retries exist once, for threads and for asyncio alike.
+"""
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from zsync import v1
+from zsync.errors import Conflict, DataLoss, DeadlineExceeded, Error, LimitExceeded, NotFound, Unavailable
+from zsync.errors import is_broken_connection
+
+BACKOFF_FIRST_S = 0.01
+BACKOFF_MAX_S = 1.0
+NEXT_ATTEMPT_POLL_S = 0.1
+RECV_CREDIT = 4096  # messages let come before they were handed out; given back in halves
+SEND_BATCHES_IN_FLIGHT_MAX = 16
+SEND_BATCH_MESSAGES_MAX = 1024
+SEND_BATCH_BYTES_MAX = 1 << 20
+INPUT_CHUNK_BYTES_MAX = 256 << 10
+
+_FINAL = frozenset({
+    v1.TASK_STATE_SUCCEEDED, v1.TASK_STATE_FAILED, v1.TASK_STATE_SIGNALED, v1.TASK_STATE_TIMED_OUT,
+    v1.TASK_STATE_CANCELED, v1.TASK_STATE_LOST, v1.TASK_STATE_SKIPPED,
+})  # fmt: skip
+
+
+class Stream(Protocol):
+    """A call whose messages come one by one. After cancel() nothing more is asked of it."""
+
+    def cancel(self) -> None: ...
+
+
+@dataclass
+class Call:
+    """-> the reply of a unary call"""
+
+    method: v1.Method
+    request: Any
+    timeout: float | None
+
+
+@dataclass
+class Open:
+    """-> a Stream; `request` is None where the client streams too"""
+
+    method: v1.Method
+    request: Any
+    timeout: float | None
+
+
+@dataclass
+class Read:
+    """-> the next message, or None at the good end"""
+
+    stream: Any
+
+
+@dataclass
+class Write:
+    """-> False when the stream is over: reading says why"""
+
+    stream: Any
+    message: Any
+
+
+@dataclass
+class DoneWriting:
+    """-> None"""
+
+    stream: Any
+
+
+@dataclass
+class Sleep:
+    """-> None"""
+
+    seconds: float
+
+
+@dataclass
+class Reach:
+    """-> None once a daemon accepts"""
+
+
+@dataclass
+class Emit:
+    """-> None once the item was taken"""
+
+    item: Any
+
+
+Step = Call | Open | Read | Write | DoneWriting | Sleep | Reach | Emit
+Steps = Generator[Step, Any, Any]
+
+
+@dataclass
+class Settings:
+    timeout: float | None = None
+    resume: bool = True
+    resume_timeout: float = 30.0
+
+
+class Deadline:
+    """When a call of several tries ends."""
+
+    def __init__(self, seconds: float | None):
+        self.end = None if seconds is None else time.monotonic() + seconds
+
+    def remaining(self) -> float | None:
+        return None if self.end is None else max(self.end - time.monotonic(), 0.0)
+
+    def passed(self) -> bool:
+        return self.end is not None and time.monotonic() >= self.end
+
+
+def is_final(state: int) -> bool:
+    """Whether no later state will come."""
+    return state in _FINAL
+
+
+def resuming(settings: Settings, deadline: Deadline, attempt: Callable[[Callable[[], None]], Steps]) -> Steps:
+    """Runs `attempt` again while it ends with a broken connection; it calls its argument when it got anything."""
+    backoff, give_up = BACKOFF_FIRST_S, None
+
+    def progressed() -> None:
+        nonlocal backoff, give_up
+        backoff, give_up = BACKOFF_FIRST_S, None
+
+    while True:
+        try:
+            return (yield from attempt(progressed))
+        except Error as error:
+            if not settings.resume or not is_broken_connection(error):
+                raise
+            broken = error
+        if give_up is None:
+            give_up = time.monotonic() + settings.resume_timeout
+        reached = False
+        while not reached:
+            yield Sleep(min(backoff, deadline.remaining() or backoff))
+            backoff = min(backoff * 2, BACKOFF_MAX_S)
+            if deadline.passed():
+                raise DeadlineExceeded("deadline passed while reconnecting to zsyncd")
+            try:
+                yield Reach()
+                reached = True
+            except Unavailable:
+                if time.monotonic() >= give_up:
+                    raise
+        if time.monotonic() >= give_up:
+            raise broken
+
+
+def unary(settings: Settings, name: str, request: Any, deadline: Deadline, safe: bool) -> Steps:
+    """One call -> its reply. `safe` calls may be made twice, so they survive a restart of the daemon."""
+    method = v1.METHODS[name]
+
+    def attempt(progressed: Callable[[], None]) -> Steps:
+        return (yield Call(method, request, deadline.remaining()))
+
+    if not safe:
+        return (yield from attempt(lambda: None))
+    return (yield from resuming(settings, deadline, attempt))
+
+
+def pages(settings: Settings, name: str, request: Any, field: str, limit: int | None, deadline: Deadline) -> Steps:
+    """Emits the items of every page, at most `limit`."""
+    left = limit
+    while left is None or left > 0:
+        request.page_size = 1000 if left is None else min(left, 1000)
+        reply = yield from unary(settings, name, request, deadline, True)
+        for item in list(getattr(reply, field))[:left]:
+            yield Emit(item)
+        if left is not None:
+            left -= len(getattr(reply, field))
+        if not reply.next_page_token:
+            return
+        request.page_token = reply.next_page_token
+
+
+def follow(
+    settings: Settings, name: str, request: Any, deadline: Deadline, advance: Callable[[Any, Any], None],
+    split: Callable[[Any], Iterable[Any]],
+) -> Steps:  # fmt: skip
+    """Emits what `split` makes of each batch; `advance(request, batch)` moves the request's cursor behind the batch."""
+    method = v1.METHODS[name]
+
+    def attempt(progressed: Callable[[], None]) -> Steps:
+        stream: Stream = yield Open(method, request, deadline.remaining())
+        try:
+            while (batch := (yield Read(stream))) is not None:
+                progressed()
+                for item in split(batch):
+                    yield Emit(item)
+                advance(request, batch)
+        finally:
+            stream.cancel()
+
+    yield from resuming(settings, deadline, attempt)
+
+
+def gap_and(field: str) -> Callable[[Any], Iterator[Any]]:
+    """Splits a batch into its gap, if any, and the messages of `field`."""
+
+    def split(batch: Any) -> Iterator[Any]:
+        if batch.HasField("gap"):
+            yield batch.gap
+        yield from getattr(batch, field)
+
+    return split
+
+
+def behind(field: str) -> Callable[[Any, Any], None]:
+    """Moves `from_seq` behind a batch of `field`."""
+
+    def advance(request: Any, batch: Any) -> None:
+        if batch.HasField("gap"):
+            request.from_seq = batch.gap.to + 1
+        items = getattr(batch, field)
+        if items:
+            request.from_seq = items[-1].seq + 1
+
+    return advance
+
+
+def follow_channel(settings: Settings, request: v1.FollowChannelRequest, deadline: Deadline) -> Steps:
+    if request.from_seq == 0 and settings.resume:
+        # "From now on" must be a number, or what is sent during a restart would be a silent hole.
+        get = v1.GetChannelRequest(name=request.channel)
+        channel = yield from unary(settings, "Channels.Get", get, deadline, True)
+        request.from_seq = channel.next_seq
+    steps = follow(settings, "Channels.Follow", request, deadline, behind("records"), gap_and("records"))
+    yield from steps
+
+
+def follow_events(settings: Settings, request: v1.FollowEventsRequest, deadline: Deadline) -> Steps:
+    if request.from_seq == 0 and settings.resume:
+        stats = yield from unary(settings, "Daemon.Stats", v1.DaemonStatsRequest(), deadline, True)
+        request.from_seq = stats.event_seq + 1
+    yield from follow(settings, "Events.Follow", request, deadline, behind("events"), gap_and("events"))
+
+
+def subscribe(settings: Settings, request: v1.SubscribeWatchRequest, deadline: Deadline) -> Steps:
+    """Emits WatchBatch. A large one comes in parts, the clock in the last: only a whole one is given out."""
+
+    def attempt(progressed: Callable[[], None]) -> Steps:
+        stream: Stream = yield Open(v1.METHODS["Watch.Subscribe"], request, deadline.remaining())
+        whole = v1.WatchBatch()
+        try:
+            while (part := (yield Read(stream))) is not None:
+                progressed()
+                whole.MergeFrom(part)
+                if part.clock:
+                    yield Emit(whole)
+                    request.since = part.clock
+                    whole = v1.WatchBatch()
+        finally:
+            stream.cancel()
+
+    yield from resuming(settings, deadline, attempt)
+
+
+class _OutputCursor:
+    """Where an output stream stands: seq starts anew with each attempt, so a resumed stream names its attempt."""
+
+    def __init__(self, request: v1.TaskOutputRequest):
+        self.request = request
+        self.attempt = 0  # 0: nothing came yet
+        self.next_seq = 0
+
+    def advance(self, request: Any, batch: Any) -> None:
+        if batch.attempt and batch.attempt != self.attempt:
+            self.next_seq = 0 if self.attempt else self.next_seq
+            self.attempt = batch.attempt
+        if batch.HasField("gap"):
+            self.next_seq = batch.gap.to + 1
+        if batch.records:
+            self.next_seq = batch.records[-1].seq + 1
+        if self.attempt:
+            request.attempt = self.attempt
+            request.from_seq = self.next_seq or request.from_seq
+
+
+def output(settings: Settings, request: v1.TaskOutputRequest, deadline: Deadline) -> Steps:
+    """Emits TaskOutputBatch; a follow of attempt 0 goes on into later attempts, across restarts of the daemon too.
+
+    Once a stream had to name its attempt, the daemon ends it with that attempt, and the later ones are asked for here.
+    """
+    every_attempt = request.attempt == 0 and request.follow
+    first = True
+    while True:
+        cursor = _OutputCursor(request)
+        broke = False
+
+        def attempt(progressed: Callable[[], None], cursor: _OutputCursor = cursor) -> Steps:
+            nonlocal broke
+            live = v1.TaskOutputRequest()
+            live.CopyFrom(request)
+            unnamed = live.attempt == 0
+            stream: Stream = yield Open(v1.METHODS["Tasks.Output"], live, deadline.remaining())
+            try:
+                while (batch := (yield Read(stream))) is not None:
+                    progressed()
+                    yield Emit(batch)
+                    cursor.advance(request, batch)
+            finally:
+                stream.cancel()
+            broke = not unnamed
+
+        missing = False
+        try:
+            yield from resuming(settings, deadline, attempt)
+        except NotFound:
+            if not every_attempt or first or cursor.attempt:
+                raise
+            missing = True
+        if not every_attempt or not broke and not missing:
+            return
+        first = False
+        task = yield from unary(settings, "Tasks.Get", v1.GetTaskRequest(id=request.id), deadline, True)
+        if is_final(task.state) and task.attempt <= request.attempt:
+            return
+        if not missing or task.attempt > request.attempt:
+            request.attempt += 1
+        request.from_seq = 1
+        if missing or task.attempt < request.attempt:
+            yield Sleep(min(NEXT_ATTEMPT_POLL_S, deadline.remaining() or NEXT_ATTEMPT_POLL_S))
+            if deadline.passed():
+                raise DeadlineExceeded("deadline passed while waiting for the next attempt")
+
+
+def gather(steps: Steps, take: Callable[[Any], None]) -> Steps:
+    """Runs `steps`, but gives what they emit to `take`."""
+    value, error = None, None
+    while True:
+        try:
+            step = steps.throw(error) if error else steps.send(value)
+        except StopIteration as end:
+            return end.value
+        value, error = None, None
+        if isinstance(step, Emit):
+            take(step.item)
+            continue
+        try:
+            value = yield step
+        except GeneratorExit:
+            steps.close()
+            raise
+        except Exception as failure:  # the step's own
+            error = failure
+
+
+class Receiver:
+    """One receiving call. What was handed out is confirmed; what was not goes back to the front of the channel."""
+
+    def __init__(self, settings: Settings, name: str, limit: int, deadline: Deadline):
+        self.name, self.limit, self.deadline = name, limit, deadline
+        self.stream: Any = None
+        self.seen = 0  # messages handed out
+        self.ended = False
+
+    def receive(self) -> Steps:
+        """Emits records and gaps. Ends after the limit, or when the channel is closed and drained."""
+        self.stream = yield Open(v1.METHODS["Channels.Recv"], None, self.deadline.remaining())
+        granted = min(self.limit or RECV_CREDIT, RECV_CREDIT)
+        yield Write(self.stream, v1.RecvRequest(channel=self.name, limit=self.limit, credit=granted))
+        while (batch := (yield Read(self.stream))) is not None:
+            if batch.HasField("gap"):
+                yield Emit(batch.gap)
+            self.ended = batch.closed or 0 < self.limit <= self.seen + len(batch.records)
+            for record in batch.records:
+                self.seen += 1
+                yield Emit(record)
+            if self.ended:
+                return
+            wanted = min(self.seen + RECV_CREDIT, self.limit) if self.limit else self.seen + RECV_CREDIT
+            yield Write(self.stream, v1.RecvRequest(credit=wanted - granted, received=self.seen))
+            granted = wanted
+        self.ended = True
+
+    def settle(self) -> Steps:
+        """Ends the call, however far it went."""
+        if self.stream is None:
+            return
+        try:
+            if not self.ended and (yield Write(self.stream, v1.RecvRequest(received=self.seen))):
+                yield DoneWriting(self.stream)
+                while (yield Read(self.stream)) is not None:
+                    pass
+        finally:
+            self.stream.cancel()
+
+
+class Sender:
+    """A stream of batches into one channel; at most SEND_BATCHES_IN_FLIGHT_MAX wait for their acknowledgement."""
+
+    def __init__(self, settings: Settings, name: str, deadline: Deadline, trace: str):
+        self.name = name
+        self.deadline = deadline
+        self.trace = trace
+        self.stream: Any = None
+        self.in_flight: deque[int] = deque()
+        self.total = v1.SendReply()
+        self.finished = False
+
+    def send(self, messages: list[bytes]) -> Steps:
+        if self.finished:
+            raise Conflict(f"the sender into channel {self.name} is finished")
+        request = v1.SendRequest(messages=messages)
+        if self.stream is None:
+            self.stream = yield Open(v1.METHODS["Channels.Send"], None, self.deadline.remaining())
+            request.channel, request.trace = self.name, self.trace
+        elif len(self.in_flight) >= SEND_BATCHES_IN_FLIGHT_MAX:
+            yield from self._acknowledge()
+        self.in_flight.append(len(messages))
+        if not (yield Write(self.stream, request)):
+            yield from self.flush()
+
+    def flush(self) -> Steps:
+        """-> SendReply: what was accepted so far"""
+        while self.in_flight:
+            yield from self._acknowledge()
+        reply = v1.SendReply()
+        reply.CopyFrom(self.total)
+        return reply
+
+    def finish(self) -> Steps:
+        """-> SendReply"""
+        if not self.finished:
+            if self.stream is None:
+                # A stream without a batch still names its channel, so that a wrong name is an error.
+                yield from self.send([])
+            self.finished = True
+            yield DoneWriting(self.stream)
+            yield from self.flush()
+            if (yield Read(self.stream)) is not None:
+                raise DataLoss("the daemon acknowledged more than was sent")
+        return (yield from self.flush())
+
+    def cancel(self) -> None:
+        """Withdraws what was not accepted yet."""
+        self.finished = True
+        if self.stream is not None:
+            self.stream.cancel()
+
+    def _acknowledge(self) -> Steps:
+        reply = yield Read(self.stream)
+        if reply is None:
+            self.finished = True
+            raise DataLoss("the stream ended before every batch was accepted")
+        self.total.accepted += reply.accepted
+        self.total.last_seq = reply.last_seq or self.total.last_seq
+        if reply.accepted < self.in_flight.popleft():
+            self.cancel()
+            raise LimitExceeded(f"channel {self.name} is full: {self.total.accepted} messages were accepted, not all")
+
+
+def batches_of(messages: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Cuts messages into batches that fit into one request."""
+    batch: list[bytes] = []
+    size = 0
+    for message in messages:
+        if batch and (len(batch) >= SEND_BATCH_MESSAGES_MAX or size + len(message) > SEND_BATCH_BYTES_MAX):
+            yield batch
+            batch, size = [], 0
+        batch.append(message)
+        size += len(message)
+    if batch:
+        yield batch
+
+
+class Input:
+    """Feeds stdin of one task that was submitted with stdin_stream."""
+
+    def __init__(self, settings: Settings, task_id: str, deadline: Deadline):
+        self.id = task_id
+        self.deadline = deadline
+        self.stream: Any = None
+        self.finished = False
+
+    def write(self, data: bytes) -> Steps:
+        if self.finished:
+            raise Conflict(f"the input of task {self.id} is finished")
+        for start in range(0, len(data), INPUT_CHUNK_BYTES_MAX):
+            yield from self._chunk(v1.TaskInputChunk(data=data[start : start + INPUT_CHUNK_BYTES_MAX]))
+
+    def finish(self, eof: bool) -> Steps:
+        """-> how many bytes the task's stdin took; `eof` closes it"""
+        if self.finished:
+            raise Conflict(f"the input of task {self.id} is finished")
+        if eof or self.stream is None:
+            yield from self._chunk(v1.TaskInputChunk(eof=eof))
+        self.finished = True
+        yield DoneWriting(self.stream)
+        reply = yield Read(self.stream)
+        return reply.bytes if reply is not None else 0
+
+    def cancel(self) -> None:
+        self.finished = True
+        if self.stream is not None:
+            self.stream.cancel()
+
+    def _chunk(self, chunk: v1.TaskInputChunk) -> Steps:
+        if self.stream is None:
+            self.stream = yield Open(v1.METHODS["Tasks.Input"], None, self.deadline.remaining())
+            chunk.id = self.id
+        if not (yield Write(self.stream, chunk)):
+            self.finished = True
+            yield Read(self.stream)
+            raise DataLoss(f"the task {self.id} stopped reading its input")

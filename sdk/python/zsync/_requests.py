@@ -1,0 +1,171 @@
+"""From Python's values to the messages of zsync.v1."""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal, TypedDict
+
+from zsync import v1
+from zsync.errors import CommandFailed
+
+#: Seconds, or a timedelta.
+Duration = float | timedelta
+Argument = str | os.PathLike[str]
+Overflow = Literal["block", "error", "drop_oldest"]
+
+
+
+class SpecOptions(TypedDict, total=False):
+    """What a task may be given beyond its command; TaskSpec in proto/zsync/v1/tasks.proto says what each means.
+
+    `run_timeout` is TaskSpec.timeout: it bounds the run, where a call's own `timeout` bounds only the call.
+    """
+
+    shell: str
+    cwd: Argument
+    env: Mapping[str, str]
+    replace_env: bool
+    stdin: bytes
+    stdin_stream: bool
+    name: str
+    labels: Mapping[str, str]
+    group: str
+    priority: int
+    run_timeout: Duration
+    kill_grace: Duration
+    retries: int
+    idempotency_key: str
+    keep_children: bool
+    traceparent: str
+
+
+def seconds(duration: Duration | None) -> float | None:
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration
+
+
+def proto_duration(duration: Duration) -> Any:
+    message = v1.Duration()
+    message.FromNanoseconds(round((seconds(duration) or 0.0) * 1e9))
+    return message
+
+
+def spec(command: Sequence[Argument | Sequence[Argument] | v1.TaskSpec], options: SpecOptions) -> v1.TaskSpec:
+    """One task from `"make", "-j4"`, from `["make", "-j4"]`, or from a whole TaskSpec."""
+    first = command[0] if command else None
+    message = v1.TaskSpec()
+    if isinstance(first, v1.TaskSpec):
+        message.CopyFrom(first)
+    else:
+        words = command if first is None or isinstance(first, (str, os.PathLike)) else first
+        message.argv.extend(os.fspath(word) for word in words)  # type: ignore[arg-type,union-attr]
+    values: dict[str, Any] = dict(options)
+    for name, own in (("run_timeout", "timeout"), ("kill_grace", "kill_grace")):
+        if values.get(name) is not None:
+            getattr(message, own).CopyFrom(proto_duration(values[name]))
+        values.pop(name, None)
+    for name in ("env", "labels"):
+        getattr(message, name).update(values.pop(name, None) or {})
+    for name, value in values.items():
+        if name not in SpecOptions.__annotations__:
+            raise TypeError(f"a task has no option {name!r}; there are: {', '.join(SpecOptions.__annotations__)}")
+        if value is not None:
+            setattr(message, name, os.fspath(value) if name == "cwd" else value)
+    return message
+
+
+def create_channel(
+    name: str, capacity: int, unbounded: bool, bytes_max: int, overflow: Overflow, durable: bool, if_absent: bool
+) -> v1.CreateChannelRequest:
+    channel = v1.ChannelSpec(name=name, capacity=capacity, unbounded=unbounded, bytes_max=bytes_max)
+    channel.overflow = v1.Overflow.Value(f"OVERFLOW_{overflow.upper()}")
+    setattr(channel, "class", v1.CHANNEL_CLASS_DURABLE if durable else v1.CHANNEL_CLASS_MEMORY)
+    return v1.CreateChannelRequest(spec=channel, if_absent=if_absent)
+
+
+def subscribe(
+    path: Argument, globs: Iterable[str], ignore: Iterable[str], gitignore: bool, settle: Duration | None,
+    max_wait: Duration | None, since: str,
+) -> v1.SubscribeWatchRequest:  # fmt: skip
+    request = v1.SubscribeWatchRequest(path=os.path.abspath(path), since=since)
+    request.filter.globs.extend(globs)
+    request.filter.ignore.extend(ignore)
+    request.filter.no_gitignore = not gitignore
+    if settle is not None:
+        request.filter.settle.CopyFrom(proto_duration(settle))
+    if max_wait is not None:
+        request.filter.max_wait.CopyFrom(proto_duration(max_wait))
+    return request
+
+
+def cancel(task_id: str, wait: bool, kill_grace: Duration | None) -> v1.CancelTaskRequest:
+    request = v1.CancelTaskRequest(id=task_id, wait=wait)
+    if kill_grace is not None:
+        request.kill_grace.CopyFrom(proto_duration(kill_grace))
+    return request
+
+
+def list_tasks(
+    states: Iterable[int], group: str, name: str, labels: Mapping[str, str] | None, oldest_first: bool
+) -> v1.ListTasksRequest:
+    request = v1.ListTasksRequest(group=group, name=name, oldest_first=oldest_first)
+    request.states.extend(states)  # type: ignore[arg-type]
+    request.labels.update(labels or {})
+    return request
+
+
+@dataclass
+class Completed:
+    """A command that was run to its end: its final record and the output of its last attempt."""
+
+    task: v1.Task
+    stdout: bytes = b""
+    stderr: bytes = b""
+    #: Parts of the output that are gone, in order.
+    gaps: list[v1.Gap] = field(default_factory=list)
+
+    @property
+    def returncode(self) -> int | None:
+        """As subprocess has it: the exit code, or minus the signal; None when no command ended by itself."""
+        if self.task.state == v1.TASK_STATE_SIGNALED:
+            return -self.task.signal
+        ended = self.task.state in (v1.TASK_STATE_SUCCEEDED, v1.TASK_STATE_FAILED)
+        return self.task.exit_code if ended else None
+
+    def check(self) -> "Completed":
+        """Raises CommandFailed unless the command succeeded."""
+        if self.task.state != v1.TASK_STATE_SUCCEEDED:
+            state = v1.TaskState.Name(self.task.state).removeprefix("TASK_STATE_").lower()
+            why = self.task.reason or f"exit code {self.task.exit_code}"
+            raise CommandFailed(f"task {self.task.id} {state}: {why}", self)
+        return self
+
+
+class OutputCollector:
+    """Takes TaskOutputBatch after TaskOutputBatch; keeps the last attempt's."""
+
+    def __init__(self) -> None:
+        self.attempt = 0
+        self.final: v1.Task | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self.gaps: list[v1.Gap] = []
+        self.parts: list[tuple[int, bytes]] = []
+
+    def take(self, batch: v1.TaskOutputBatch) -> None:
+        if batch.attempt and batch.attempt != self.attempt:
+            self.attempt = batch.attempt
+            self._reset()
+        if batch.HasField("gap"):
+            self.gaps.append(batch.gap)
+        self.parts += [(record.stream, record.data) for record in batch.records]
+        if batch.HasField("finished"):
+            self.final = batch.finished
+
+    def of(self, stream: int | None = None) -> bytes:
+        return b"".join(data for source, data in self.parts if stream is None or source == stream)
+
+    def completed(self, task: v1.Task) -> Completed:
+        return Completed(task, self.of(v1.STREAM_STDOUT), self.of(v1.STREAM_STDERR), self.gaps)
