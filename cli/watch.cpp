@@ -39,7 +39,7 @@ void print_batch(Context& context, const v1::WatchBatch& batch) {
     context.note("earlier changes are unknown: these are the files as they are now");
   for (const v1::FileChange& change : batch.changes()) {
     if (context.names()) {
-      context.out.write(change.path() + "\n");
+      context.out.write(exact_path(change) + "\n");
       continue;
     }
     std::string word = absl::AsciiStrToLower(

@@ -11,19 +11,23 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "cli/durations.hpp"
 #include "cli/errors.hpp"
 #include "cli/render/text.hpp"
 #include "cli/signals.hpp"
 #include "cli/spec_flags.hpp"
 #include "cli/task_stream.hpp"
 #include "cli/watch_trigger.hpp"
+#include "cli/words.hpp"
 
 namespace zsync::cli {
 namespace {
 
 constexpr off_t kHashedBytesMax = 64 << 20;
+constexpr std::size_t kLabelBytesMax = 64;
 
 // What the two threads below tell the deciding one.
 struct Happening {
@@ -53,9 +57,13 @@ class Happenings {
   std::deque<Happening> queue_;
 };
 
-std::string changed_variable(const std::vector<std::string>& paths) {
-  const std::size_t count = std::min(paths.size(), kChangedPathsMax);
-  return absl::StrJoin(paths.begin(), paths.begin() + static_cast<std::ptrdiff_t>(count), "\n");
+// The directory's own name, as far as it may stand in a label.
+std::string label_of(const std::string& directory) {
+  std::string name = directory.substr(directory.rfind('/') + 1);
+  for (char& c : name) {
+    if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) && c != '.' && c != '_') c = '-';
+  }
+  return name.substr(0, kLabelBytesMax);
 }
 
 // The task of the moment, on a thread of its own so that changes are taken in meanwhile.
@@ -114,14 +122,12 @@ class CommandRun {
   std::thread thread_;
 };
 
-std::vector<std::string> changed_files(const v1::WatchBatch& batch) {
-  std::vector<std::string> paths;
+void add_changed_files(const v1::WatchBatch& batch, std::vector<std::string>& paths) {
   for (const v1::FileChange& change : batch.changes()) {
     if (change.directory()) continue;
-    paths.push_back(change.path());
-    if (!change.renamed_from().empty()) paths.push_back(change.renamed_from());
+    paths.push_back(exact_path(change));
+    if (!change.renamed_from().empty()) paths.push_back(exact_renamed_from(change));
   }
-  return paths;
 }
 
 absl::Status loop_error(const std::vector<std::string>& paths) {
@@ -166,13 +172,33 @@ absl::StatusOr<int> decide(Context& context, const v1::SubscribeWatchRequest& re
     if (decision.action == WatchTrigger::Decision::Action::kWait) continue;
     v1::TaskSpec next = *spec;
     (*next.mutable_env())["ZSYNC_CHANGED"] = changed_variable(decision.paths);
-    (*next.mutable_labels())["watch"] = request.path();
+    (*next.mutable_labels())["watch"] = label_of(request.path());
     running = true;
     run.start(std::move(next));
   }
 }
 
 }  // namespace
+
+std::string changed_variable(const std::vector<std::string>& paths) {
+  std::string text;
+  std::size_t count = 0;
+  for (const std::string& path : paths) {
+    if (!is_utf8(path) || path.find('\n') != std::string::npos) continue;
+    if (count == kChangedPathsMax || text.size() + path.size() + 1 > kChangedBytesMax) break;
+    if (count++ > 0) text += '\n';
+    text += path;
+  }
+  return text;
+}
+
+const std::string& exact_path(const v1::FileChange& change) {
+  return change.path_bytes().empty() ? change.path() : change.path_bytes();
+}
+
+const std::string& exact_renamed_from(const v1::FileChange& change) {
+  return change.renamed_from_bytes().empty() ? change.renamed_from() : change.renamed_from_bytes();
+}
 
 std::string content_hash(const std::string& path) {
   struct stat info;
@@ -203,16 +229,19 @@ absl::StatusOr<int> run_on_changes(Context& context, const v1::SubscribeWatchReq
   if (!client.ok()) return client.status();
   const absl::StatusOr<client::CallOptions> call = context.call();
   if (!call.ok()) return call.status();
-  WatchTrigger trigger(writes, [root = request.path()](const std::string& path) {
-    return content_hash(root + "/" + path);
-  });
+  const v1::WatchFilter& filter = request.filter();
+  WatchTrigger trigger(
+      writes,
+      [root = request.path()](const std::string& path) { return content_hash(root + "/" + path); },
+      filter.has_settle() ? to_nanoseconds(filter.settle()) : WatchTrigger::kSettle);
   std::thread watching([&] {
     const absl::Status status = (*client)->watch().subscribe(
         request,
-        [&](const v1::WatchBatch& batch) {
-          std::vector<std::string> paths = changed_files(batch);
-          if (!paths.empty()) {
-            happenings.push({Happening::Kind::kChanges, std::move(paths), {}});
+        [&, paths = std::vector<std::string>()](const v1::WatchBatch& batch) mutable {
+          add_changed_files(batch, paths);
+          // Without a clock it is a part of a batch, and more follows.
+          if (!paths.empty() && !batch.clock().empty()) {
+            happenings.push({Happening::Kind::kChanges, std::exchange(paths, {}), {}});
           }
           return true;
         },

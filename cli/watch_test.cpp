@@ -113,6 +113,49 @@ TEST(WatchCli, AnInterruptWhileIdleEndsIt) {
   EXPECT_EQ(process.wait().code, 130);
 }
 
+TEST(WatchCli, ABatchInSeveralMessagesIsOneRun) {
+  FakeServer server;
+  server.state.subscribe = [&](const v1::SubscribeWatchRequest&, const Emit<v1::WatchBatch>& emit,
+                               const Cancelled&) -> Outcome {
+    emit(batch("c:0", {}));
+    emit(batch("", {"a"}));
+    emit(batch("", {"b"}));
+    emit(batch("c:1", {}));
+    eventually([&] {
+      const std::lock_guard<std::mutex> lock(server.state.mutex);
+      return !server.state.submits.empty();
+    });
+    return std::nullopt;
+  };
+  for (const char* name : {"a", "b"}) std::ofstream(server.directory() + "/" + name) << "1";
+  (void)run(server, {"watch", server.directory(), "--", "make"});
+  ASSERT_EQ(server.state.submits.size(), 1u);
+  const v1::TaskSpec& spec = server.state.submits[0].specs(0);
+  EXPECT_EQ(spec.env().at("ZSYNC_CHANGED"), "a\nb");
+  EXPECT_EQ(spec.labels().at("watch").find('/'), std::string::npos) << "zsyncd refuses a slash";
+}
+
+TEST(WatchCli, NamesThatAreNotTextAreGivenAsTheyAre) {
+  FakeServer server;
+  server.state.subscribe = [](const v1::SubscribeWatchRequest&, const Emit<v1::WatchBatch>& emit,
+                              const Cancelled&) -> Outcome {
+    v1::WatchBatch odd = batch("c:1", {"a\uFFFD"});
+    odd.mutable_changes(0)->set_path_bytes("a\xFF");
+    emit(odd);
+    return std::nullopt;
+  };
+  EXPECT_EQ(run(server, {"watch", server.directory(), "-q"}).out, "a\xFF\n");
+}
+
+TEST(ChangedVariable, HoldsWholeNamesWithinItsLimits) {
+  EXPECT_EQ(changed_variable({}), "");
+  EXPECT_EQ(changed_variable({"a", "b\nc", "d\xFF", "e f"}), "a\ne f");
+  const std::vector<std::string> many(200, "x");
+  EXPECT_EQ(changed_variable(many).size(), kChangedPathsMax * 2 - 1);
+  const std::vector<std::string> large(100, std::string(4000, 'y'));
+  EXPECT_LE(changed_variable(large).size(), kChangedBytesMax);
+}
+
 TEST(ContentHash, FollowsTheContentAndNotTheTime) {
   FakeServer server;
   const std::string file = server.directory() + "/f";

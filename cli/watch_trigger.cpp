@@ -51,7 +51,7 @@ WatchTrigger::Decision WatchTrigger::changed(const std::vector<std::string>& pat
     pending_.insert(counting.begin(), counting.end());
     return {};
   }
-  return decide(counting, ran_ && now - ended_ <= kAftermath);
+  return decide(counting, ran_ && now - ended_ <= aftermath_);
 }
 
 WatchTrigger::Decision WatchTrigger::finished(Time now) {

@@ -29,8 +29,10 @@ class WatchTrigger {
 
   // Following runs in a row over the same paths, after which the command is taken for a loop.
   static constexpr int kFollowingRunsMax = 3;
-  // A batch that arrives this long after a run ended may still be of the run's making.
-  static constexpr std::chrono::milliseconds kAftermath{2000};
+  // A batch that arrives so soon after a run ended, beside the time in which it settles, may still
+  // be of the run's making. A person who saves once more is slower.
+  static constexpr std::chrono::milliseconds kAftermath{300};
+  static constexpr std::chrono::milliseconds kSettle{50};  // the daemon's own
   // Contents remembered; past it all are forgotten, which costs at most one run too many.
   static constexpr std::size_t kPathsMax = 200'000;
 
@@ -41,8 +43,9 @@ class WatchTrigger {
   };
 
   // Paths that match one of `writes` never trigger.
-  WatchTrigger(std::vector<std::string> writes, Hash hash)
-      : writes_(std::move(writes)), hash_(std::move(hash)) {}
+  WatchTrigger(std::vector<std::string> writes, Hash hash,
+               std::chrono::nanoseconds settle = kSettle)
+      : writes_(std::move(writes)), hash_(std::move(hash)), aftermath_(settle + kAftermath) {}
 
   // A batch of changes; kRun starts a run now. During a run it is only kept.
   Decision changed(const std::vector<std::string>& paths, Time now);
@@ -54,6 +57,7 @@ class WatchTrigger {
 
   std::vector<std::string> writes_;
   Hash hash_;
+  std::chrono::nanoseconds aftermath_;
   bool running_ = false;
   bool ran_ = false;
   Time ended_{};

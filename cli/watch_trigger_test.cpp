@@ -56,6 +56,18 @@ TEST_F(Triggering, AnEventThatArrivesAfterTheRunCountsAsOneOfIt) {
   EXPECT_EQ(trigger.changed({"a.c"}, at(2)).action, Action::kWait);
 }
 
+TEST_F(Triggering, SavingAgainSoonAfterARunIsNoLoop) {
+  WatchTrigger trigger = make();
+  for (int save = 0; save < 10; ++save) {
+    files_["a.c"] = "edited " + std::to_string(save);
+    ASSERT_EQ(trigger.changed({"a.c"}, at(2 * save)).action, Action::kRun) << save;
+    files_["a.c"] = "formatted " + std::to_string(save);
+    trigger.changed({"a.c"}, at(2 * save));
+    ASSERT_EQ(trigger.finished(at(2 * save + 1)).action, Action::kRun);
+    ASSERT_EQ(trigger.finished(at(2 * save + 1)).action, Action::kWait);
+  }
+}
+
 TEST_F(Triggering, AnEditDuringTheRunIsNeverLost) {
   WatchTrigger trigger = make();
   ASSERT_EQ(trigger.changed({"a.c"}, at(0)).action, Action::kRun);

@@ -9,6 +9,8 @@
 #include <filesystem>
 #include <random>
 
+#include "daemon/channels/channels_service.hpp"
+#include "daemon/channels/engine.hpp"
 #include "daemon/config/sources.hpp"
 #include "daemon/events/event_log.hpp"
 #include "daemon/events/events_service.hpp"
@@ -24,6 +26,8 @@
 #include "daemon/store/store.hpp"
 #include "daemon/tasks/engine.hpp"
 #include "daemon/tasks/tasks_service.hpp"
+#include "daemon/watch/engine.hpp"
+#include "daemon/watch/watch_service.hpp"
 #include "zsync/zsync.hpp"
 
 namespace zsync::daemon {
@@ -94,7 +98,7 @@ absl::StatusOr<State> open_state(const Config& config) {
   chmod(config.state_dir.c_str(), 0700);
   StoreOptions options;
   options.path = config.state_dir + "/store.db";
-  options.migrations = {{1, kTaskSchemaV1}};
+  options.migrations = {{1, kTaskSchemaV1}, {2, kChannelSchemaV2}};
   absl::StatusOr<std::unique_ptr<Store>> store = Store::open(std::move(options));
   if (!store.ok()) return store.status();
   absl::StatusOr<std::unique_ptr<EventLog>> events =
@@ -104,12 +108,12 @@ absl::StatusOr<State> open_state(const Config& config) {
   return State{std::move(*store), std::move(*events)};
 }
 
-TasksOptions tasks_options(const Config& config) {
+TasksOptions tasks_options(const Config& config, const std::string& socket) {
   TasksOptions options;
   options.tasks_dir = config.state_dir + "/tasks";
   options.shim_program = program_beside_this("zsync-shim");
   options.base_env = passed_environment(config.tasks.env_pass);
-  options.own_env = {"ZSYNC_SOCKET=" + config.socket};
+  options.own_env = {"ZSYNC_SOCKET=" + socket};
   options.default_cwd = home_directory();
   options.kill_grace_ms = static_cast<uint64_t>(config.tasks.kill_grace.count());
   options.output_bytes_max = static_cast<uint64_t>(config.tasks.output_bytes_max);
@@ -123,6 +127,13 @@ TasksOptions tasks_options(const Config& config) {
         group.parallel ? static_cast<uint32_t>(group.parallel) : options.default_parallel;
   }
   return options;
+}
+
+ChannelsOptions channels_options(const Config& config) {
+  return {config.state_dir + "/channels", static_cast<uint64_t>(config.channels.capacity_default),
+          static_cast<uint64_t>(config.channels.bytes_max),
+          static_cast<uint64_t>(config.channels.message_bytes_max),
+          static_cast<uint64_t>(config.channels.max)};
 }
 
 RpcOptions rpc_options(const Config& config) {
@@ -174,9 +185,13 @@ Task<absl::Status> serve(LiveConfig& live, State& state, ListeningSocket& listen
   UlidGenerator ids([] { return static_cast<uint64_t>(unix_nano_now() / 1'000'000); }, random_bits);
   TaskCgroups cgroups;
   cgroups.detect();
-  TasksEngine tasks(tasks_options(config), *state.store, *state.events, ids, cgroups,
-                    unix_nano_now);
+  TasksEngine tasks(tasks_options(config, listener.path()), *state.store, *state.events, ids,
+                    cgroups, unix_nano_now);
   if (absl::Status status = co_await tasks.start(); !status.ok()) co_return status;
+  ChannelsEngine channels(channels_options(config), *state.store, *state.events, ids,
+                          unix_nano_now);
+  if (absl::Status status = channels.start(); !status.ok()) co_return status;
+  WatchEngine watch({.roots_max = static_cast<size_t>(config.watch.roots_max)}, ids);
 
   CallGate gate(runtime, getuid(), static_cast<uint32_t>(config.calls_per_uid_max));
   Notify asked_to_stop;
@@ -199,15 +214,18 @@ Task<absl::Status> serve(LiveConfig& live, State& state, ListeningSocket& listen
     now.tasks_queued = tasks.queued();
     now.tasks_running = tasks.running();
     now.tasks_stored = tasks.stored();
+    now.channels = channels.size();
+    now.watch_roots = watch.roots();
+    now.watch_directories = watch.directories();
     now.commits = store.commits;
     now.commit_requests = store.requests;
     now.event_seq = state.events->last_seq();
     return now;
   };
   const std::unique_ptr<grpc::Service> services[] = {
-      make_daemon_service(gate, facts),
-      make_events_service(gate, *state.events),
-      make_tasks_service(gate, tasks),
+      make_daemon_service(gate, facts), make_events_service(gate, *state.events),
+      make_tasks_service(gate, tasks),  make_channels_service(gate, channels),
+      make_watch_service(gate, watch),
   };
   std::vector<grpc::Service*> registered;
   for (const auto& service : services) registered.push_back(service.get());
@@ -237,6 +255,8 @@ Task<absl::Status> serve(LiveConfig& live, State& state, ListeningSocket& listen
   watchdog.cancel();
   // 2. Running commands go on under their shims.
   co_await tasks.stop();
+  co_await channels.stop();
+  co_await watch.stop();
   // 3. What was accepted is on disk.
   state.events->append("daemon.stopped", facts.instance, {{"reason", why}});
   state.store->close();
@@ -280,6 +300,5 @@ int main(int argc, char** argv) {
   children.sa_flags = SA_NOCLDWAIT;
   sigaction(SIGCHLD, &children, nullptr);
   signal(SIGPIPE, SIG_IGN);
-  umask(0077);
   return zsync::daemon::run_daemon(parsed.options);
 }

@@ -44,14 +44,14 @@ Task<absl::Status> RpcServer::serve(ListeningSocket& listener) {
   if (!accepting.ok()) co_return accepting.status();
   absl::Status status = co_await accept_all(*accepting);
   accepting->close();
-  co_await shield(destroy_server());
+  co_await shield(destroy_server(/*only_if_idle=*/false));
   watchers_.cancel_all();
   co_await shield(watchers_.join_all());
   co_return status;
 }
 
 Task<absl::Status> RpcServer::accept_all(rt::Fd& listener) {
-  TaskHandle<void> reaper = spawn(destroy_when_idle());
+  watchers_.spawn(destroy_when_idle());
   while (true) {
     const int fd = accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
@@ -146,14 +146,18 @@ Task<void> RpcServer::destroy_when_idle() {
       continue;
     }
     absl::Status waited = co_await timeout(activity_.changed(seen), options_.linger);
-    if (absl::IsDeadlineExceeded(waited)) co_await shield(destroy_server());
+    if (absl::IsDeadlineExceeded(waited)) {
+      co_await shield(destroy_server(/*only_if_idle=*/true));
+    }
   }
 }
 
-Task<void> RpcServer::destroy_server() {
+Task<void> RpcServer::destroy_server(bool only_if_idle) {
   std::shared_ptr<grpc::Server> server;
   {
     rt::LockGuard guard(mutex_);
+    // A connection is counted before it asks for the server, so it finds this one or a new one.
+    if (only_if_idle && open_ > 0) co_return;
     server = std::move(server_);
   }
   if (!server) co_return;

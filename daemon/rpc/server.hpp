@@ -50,7 +50,7 @@ class RpcServer {
   Task<void> accept_one(int fd);
   Task<void> watch(int fd, uid_t uid);
   Task<void> destroy_when_idle();
-  Task<void> destroy_server();
+  Task<void> destroy_server(bool only_if_idle);
   absl::Status admit(uid_t uid);
   void forget(uid_t uid);
   void build_server() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -1,0 +1,259 @@
+#include "daemon/watch/engine.hpp"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "daemon/fault/fault.hpp"
+#include "zsync/runtime.hpp"
+
+namespace zsync::daemon {
+namespace {
+
+using std::chrono::steady_clock;
+using watching::SubscriberOptions;
+using watching::Subscription;
+
+absl::Status invalid(std::string field, std::string message, std::string hint) {
+  return fault(absl::StatusCode::kInvalidArgument, std::move(message),
+               {std::move(field), "INVALID", "", std::move(hint), {}});
+}
+
+absl::StatusOr<SubscriberOptions> check(const WatchRequest& request, size_t paths_max) {
+  if (request.path.empty() || request.path[0] != '/') {
+    return invalid("path", absl::StrCat("watching \"", request.path, "\": not an absolute path"),
+                   "pass an absolute path: the daemon does not know your working directory");
+  }
+  if (request.path.find('\0') != std::string::npos) {
+    return invalid("path", "watching a path with a NUL byte", "pass the path of a directory");
+  }
+  SubscriberOptions options;
+  absl::StatusOr<watching::GlobSet> globs = watching::GlobSet::compile(request.globs);
+  if (!globs.ok()) {
+    return invalid("filter.globs", std::string(globs.status().message()),
+                   "*, ?, **, {a,b} and [a-z] are understood; exclusions belong in filter.ignore");
+  }
+  options.globs = *std::move(globs);
+  if (absl::Status times = watching::check_times(request.settle, request.max_wait); !times.ok()) {
+    const std::string text(times.message());
+    const std::string field = text.substr(0, text.find(':'));
+    return fault(absl::StatusCode::kInvalidArgument, absl::StrCat("filter.", text),
+                 {absl::StrCat("filter.", field),
+                  "LIMIT",
+                  absl::StrCat("settle_max = 60 s, max_wait_max = 600 s"),
+                  text,
+                  {}});
+  }
+  if (!request.since.empty() && !watching::parse_clock(request.since)) {
+    return invalid("since", absl::StrCat("\"", request.since, "\" is not a clock"),
+                   "pass the clock of an earlier batch (c:INSTANCE:NUMBER), or leave it out");
+  }
+  options.settle = request.settle;
+  options.max_wait = request.max_wait;
+  options.since = request.since;
+  options.paths_max = paths_max;
+  return options;
+}
+
+struct Resolved {
+  std::string path;  // canonical
+  int error = 0;
+};
+
+Resolved resolve(const std::string& path) {
+  const std::unique_ptr<char, void (*)(void*)> canonical(::realpath(path.c_str(), nullptr), ::free);
+  if (canonical == nullptr) return {"", errno};
+  struct stat st = {};
+  if (::stat(canonical.get(), &st) != 0) return {"", errno};
+  if (!S_ISDIR(st.st_mode)) return {"", ENOTDIR};
+  return {canonical.get(), 0};
+}
+
+absl::Status unresolved(const std::string& path, int error) {
+  absl::StatusCode code = absl::ErrnoToStatusCode(error);
+  if (error == ENOTDIR) code = absl::StatusCode::kFailedPrecondition;
+  if (error == ENAMETOOLONG || error == ELOOP) code = absl::StatusCode::kNotFound;
+  return WatchEngine::explained(
+      absl::Status(code, absl::StrCat("watching \"", path, "\": ", std::strerror(error))));
+}
+
+std::string key_of(const std::string& canonical, const WatchRequest& request) {
+  std::string key = absl::StrCat(canonical, absl::string_view("\0", 1), request.gitignore ? 1 : 0);
+  for (const std::string& pattern : request.ignore) {
+    absl::StrAppend(&key, absl::string_view("\0", 1), pattern);
+  }
+  return key;
+}
+
+}  // namespace
+
+absl::Status WatchEngine::explained(const absl::Status& status) {
+  const std::string message(status.message());
+  switch (status.code()) {
+    case absl::StatusCode::kNotFound:
+      return fault(status.code(), message,
+                   {"path", "NOT_FOUND", "", "make the directory first, or check the path", {}});
+    case absl::StatusCode::kFailedPrecondition:
+      return fault(status.code(), message,
+                   {"path",
+                    "NOT_A_DIRECTORY",
+                    "",
+                    "watch the directory the file is in, and pass "
+                    "its name as a glob",
+                    {}});
+    case absl::StatusCode::kPermissionDenied:
+      return fault(status.code(), message,
+                   {"path", "PERMISSION", "", "the daemon must be able to read the directory", {}});
+    case absl::StatusCode::kInvalidArgument:
+      return fault(status.code(), message,
+                   {"filter.ignore",
+                    "LIMIT",
+                    absl::StrCat("ignore_patterns_max = ", watching::kIgnorePatternsMax),
+                    "put the patterns in a .gitignore file",
+                    {}});
+    case absl::StatusCode::kResourceExhausted: {
+      const std::vector<std::string> halves =
+          absl::StrSplit(message, absl::MaxSplits("raise it with: ", 1));
+      return fault(status.code(), message,
+                   {"path", "SYSTEM_LIMIT", "", halves.size() == 2 ? halves[1] : message, {}});
+    }
+    default:
+      return status;
+  }
+}
+
+Task<absl::StatusOr<Subscription>> WatchEngine::subscribe(WatchRequest request) {
+  absl::StatusOr<SubscriberOptions> options = check(request, options_.subscriber_paths_max);
+  if (!options.ok()) co_return options.status();
+  const Resolved root = co_await rt::call_blocking([path = request.path] { return resolve(path); });
+  if (root.error != 0) co_return unresolved(request.path, root.error);
+  const std::string key = key_of(root.path, request);
+  absl::StatusOr<Subscription> joined = try_join(key, *options);
+  if (joined.ok() || !absl::IsNotFound(joined.status())) co_return joined;
+  watching::FilterOptions filter;
+  filter.ignore = request.ignore;
+  filter.gitignore = request.gitignore;
+  auto source = co_await rt::call_blocking([path = root.path, filter = std::move(filter)] {
+    return watching::InotifySource::open(path, filter);
+  });
+  if (!source.ok()) co_return explained(source.status());
+  co_return add(key, *std::move(source), *std::move(options));
+}
+
+// Errors: kNotFound when the root is not followed at the moment.
+absl::StatusOr<Subscription> WatchEngine::try_join(const std::string& key,
+                                                   SubscriberOptions options) {
+  rt::LockGuard guard(lock_);
+  return join(key, std::move(options));
+}
+
+absl::StatusOr<Subscription> WatchEngine::join(const std::string& key, SubscriberOptions options) {
+  if (stopping_) return absl::UnavailableError("the daemon is stopping");
+  const auto found = roots_.find(key);
+  if (found != roots_.end()) {
+    absl::StatusOr<Subscription> subscription = found->second.shared->subscribe(std::move(options));
+    if (subscription.ok() || !absl::IsUnavailable(subscription.status())) return subscription;
+  } else if (roots_.size() >= options_.roots_max) {
+    make_room();
+    if (roots_.size() >= options_.roots_max) {
+      return fault(absl::StatusCode::kResourceExhausted,
+                   absl::StrCat(roots_.size(), " directory trees are being watched"),
+                   {"path",
+                    "LIMIT",
+                    absl::StrCat("watch.roots_max = ", options_.roots_max),
+                    "end a watch (see `zsyncctl watch list`), watch a common parent, or raise "
+                    "watch.roots_max",
+                    {}});
+    }
+  }
+  return absl::NotFoundError("");
+}
+
+absl::StatusOr<Subscription> WatchEngine::add(const std::string& key,
+                                              std::unique_ptr<watching::InotifySource> source,
+                                              SubscriberOptions options) {
+  auto root =
+      std::make_shared<watching::SharedRoot>(std::move(source), ids_.next(), options_.linger);
+  absl::StatusOr<Subscription> subscription = absl::NotFoundError("");
+  {
+    rt::LockGuard guard(lock_);
+    // Somebody else may have opened the same root meanwhile.
+    absl::StatusOr<Subscription> joined = join(key, options);
+    if (joined.ok() || !absl::IsNotFound(joined.status())) return joined;
+    subscription = root->subscribe(std::move(options));
+    if (!subscription.ok()) return subscription;
+    roots_[key] = {root, {}};
+  }
+  (void)followers_.spawn(follow(this, key, std::move(root)));
+  return subscription;
+}
+
+Task<void> WatchEngine::follow(WatchEngine* self, std::string key,
+                               std::shared_ptr<watching::SharedRoot> root) {
+  co_await watching::SharedRoot::run(root);
+  self->forget(key, root);
+}
+
+void WatchEngine::forget(const std::string& key,
+                         const std::shared_ptr<watching::SharedRoot>& root) {
+  const bool failed = !root->facts().ended.ok();
+  rt::LockGuard guard(lock_);
+  const auto found = roots_.find(key);
+  if (found == roots_.end() || found->second.shared != root) return;
+  if (failed && !stopping_) {
+    found->second.failed_at = steady_clock::now();
+  } else {
+    roots_.erase(found);
+  }
+}
+
+// Drops what is remembered of failures.
+void WatchEngine::make_room() {
+  std::erase_if(roots_, [](const auto& entry) {
+    return entry.second.failed_at != steady_clock::time_point();
+  });
+}
+
+std::vector<watching::RootFacts> WatchEngine::list() {
+  std::vector<watching::RootFacts> facts;
+  rt::LockGuard guard(lock_);
+  const auto old = steady_clock::now() - kRootFailureKept;
+  std::erase_if(roots_, [old](const auto& entry) {
+    const auto failed_at = entry.second.failed_at;
+    return failed_at != steady_clock::time_point() && failed_at < old;
+  });
+  for (const auto& [key, root] : roots_) facts.push_back(root.shared->facts());
+  return facts;
+}
+
+size_t WatchEngine::roots() {
+  rt::LockGuard guard(lock_);
+  return static_cast<size_t>(std::count_if(roots_.begin(), roots_.end(), [](const auto& entry) {
+    return !entry.second.shared->ended();
+  }));
+}
+
+uint64_t WatchEngine::directories() {
+  rt::LockGuard guard(lock_);
+  uint64_t sum = 0;
+  for (const auto& [key, root] : roots_) sum += root.shared->facts().directories;
+  return sum;
+}
+
+Task<void> WatchEngine::stop() {
+  {
+    rt::LockGuard guard(lock_);
+    stopping_ = true;
+  }
+  followers_.cancel_all();
+  co_await followers_.join_all();
+}
+
+}  // namespace zsync::daemon

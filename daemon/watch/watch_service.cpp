@@ -1,0 +1,179 @@
+#include "daemon/watch/watch_service.hpp"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "daemon/fault/fault.hpp"
+#include "daemon/rpc/bridge.hpp"
+#include "daemon/watch/engine.hpp"
+#include "daemon/watch/utf8.hpp"
+#include "zsync/v1/watch.grpc.pb.h"
+
+namespace zsync::daemon {
+namespace {
+
+constexpr size_t kMessageBytesTarget = 1 << 20;  // a larger batch is sent in parts
+constexpr size_t kChangeBytes = 40;              // of a change beside its paths, at most about
+constexpr int64_t kDurationSecondsMax = 86'400;  // beyond it every limit is exceeded anyway
+
+using Context = grpc::CallbackServerContext;
+
+// Sets the field, and the one with the exact bytes where the name is not UTF-8.
+template <typename SetText, typename SetBytes>
+void set_name(std::string name, SetText set_text, SetBytes set_bytes) {
+  if (is_utf8(name)) return set_text(std::move(name));
+  set_text(to_utf8(name));
+  set_bytes(std::move(name));
+}
+
+v1::ChangeKind to_proto(FileChangeKind kind) {
+  switch (kind) {
+    case FileChangeKind::created:
+      return v1::CHANGE_KIND_CREATED;
+    case FileChangeKind::modified:
+      return v1::CHANGE_KIND_MODIFIED;
+    case FileChangeKind::deleted:
+      return v1::CHANGE_KIND_DELETED;
+    case FileChangeKind::renamed:
+      return v1::CHANGE_KIND_RENAMED;
+  }
+  return v1::CHANGE_KIND_UNSPECIFIED;
+}
+
+void add_change(v1::WatchBatch& batch, FileChange change) {
+  v1::FileChange& proto = *batch.add_changes();
+  set_name(
+      std::move(change.path), [&](std::string text) { proto.set_path(std::move(text)); },
+      [&](std::string bytes) { proto.set_path_bytes(std::move(bytes)); });
+  set_name(
+      std::move(change.renamed_from),
+      [&](std::string text) { proto.set_renamed_from(std::move(text)); },
+      [&](std::string bytes) { proto.set_renamed_from_bytes(std::move(bytes)); });
+  proto.set_kind(to_proto(change.kind));
+  proto.set_directory(change.is_directory);
+  proto.set_size(change.size);
+  proto.set_mtime_unix_nano(change.mtime_ns);
+}
+
+// In one message, or in several: the first has `fresh` and `gap`, only the last has the clock.
+Task<absl::Status> send(StreamWriter<v1::WatchBatch>& out, WatchBatch batch) {
+  v1::WatchBatch message;
+  message.set_fresh(batch.fresh);
+  message.set_gap(std::string(watching::gap_name(batch.gap)));
+  size_t bytes = 0;
+  for (FileChange& change : batch.changes) {
+    const size_t size = kChangeBytes + 2 * (change.path.size() + change.renamed_from.size());
+    if (bytes + size > kMessageBytesTarget && bytes > 0) {
+      absl::Status sent = co_await out.write(std::move(message));
+      if (!sent.ok()) co_return sent;
+      message = v1::WatchBatch();
+      bytes = 0;
+    }
+    bytes += size;
+    add_change(message, std::move(change));
+  }
+  message.set_clock(std::move(batch.clock));
+  co_return co_await out.write(std::move(message));
+}
+
+absl::StatusOr<std::chrono::nanoseconds> to_time(const google::protobuf::Duration& duration,
+                                                 const char* field) {
+  if (duration.seconds() < 0 || duration.nanos() < 0 || duration.seconds() > kDurationSecondsMax) {
+    return fault(absl::StatusCode::kInvalidArgument,
+                 absl::StrCat(field, " is negative or too long"),
+                 {field,
+                  "LIMIT",
+                  "settle_max = 60 s, max_wait_max = 600 s",
+                  "give a time within the limit, or leave it out",
+                  {}});
+  }
+  return std::chrono::seconds(duration.seconds()) + std::chrono::nanoseconds(duration.nanos());
+}
+
+absl::StatusOr<WatchRequest> from_proto(v1::SubscribeWatchRequest proto) {
+  WatchRequest request;
+  request.path = std::move(*proto.mutable_path());
+  request.since = std::move(*proto.mutable_since());
+  v1::WatchFilter& filter = *proto.mutable_filter();
+  request.globs.assign(filter.globs().begin(), filter.globs().end());
+  request.ignore.assign(filter.ignore().begin(), filter.ignore().end());
+  request.gitignore = !filter.no_gitignore();
+  if (filter.has_settle()) {
+    absl::StatusOr<std::chrono::nanoseconds> settle = to_time(filter.settle(), "filter.settle");
+    if (!settle.ok()) return settle.status();
+    request.settle = *settle;
+  }
+  if (filter.has_max_wait()) {
+    absl::StatusOr<std::chrono::nanoseconds> limit = to_time(filter.max_wait(), "filter.max_wait");
+    if (!limit.ok()) return limit.status();
+    request.max_wait = *limit;
+  }
+  return request;
+}
+
+Task<absl::Status> subscribe(WatchEngine& engine, v1::SubscribeWatchRequest proto,
+                             StreamWriter<v1::WatchBatch>& out) {
+  absl::StatusOr<WatchRequest> request = from_proto(std::move(proto));
+  if (!request.ok()) co_return request.status();
+  absl::StatusOr<watching::Subscription> subscription =
+      co_await engine.subscribe(*std::move(request));
+  if (!subscription.ok()) co_return subscription.status();
+  while (true) {
+    absl::StatusOr<WatchBatch> batch = co_await subscription->next();
+    if (!batch.ok()) co_return WatchEngine::explained(batch.status());
+    absl::Status sent = co_await send(out, *std::move(batch));
+    if (!sent.ok()) co_return sent;
+  }
+}
+
+v1::ListWatchesReply list(WatchEngine& engine) {
+  v1::ListWatchesReply reply;
+  for (watching::RootFacts& facts : engine.list()) {
+    v1::WatchRoot& root = *reply.add_roots();
+    root.set_path(to_utf8(facts.path));
+    root.set_subscribers(static_cast<uint32_t>(facts.subscribers));
+    root.set_directories(facts.directories);
+    root.set_files(facts.files);
+    root.set_clock(std::move(facts.clock));
+    if (!facts.ended.ok()) {
+      root.set_error(to_utf8(std::string(facts.ended.message())));
+    } else if (facts.missing) {
+      root.set_error("the directory is gone; it is watched again as soon as it is back");
+    }
+  }
+  return reply;
+}
+
+class Service final : public v1::Watch::CallbackService {
+ public:
+  Service(CallGate& gate, WatchEngine& engine) : gate_(gate), engine_(engine) {}
+
+  grpc::ServerWriteReactor<v1::WatchBatch>* Subscribe(
+      Context* context, const v1::SubscribeWatchRequest* request) override {
+    return stream_call<v1::SubscribeWatchRequest, v1::WatchBatch>(
+        gate_, context, request,
+        [this](CallContext, v1::SubscribeWatchRequest request, StreamWriter<v1::WatchBatch>& out) {
+          return subscribe(engine_, std::move(request), out);
+        });
+  }
+  grpc::ServerUnaryReactor* List(Context* context, const v1::ListWatchesRequest* request,
+                                 v1::ListWatchesReply* reply) override {
+    return immediate_call(
+        gate_, context, request, reply,
+        [this](const v1::ListWatchesRequest&) -> absl::StatusOr<v1::ListWatchesReply> {
+          return list(engine_);
+        });
+  }
+
+ private:
+  CallGate& gate_;
+  WatchEngine& engine_;
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> make_watch_service(CallGate& gate, WatchEngine& engine) {
+  return std::make_unique<Service>(gate, engine);
+}
+
+}  // namespace zsync::daemon

@@ -1,0 +1,17 @@
+// zsync.v1.Watch over the watch engine.
+#pragma once
+
+#include <memory>
+
+namespace grpc {
+class Service;
+}
+
+namespace zsync::daemon {
+
+class CallGate;
+class WatchEngine;
+
+std::unique_ptr<grpc::Service> make_watch_service(CallGate& gate, WatchEngine& engine);
+
+}  // namespace zsync::daemon
