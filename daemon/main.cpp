@@ -178,9 +178,54 @@ Task<std::string> wait_for_stop(LiveConfig& config, Notify& asked) {
   }
 }
 
+// The engines, each of which knows nothing of the others.
+struct Engines {
+  TasksEngine& tasks;
+  ChannelsEngine& channels;
+  WatchEngine& watch;
+};
+
+StatsNow stats_of(State& state, const Engines& engines, const RpcServer& server) {
+  const StoreStats store = state.store->stats();
+  StatsNow now;
+  now.connections = server.connections();
+  now.tasks_queued = engines.tasks.queued();
+  now.tasks_running = engines.tasks.running();
+  now.tasks_stored = engines.tasks.stored();
+  now.channels = engines.channels.size();
+  now.watch_roots = engines.watch.roots();
+  now.watch_directories = engines.watch.directories();
+  now.commits = store.commits;
+  now.commit_requests = store.requests;
+  now.event_seq = state.events->last_seq();
+  return now;
+}
+
+// Serves until a signal, a call or idleness says stop; then there are no connections any more.
+Task<std::string> serve_until_stopped(LiveConfig& live, RpcServer& server,
+                                      ListeningSocket& listener, TasksEngine& tasks,
+                                      Notify& asked_to_stop) {
+  const Config config = live.get().config;
+  TaskHandle<absl::Status> serving = spawn(server.serve(listener));
+  TaskHandle<void> watchdog = spawn(feed_watchdog());
+  log(LogLevel::info, "zsyncd is ready",
+      {{"socket", listener.path()},
+       {"state", config.state_dir},
+       {"pid", std::to_string(getpid())}});
+  tell_ready("serving");
+  auto stop = co_await race(wait_for_stop(live, asked_to_stop),
+                            wait_until_idle(server, tasks, config.idle_exit));
+  const std::string why = stop.index == 0 ? std::get<0>(stop.value) : "idle";
+  log(LogLevel::info, "stopping", {{"reason", why}});
+  tell_stopping();
+  serving.cancel();
+  (void)co_await timeout(std::move(serving), config.drain_timeout);
+  watchdog.cancel();
+  co_return why;
+}
+
 Task<absl::Status> serve(LiveConfig& live, State& state, ListeningSocket& listener) {
   const Config config = live.get().config;
-  const int64_t started = unix_nano_now();
   Runtime& runtime = *get_global_runtime();
   UlidGenerator ids([] { return static_cast<uint64_t>(unix_nano_now() / 1'000'000); }, random_bits);
   TaskCgroups cgroups;
@@ -192,36 +237,23 @@ Task<absl::Status> serve(LiveConfig& live, State& state, ListeningSocket& listen
                           unix_nano_now);
   if (absl::Status status = channels.start(); !status.ok()) co_return status;
   WatchEngine watch({.roots_max = static_cast<size_t>(config.watch.roots_max)}, ids);
+  const Engines engines{tasks, channels, watch};
 
   CallGate gate(runtime, getuid(), static_cast<uint32_t>(config.calls_per_uid_max));
   Notify asked_to_stop;
-  RpcServer* server = nullptr;
+  const RpcServer* server = nullptr;
   DaemonFacts facts;
   facts.instance = ids.next();
   facts.socket = listener.path();
   facts.state_dir = config.state_dir;
-  facts.started_unix_nano = started;
+  facts.started_unix_nano = unix_nano_now();
   facts.config = [&live] { return live.get(); };
   facts.shut_down = [&asked_to_stop] { asked_to_stop.notify_all(); };
   facts.doctor = [&] {
     return DoctorInputs{runtime.backend(), config.state_dir, cgroups.explanation(),
                         cgroups.available()};
   };
-  facts.stats = [&] {
-    const StoreStats store = state.store->stats();
-    StatsNow now;
-    now.connections = server->connections();
-    now.tasks_queued = tasks.queued();
-    now.tasks_running = tasks.running();
-    now.tasks_stored = tasks.stored();
-    now.channels = channels.size();
-    now.watch_roots = watch.roots();
-    now.watch_directories = watch.directories();
-    now.commits = store.commits;
-    now.commit_requests = store.requests;
-    now.event_seq = state.events->last_seq();
-    return now;
-  };
+  facts.stats = [&] { return stats_of(state, engines, *server); };
   const std::unique_ptr<grpc::Service> services[] = {
       make_daemon_service(gate, facts), make_events_service(gate, *state.events),
       make_tasks_service(gate, tasks),  make_channels_service(gate, channels),
@@ -235,28 +267,13 @@ Task<absl::Status> serve(LiveConfig& live, State& state, ListeningSocket& listen
   });
   server = &rpc;
 
-  TaskHandle<absl::Status> serving = spawn(rpc.serve(listener));
-  TaskHandle<void> watchdog = spawn(feed_watchdog());
   state.events->append("daemon.started", facts.instance, {{"version", ZSYNC_VERSION}});
-  log(LogLevel::info, "zsyncd is ready",
-      {{"socket", listener.path()},
-       {"state", config.state_dir},
-       {"pid", std::to_string(getpid())}});
-  tell_ready("serving");
-
-  auto stop = co_await race(wait_for_stop(live, asked_to_stop),
-                            wait_until_idle(rpc, tasks, config.idle_exit));
-  const std::string why = stop.index == 0 ? std::get<0>(stop.value) : "idle";
-  log(LogLevel::info, "stopping", {{"reason", why}});
-  tell_stopping();
-  // 1. No new connections; open calls end, so nobody asks for what is being taken down.
-  serving.cancel();
-  (void)co_await timeout(std::move(serving), config.drain_timeout);
-  watchdog.cancel();
-  // 2. Running commands go on under their shims.
-  co_await tasks.stop();
-  co_await channels.stop();
+  // 1. Serving ends first: nobody asks any more for what is being taken down.
+  const std::string why = co_await serve_until_stopped(live, rpc, listener, tasks, asked_to_stop);
+  // 2. The engines; running commands go on under their shims.
   co_await watch.stop();
+  co_await channels.stop();
+  co_await tasks.stop();
   // 3. What was accepted is on disk.
   state.events->append("daemon.stopped", facts.instance, {{"reason", why}});
   state.store->close();

@@ -37,14 +37,16 @@ zsync::Task<void> main_task() {
   try {
     co_await zsync::Executor::scope([&](zsync::Executor& group) -> zsync::Task<void> {
       for (int i = 0; i < 3; ++i) {
-        group.spawn([&left]() -> zsync::Task<void> {
-          struct Inside {
-            std::atomic<int>& count;
-            explicit Inside(std::atomic<int>& tasks) : count(tasks) { ++count; }
-            ~Inside() { --count; }
-          } inside(left);
-          co_await zsync::sleep(24h);
-        });
+        group.spawn(
+            [](std::atomic<int>& counter) -> zsync::Task<void> {
+              struct Inside {
+                std::atomic<int>& count;
+                explicit Inside(std::atomic<int>& tasks) : count(tasks) { ++count; }
+                ~Inside() { --count; }
+              } inside(counter);
+              co_await zsync::sleep(24h);
+            },
+            std::ref(left));
       }
       co_await zsync::yield_now();
       throw std::runtime_error("disk is on fire");

@@ -5,8 +5,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "daemon/fault/fault.hpp"
-#include "zsync/flow.hpp"
 #include "zsync/runtime.hpp"
+#include "zsync/timeout.hpp"
 
 namespace zsync::daemon {
 namespace {

@@ -6,6 +6,7 @@
 
 #include "zsync/flow.hpp"
 #include "zsync/testing/sim_runtime.hpp"
+#include "zsync/timeout.hpp"
 
 namespace zsync::daemon {
 namespace {
@@ -23,7 +24,8 @@ std::shared_ptr<NamedChannel> make(Overflow overflow, uint64_t capacity) {
 Task<void> send_numbers(std::shared_ptr<NamedChannel> channel, int from, int count, int batch) {
   for (int i = 0; i < count; i += batch) {
     std::vector<std::string> messages;
-    for (int j = i; j < std::min(count, i + batch); ++j) messages.push_back(std::to_string(from + j));
+    for (int j = i; j < std::min(count, i + batch); ++j)
+      messages.push_back(std::to_string(from + j));
     const Accepted accepted = co_await channel->send(std::move(messages), "");
     EXPECT_TRUE(accepted.status.ok()) << accepted.status;
   }
@@ -183,7 +185,8 @@ TEST(NamedChannel, RemovingTellsWhoeverWaits) {
   auto channel = make(Overflow::kBlock, 1);
   auto program = [](std::shared_ptr<NamedChannel> channel) -> Task<void> {
     NamedChannel::Receiver receiver(channel);
-    auto waiting = spawn([](NamedChannel::Receiver* receiver) { return receiver->next(1); }, &receiver);
+    auto waiting =
+        spawn([](NamedChannel::Receiver* receiver) { return receiver->next(1); }, &receiver);
     for (int i = 0; i < 5; ++i) co_await yield_now();
     channel->remove();
     EXPECT_TRUE(absl::IsNotFound((co_await waiting).status()));
@@ -226,8 +229,8 @@ class DurableChannel : public ::testing::Test {
     ChannelSpec spec{"d", capacity, false, 1 << 20, Overflow::kBlock, ChannelClass::kDurable};
     NamedChannel::Durable durable{std::make_unique<segment_log::Writer>(std::move(*writer)),
                                   [this](uint64_t floor) { floor_ = floor; }};
-    return std::make_shared<NamedChannel>("chan_2", spec, 1, [] { return int64_t{5}; },
-                                          std::move(durable));
+    return std::make_shared<NamedChannel>(
+        "chan_2", spec, 1, [] { return int64_t{5}; }, std::move(durable));
   }
   std::vector<std::string> on_disk() {
     std::vector<std::string> data;

@@ -14,6 +14,7 @@
 #include "daemon/rpc/identity.hpp"
 #include "zsync/flow.hpp"
 #include "zsync/runtime.hpp"
+#include "zsync/timeout.hpp"
 
 namespace zsync::daemon {
 namespace {

@@ -36,63 +36,81 @@ Task<absl::StatusOr<std::vector<TaskRecord>>> TasksEngine::wait(std::vector<std:
 Task<absl::StatusOr<TaskRecord>> TasksEngine::cancel(std::string id, bool wait,
                                                      std::optional<uint64_t> grace_ms) {
   EntryPtr entry;
-  bool was_queued = false;
-  StoredTask task;
   {
     rt::LockGuard guard(mutex_);
     absl::StatusOr<EntryPtr> found = find(id);
     if (!found.ok()) co_return found.status();
     entry = *found;
-    TaskRecord& record = entry->task.record;
-    if (is_final(record.state)) co_return record;
-    record.cancel_requested = true;
-    if (grace_ms) entry->cancel_grace_ms = grace_ms;
-    was_queued = record.state == TaskState::kQueued;
-    if (was_queued) {
-      // Out of the queue now, so that it cannot start while the disk is asked; it may also wait for
-      // a retry, and then it is in no queue.
-      queue_.remove(group_of(*record.spec), record.spec->priority, entry->task.order, record.id);
-      record.state = TaskState::kCanceled;
-      record.reason = "canceled while it was queued";
-      record.finished_unix_nano = clock_();
-    }
+  }
+  Permit turn = co_await entry->turn.lock();
+  StoredTask task;
+  {
+    rt::LockGuard guard(mutex_);
+    if (is_final(entry->task.record.state)) co_return entry->task.record;
     task = entry->task;
+    if (task.record.state == TaskState::kQueued) {
+      // Out of the queue now, so that it cannot start while the disk is asked; it may also wait for
+      // a retry, and then it is in no queue. Nobody is told before the disk has it.
+      take_from_queue(entry);
+      task.record.state = TaskState::kCanceled;
+      task.record.reason = "canceled while it was queued";
+      task.record.finished_unix_nano = clock_();
+    }
+    task.record.cancel_requested = true;
   }
   absl::Status committed =
       co_await commit(store_, [task](Database& db) { return update_task(db, task); });
   if (!committed.ok()) {
-    if (was_queued) {
-      rt::LockGuard guard(mutex_);
-      TaskRecord& record = entry->task.record;
-      record.state = TaskState::kQueued;
-      record.cancel_requested = false;
-      record.reason.clear();
-      record.finished_unix_nano = 0;
-      enqueue(entry);
-      dispatch();
-    }
+    put_back(entry);
     co_return committed;
   }
-  if (was_queued) {
-    announce("task.finished", task.record);
-    if (entry->input) entry->input->close();
-    entry->changed.notify_all();
-    co_return task.record;
-  }
-  {
-    rt::LockGuard guard(mutex_);
-    if (entry->orders) {
-      const TaskSpec& spec = *task.record.spec;
-      const uint64_t grace = grace_ms.value_or(spec.kill_grace_ms.value_or(options_.kill_grace_ms));
-      (void)entry->orders->try_send(
-          {ShimOrder::Kind::kFrame, shim::encode_frame(shim::Cancel{grace})});
+  apply_cancel(entry, task.record, grace_ms);
+  turn.release();
+  if (wait) {
+    while (true) {
+      const uint64_t seen = entry->changed.epoch();
+      TaskRecord record = snapshot(entry).record;
+      if (is_final(record.state)) co_return record;
+      co_await entry->changed.changed(seen);
     }
   }
-  if (wait) {
-    absl::StatusOr<std::vector<TaskRecord>> ended = co_await this->wait({task.record.id});
-    if (!ended.ok()) co_return ended.status();
-  }
   co_return current(entry);
+}
+
+void TasksEngine::take_from_queue(const EntryPtr& entry) {
+  const TaskRecord& record = entry->task.record;
+  queue_.remove(group_of(*record.spec), record.spec->priority, entry->task.order, record.id);
+  entry->canceling = true;
+}
+
+// The disk refused a cancel: all is as before, but that a retry may come sooner.
+void TasksEngine::put_back(const EntryPtr& entry) {
+  rt::LockGuard guard(mutex_);
+  if (!std::exchange(entry->canceling, false)) return;
+  enqueue(entry);
+  dispatch();
+}
+
+// The disk has it: `canceled` is what was written.
+void TasksEngine::apply_cancel(const EntryPtr& entry, const TaskRecord& canceled,
+                               std::optional<uint64_t> grace_ms) {
+  {
+    rt::LockGuard guard(mutex_);
+    TaskRecord& record = entry->task.record;
+    entry->canceling = false;
+    record.cancel_requested = true;
+    if (grace_ms) entry->cancel_grace_ms = grace_ms;
+    if (canceled.state == TaskState::kCanceled) {
+      record.state = canceled.state;
+      record.reason = canceled.reason;
+      record.finished_unix_nano = canceled.finished_unix_nano;
+      if (entry->input) entry->input->close();
+      announce("task.finished", record);
+    } else if (entry->orders) {
+      order_cancel(entry, *entry->orders);
+    }
+  }
+  entry->changed.notify_all();
 }
 
 Task<absl::StatusOr<TaskRecord>> TasksEngine::retry(std::string id) {
@@ -102,21 +120,18 @@ Task<absl::StatusOr<TaskRecord>> TasksEngine::retry(std::string id) {
     absl::StatusOr<EntryPtr> found = find(id);
     if (!found.ok()) co_return found.status();
     entry = *found;
-    const TaskRecord& record = entry->task.record;
-    if (!is_final(record.state)) {
-      co_return fault(absl::StatusCode::kFailedPrecondition,
-                      absl::StrCat(record.id, " is ", state_name(record.state)),
-                      {"id", "NOT_FINISHED", "", "wait for it, or cancel it first", {}});
-    }
   }
+  Permit turn = co_await entry->turn.lock();
+  if (absl::Status status = check_finished(entry, "wait for it, or cancel it first"); !status.ok())
+    co_return status;
+  StoredTask task = snapshot(entry);
   TaskSpec spec;
   absl::Status loaded = store_.read([&](Database& db) -> absl::Status {
-    absl::StatusOr<TaskSpec> stored = load_task_spec(db, snapshot(entry).record.id);
+    absl::StatusOr<TaskSpec> stored = load_task_spec(db, task.record.id);
     if (stored.ok()) spec = std::move(*stored);
     return stored.status();
   });
   if (!loaded.ok()) co_return loaded;
-  StoredTask task = snapshot(entry);
   task.record.spec = std::make_shared<const TaskSpec>(std::move(spec));
   task.record.state = TaskState::kQueued;
   task.record.cancel_requested = false;
@@ -128,8 +143,6 @@ Task<absl::StatusOr<TaskRecord>> TasksEngine::retry(std::string id) {
   if (!committed.ok()) co_return committed;
   {
     rt::LockGuard guard(mutex_);
-    if (!is_final(entry->task.record.state))
-      co_return entry->task.record;  // retried by another call
     entry->task = task;
     entry->cancel_grace_ms.reset();
     entry->input.reset();
@@ -142,33 +155,41 @@ Task<absl::StatusOr<TaskRecord>> TasksEngine::retry(std::string id) {
   co_return current(entry);
 }
 
+// Errors: kFailedPrecondition with `hint` for a task that is not final; kNotFound for one that was
+// removed meanwhile.
+absl::Status TasksEngine::check_finished(const EntryPtr& entry, const char* hint) {
+  rt::LockGuard guard(mutex_);
+  const TaskRecord& record = entry->task.record;
+  if (entry->removed) return not_found(record.id);
+  if (is_final(record.state)) return absl::OkStatus();
+  return fault(absl::StatusCode::kFailedPrecondition,
+               absl::StrCat(record.id, " is ", state_name(record.state)),
+               {"id", "NOT_FINISHED", "", hint, {}});
+}
+
 Task<absl::Status> TasksEngine::remove(std::string id) {
-  std::string whole;
+  EntryPtr entry;
   {
     rt::LockGuard guard(mutex_);
     absl::StatusOr<EntryPtr> found = find(id);
     if (!found.ok()) co_return found.status();
-    const TaskRecord& record = (*found)->task.record;
-    if (!is_final(record.state)) {
-      co_return fault(absl::StatusCode::kFailedPrecondition,
-                      absl::StrCat(record.id, " is ", state_name(record.state)),
-                      {"id", "NOT_FINISHED", "", "cancel it first, with --wait", {}});
-    }
-    whole = record.id;
+    entry = *found;
   }
+  Permit turn = co_await entry->turn.lock();
+  if (absl::Status status = check_finished(entry, "cancel it first, with --wait"); !status.ok())
+    co_return status;
+  const std::string whole = snapshot(entry).record.id;
   absl::Status committed =
       co_await commit(store_, [whole](Database& db) { return delete_task(db, whole); });
   if (!committed.ok()) co_return committed;
   {
     rt::LockGuard guard(mutex_);
-    auto gone = tasks_.find(whole);
-    if (gone != tasks_.end()) {
-      const std::string& key = gone->second->task.record.spec->idempotency_key;
-      if (auto known = by_key_.find(key); known != by_key_.end() && known->second == whole) {
-        by_key_.erase(known);
-      }
-      tasks_.erase(gone);
+    entry->removed = true;
+    const std::string& key = entry->task.record.spec->idempotency_key;
+    if (auto known = by_key_.find(key); known != by_key_.end() && known->second == whole) {
+      by_key_.erase(known);
     }
+    tasks_.erase(whole);
   }
   std::error_code error;
   std::filesystem::remove_all(absl::StrCat(options_.tasks_dir, "/", whole), error);

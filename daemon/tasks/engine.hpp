@@ -10,6 +10,7 @@
 // else the task is lost. So nothing acknowledged is lost and no attempt runs twice.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -135,7 +136,12 @@ class TasksEngine {
 
   struct Entry {
     explicit Entry(StoredTask stored) : task(std::move(stored)) {}
+    // Held from reading the record to the end of its commit, so that what two callers write reaches
+    // the disk in the order in which they decided.
+    Mutex turn;
     StoredTask task;
+    bool canceling = false;  // taken out of the queue, and the disk is being asked
+    bool removed = false;
     std::optional<uint64_t> cancel_grace_ms;  // asked for by a cancel
     int followers = 0;                        // of the output
     Notify changed;                           // record or output
@@ -148,15 +154,28 @@ class TasksEngine {
 
   // What the frames of one attempt have told so far.
   struct Attempt {
-    EntryPtr entry;
-    std::string dir;
+    Attempt(EntryPtr of, std::string where, Channel<ShimOrder> to_shim)
+        : entry(std::move(of)), dir(std::move(where)), orders(std::move(to_shim)) {}
+    const EntryPtr entry;
+    const std::string dir;
+    Channel<ShimOrder> orders;
+    // Of the task that reads the frames.
     std::optional<shim::ExitRecord> exit;
-    std::optional<std::string> refused;
-    uint64_t stdin_sent = 0;
-    uint64_t stdin_written = 0;
-    bool stdin_closed = false;
-    Notify stdin_moved;
+    bool refused = false;
+    bool claimed = false;  // a shim has spoken, so the attempt has begun
     bool cancel_sent = false;
+    // Of the tasks that feed stdin as well.
+    std::atomic<uint64_t> stdin_sent{0};
+    std::atomic<uint64_t> stdin_written{0};
+    std::atomic<bool> stdin_closed{false};
+    Notify stdin_moved;
+  };
+  using AttemptPtr = std::shared_ptr<Attempt>;
+
+  // Where an attempt stands after a step.
+  struct Outcome {
+    bool ended = false;                                      // false: its shim goes on
+    std::optional<std::chrono::milliseconds> again_after{};  // another attempt is due
   };
 
   // engine.cpp
@@ -173,22 +192,36 @@ class TasksEngine {
   StoredTask snapshot(const EntryPtr& entry);
   absl::StatusOr<TaskRecord> current(const EntryPtr& entry);
 
+  // calls.cpp
+  void take_from_queue(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void put_back(const EntryPtr& entry);
+  void apply_cancel(const EntryPtr& entry, const TaskRecord& canceled,
+                    std::optional<uint64_t> grace_ms);
+  absl::Status check_finished(const EntryPtr& entry, const char* hint);
+
   // attempt_runner.cpp
   Task<void> run(EntryPtr entry);
-  Task<absl::Status> run_attempt(EntryPtr entry);
-  Task<void> supervise(std::shared_ptr<Attempt> attempt, segment_log::Fd connection);
-  Task<absl::Status> read_frames(std::shared_ptr<Attempt> attempt, rt::Fd& socket);
-  Task<void> write_orders(std::shared_ptr<Attempt> attempt, rt::Fd& socket);
-  Task<void> write_input(std::shared_ptr<Attempt> attempt);
-  void take_frame(Attempt& attempt, const shim::Frame& frame);
   Task<void> resume(EntryPtr entry);
-  Task<void> finish_by_files(std::shared_ptr<Attempt> attempt);
-  Task<void> finish(EntryPtr entry, TaskState state, shim::ExitRecord exit, std::string reason);
-  Task<void> requeue_later(EntryPtr entry, std::chrono::milliseconds delay);
+  Task<Outcome> run_attempt(EntryPtr entry);
+  absl::StatusOr<segment_log::Fd> start_shim(const TaskRecord& record, const std::string& dir);
+  Task<void> go_on(EntryPtr entry, Outcome outcome);
+  Outcome back_to_queue(const EntryPtr& entry, std::chrono::milliseconds pause);
+  bool cancel_requested(const EntryPtr& entry);
+  Task<Outcome> finish(EntryPtr entry, TaskState state, shim::ExitRecord exit, std::string reason);
   absl::StatusOr<shim::Spec> shim_spec(const TaskRecord& record);
-  void order_cancel(const EntryPtr& entry, Attempt& attempt);
 
-  // retention.cpp
+  // shim_talk.cpp
+  Task<Outcome> supervise(AttemptPtr attempt, segment_log::Fd connection);
+  Task<Outcome> talk(AttemptPtr attempt, segment_log::Fd connection);
+  Task<Outcome> finish_by_files(AttemptPtr attempt);
+  Task<absl::Status> read_frames(AttemptPtr attempt, rt::Fd& socket);
+  Task<void> write_orders(AttemptPtr attempt, rt::Fd& socket);
+  Task<void> write_input(AttemptPtr attempt, Channel<ShimOrder> input);
+  void take_frame(Attempt& attempt, const shim::Frame& frame);
+  void order_cancel(const EntryPtr& entry, Channel<ShimOrder>& orders)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // output.cpp
   Task<void> keep_retention();
 
   const TasksOptions options_;

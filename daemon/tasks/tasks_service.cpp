@@ -6,7 +6,7 @@
 #include "daemon/rpc/bridge.hpp"
 #include "daemon/tasks/engine.hpp"
 #include "daemon/tasks/tasks_proto.hpp"
-#include "zsync/flow.hpp"
+#include "zsync/timeout.hpp"
 #include "zsync/v1/tasks.grpc.pb.h"
 
 namespace zsync::daemon {

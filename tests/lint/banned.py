@@ -8,7 +8,7 @@ FOLDER_NAMES = {"util", "utils", "common", "misc", "helper", "helpers"}
 MARKS = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X)\b")
 TEXTS = (".hpp", ".cpp", ".py", ".sh", ".proto", ".md", ".ts", ".js", ".yaml", ".yml", "meson.build")
 
-SLEEP = re.compile(r"\bsleep_(for|until)\s*\(|\b(usleep|nanosleep)\s*\(|(?<![\w:.])(::)?sleep\s*\(\s*\d+\s*\)")
+SLEEP = re.compile(r"(?<!co_await )\bsleep_(for|until)\s*\(|\b(usleep|nanosleep)\s*\(|(?<![\w:.])(::)?sleep\s*\(\s*\d+\s*\)")
 FENCE = re.compile(r"\batomic_thread_fence\b")
 USING = re.compile(r"\busing\s+namespace\b")
 STDOUT = re.compile(r"\bstd::cout\b|(?<![\w.>])(std::)?(printf|puts|putchar)\s*\(|\bfprintf\s*\(\s*stdout\b")

@@ -1,7 +1,7 @@
 """Who may include whom: a folder is a layer, and an include never goes up.
 
     core -> rt -> {sync, io} -> {net, watch, tui} -> {http, lsp, ...} ; client = rt + proto
-    daemon engines use libzsync and daemon/store; only daemon/rpc, *_service and main.cpp see gRPC and generated types
+    daemon engines use libzsync and daemon/store; only daemon/rpc, *_service, *_proto and main.cpp see gRPC and generated types
     cli uses client and tui; nothing uses tests; a capability uses another one only through its engine's header
 """
 import posixpath
@@ -100,17 +100,17 @@ def place_of_include(tree: Tree, file: str, include: str, quoted: bool) -> Place
 
 def is_test_code(file: str) -> bool:
     """Tests, and what only they use: an area's testing/ room and its precompiled header."""
-    return re.search(r"_test\.cpp$|^(cli|daemon)/testing/|/pch/test_pch\.hpp$", file) is not None
+    return re.search(r"_test\.[ch]pp$|^(cli|daemon)/testing/|/pch/test_pch\.hpp$", file) is not None
 
 
 def is_service(name: str) -> bool:
-    return re.search(r"_service(_test)?\.[ch]pp$", name) is not None
+    return re.search(r"_(service|proto)(_test)?\.[ch]pp$", name) is not None
 
 
 def engine_header(noun: str, name: str) -> bool:
     stem = posixpath.basename(name).removesuffix(".hpp")
     singular = noun.removesuffix("s")
-    return stem in {"engine", noun, f"{noun}_engine", f"{singular}_engine"}
+    return stem in {"engine", noun, f"{noun}_engine", f"{singular}_engine", f"{singular}_log"}
 
 
 def sdk_cure(here: Place, there: Place) -> str | None:

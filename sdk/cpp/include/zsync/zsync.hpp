@@ -11,3 +11,4 @@
 #include "zsync/stop_token.hpp"
 #include "zsync/sync.hpp"
 #include "zsync/task.hpp"
+#include "zsync/timeout.hpp"

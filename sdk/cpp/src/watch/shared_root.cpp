@@ -10,6 +10,7 @@
 #include "zsync/flow.hpp"
 #include "zsync/rt/fd.hpp"
 #include "zsync/runtime.hpp"
+#include "zsync/timeout.hpp"
 
 namespace zsync::watching {
 namespace {

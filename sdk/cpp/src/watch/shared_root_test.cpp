@@ -8,6 +8,7 @@
 #include "rt/models_test.hpp"
 #include "watch/watched_dir_test.hpp"
 #include "zsync/flow.hpp"
+#include "zsync/timeout.hpp"
 
 namespace zsync::watching {
 namespace {

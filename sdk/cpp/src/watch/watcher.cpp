@@ -6,8 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "watch/inotify_source.hpp"
 #include "watch/shared_root.hpp"
-#include "zsync/flow.hpp"
 #include "zsync/runtime.hpp"
+#include "zsync/timeout.hpp"
 
 namespace zsync {
 namespace {

@@ -10,6 +10,7 @@
 #include "rt/models_test.hpp"
 #include "watch/scratch_dir_test.hpp"
 #include "zsync/flow.hpp"
+#include "zsync/timeout.hpp"
 
 namespace zsync {
 namespace {
