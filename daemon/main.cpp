@@ -111,6 +111,7 @@ absl::StatusOr<State> open_state(const Config& config) {
 TasksOptions tasks_options(const Config& config, const std::string& socket) {
   TasksOptions options;
   options.tasks_dir = config.state_dir + "/tasks";
+  options.boot_id = boot_id();
   options.shim_program = program_beside_this("zsync-shim");
   options.base_env = passed_environment(config.tasks.env_pass);
   options.own_env = {"ZSYNC_SOCKET=" + socket};
@@ -261,8 +262,7 @@ Task<absl::Status> serve(LiveConfig& live, State& state, ListeningSocket& listen
   };
   std::vector<grpc::Service*> registered;
   for (const auto& service : services) registered.push_back(service.get());
-  UnbuiltServices rest;
-  RpcServer rpc(rpc_options(config), registered, &rest, [](absl::Status status) {
+  RpcServer rpc(rpc_options(config), registered, make_unbuilt_services, [](absl::Status status) {
     log(LogLevel::warning, "connection refused", {{"reason", std::string(status.message())}});
   });
   server = &rpc;

@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 
 namespace zsync::daemon {
 
@@ -35,6 +36,13 @@ std::string program_beside_this(const std::string& name) {
     }
   }
   return name;
+}
+
+std::string boot_id() {
+  std::ifstream file("/proc/sys/kernel/random/boot_id");
+  std::string id;
+  std::getline(file, id);
+  return id;
 }
 
 std::string home_directory() {

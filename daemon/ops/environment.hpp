@@ -12,6 +12,9 @@ std::vector<std::string> passed_environment(const std::vector<std::string>& glob
 // NAME in the directory of this executable, else beside it in ../libexec/zsync, else from PATH.
 std::string program_beside_this(const std::string& name);
 
+// The kernel's id of this run of the machine; empty where /proc is not mounted.
+std::string boot_id();
+
 // $HOME, else the user database's, else "/".
 std::string home_directory();
 

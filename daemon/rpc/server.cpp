@@ -23,11 +23,11 @@ constexpr std::chrono::milliseconds kAcceptPause{100};  // when descriptors have
 
 }  // namespace
 
-RpcServer::RpcServer(RpcOptions options, std::vector<grpc::Service*> services,
-                     grpc::CallbackGenericService* rest, std::function<void(absl::Status)> complain)
+RpcServer::RpcServer(RpcOptions options, std::vector<grpc::Service*> services, MakeRest make_rest,
+                     std::function<void(absl::Status)> complain)
     : options_(options),
       services_(std::move(services)),
-      rest_(rest),
+      make_rest_(std::move(make_rest)),
       complain_(std::move(complain)) {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
@@ -81,13 +81,13 @@ Task<void> RpcServer::accept_one(int fd) {
     close(fd);
     co_return;
   }
-  std::shared_ptr<grpc::Server> server;
+  std::shared_ptr<Built> server;
   {
     rt::LockGuard guard(mutex_);
     if (!server_) build_server();
     server = server_;
   }
-  grpc::AddInsecureChannelFromFd(server.get(), fd);
+  grpc::AddInsecureChannelFromFd(server->server.get(), fd);
   watchers_.spawn(watch(copy, peer->uid));
   activity_.notify_all();
 }
@@ -127,11 +127,14 @@ void RpcServer::forget(uid_t uid) {
 void RpcServer::build_server() {
   grpc::ServerBuilder builder;
   for (grpc::Service* service : services_) builder.RegisterService(service);
-  if (rest_) builder.RegisterCallbackGenericService(rest_);
+  auto built = std::make_shared<Built>();
+  built->rest = make_rest_();
+  builder.RegisterCallbackGenericService(built->rest.get());
   builder.SetMaxReceiveMessageSize(kMessageBytesMax);
   builder.SetMaxSendMessageSize(kMessageBytesMax);
-  server_ = std::shared_ptr<grpc::Server>(builder.BuildAndStart());
-  ZS_ASSERT(server_ != nullptr, "gRPC refused to build a server without ports");
+  built->server = builder.BuildAndStart();
+  ZS_ASSERT(built->server != nullptr, "gRPC refused to build a server without ports");
+  server_ = std::move(built);
 }
 
 Task<void> RpcServer::destroy_when_idle() {
@@ -154,7 +157,7 @@ Task<void> RpcServer::destroy_when_idle() {
 }
 
 Task<void> RpcServer::destroy_server(bool only_if_idle) {
-  std::shared_ptr<grpc::Server> server;
+  std::shared_ptr<Built> server;
   {
     rt::LockGuard guard(mutex_);
     // A connection is counted before it asks for the server, so it finds this one or a new one.
@@ -164,8 +167,8 @@ Task<void> RpcServer::destroy_server(bool only_if_idle) {
   if (!server) co_return;
   // Blocks until every reaction of the cancelled calls has run.
   co_await rt::call_blocking([server = std::move(server)]() mutable {
-    server->Shutdown(std::chrono::system_clock::now());
-    server->Wait();
+    server->server->Shutdown(std::chrono::system_clock::now());
+    server->server->Wait();
     server.reset();
   });
 }

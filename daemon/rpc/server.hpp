@@ -34,8 +34,11 @@ struct RpcOptions {
 
 class RpcServer {
  public:
-  RpcServer(RpcOptions options, std::vector<grpc::Service*> services,
-            grpc::CallbackGenericService* rest, std::function<void(absl::Status)> complain);
+  // Makes what answers calls to unknown services: one for each server, as gRPC wants it.
+  using MakeRest = std::function<std::unique_ptr<grpc::CallbackGenericService>()>;
+
+  RpcServer(RpcOptions options, std::vector<grpc::Service*> services, MakeRest make_rest,
+            std::function<void(absl::Status)> complain);
   ~RpcServer();
 
   // Accepts until the task is cancelled; then every connection has ended.
@@ -46,6 +49,11 @@ class RpcServer {
   Notify& activity() { return activity_; }
 
  private:
+  struct Built {
+    std::unique_ptr<grpc::CallbackGenericService> rest;
+    std::unique_ptr<grpc::Server> server;  // goes before what it calls
+  };
+
   Task<absl::Status> accept_all(rt::Fd& listener);
   Task<void> accept_one(int fd);
   Task<void> watch(int fd, uid_t uid);
@@ -57,11 +65,11 @@ class RpcServer {
 
   const RpcOptions options_;
   const std::vector<grpc::Service*> services_;
-  grpc::CallbackGenericService* const rest_;
+  const MakeRest make_rest_;
   const std::function<void(absl::Status)> complain_;
 
   mutable rt::Lock mutex_;
-  std::shared_ptr<grpc::Server> server_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<Built> server_ ABSL_GUARDED_BY(mutex_);
   size_t open_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::flat_hash_map<uid_t, uint32_t> open_by_uid_ ABSL_GUARDED_BY(mutex_);
   Notify activity_;

@@ -44,4 +44,8 @@ grpc::ServerGenericBidiReactor* UnbuiltServices::CreateReactor(
   return new Refusal(absl::StrCat("this zsyncd does not know ", context->method()));
 }
 
+std::unique_ptr<grpc::CallbackGenericService> make_unbuilt_services() {
+  return std::make_unique<UnbuiltServices>();
+}
+
 }  // namespace zsync::daemon

@@ -4,6 +4,7 @@
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -26,5 +27,7 @@ class UnbuiltServices final : public grpc::CallbackGenericService {
   grpc::ServerGenericBidiReactor* CreateReactor(
       grpc::GenericCallbackServerContext* context) override;
 };
+
+std::unique_ptr<grpc::CallbackGenericService> make_unbuilt_services();
 
 }  // namespace zsync::daemon

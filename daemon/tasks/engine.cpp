@@ -115,6 +115,7 @@ void TasksEngine::dispatch() {
     record.exit_code = record.signal = 0;
     record.reason.clear();
     record.output_bytes = record.output_records = 0;
+    entry->task.boot_id = options_.boot_id;
     entry->orders = unbounded<ShimOrder>();
     runners_.spawn(run(entry));
   }

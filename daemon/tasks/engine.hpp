@@ -44,6 +44,7 @@ namespace zsync::daemon {
 struct TasksOptions {
   std::string tasks_dir;              // attempt directories live in TASKS_DIR/ID/N
   std::string shim_program;           // zsync-shim
+  std::string boot_id;                // of this run of the machine
   std::vector<std::string> base_env;  // NAME=VALUE handed to every command that does not clear it
   std::vector<std::string> own_env;   // set last: ZSYNC_SOCKET
   std::string default_cwd = "/";
@@ -164,7 +165,8 @@ class TasksEngine {
     bool refused = false;
     bool claimed = false;  // a shim has spoken, so the attempt has begun
     bool cancel_sent = false;
-    // Of the tasks that feed stdin as well.
+    // Of the tasks that write to it as well.
+    std::atomic<bool> greeted{false};  // the shim's Hello has come on this connection
     std::atomic<uint64_t> stdin_sent{0};
     std::atomic<uint64_t> stdin_written{0};
     std::atomic<bool> stdin_closed{false};
@@ -215,6 +217,7 @@ class TasksEngine {
   Task<Outcome> talk(AttemptPtr attempt, segment_log::Fd connection);
   Task<Outcome> finish_by_files(AttemptPtr attempt);
   Task<absl::Status> read_frames(AttemptPtr attempt, rt::Fd& socket);
+  Task<void> wait_for_hello(AttemptPtr attempt);
   Task<void> write_orders(AttemptPtr attempt, rt::Fd& socket);
   Task<void> write_input(AttemptPtr attempt, Channel<ShimOrder> input);
   void take_frame(Attempt& attempt, const shim::Frame& frame);

@@ -89,6 +89,7 @@ Task<TasksEngine::Outcome> TasksEngine::talk(AttemptPtr attempt, segment_log::Fd
     rt::LockGuard guard(mutex_);
     input = entry->input;
   }
+  attempt->greeted = false;
   Executor helpers;
   helpers.spawn(write_orders(attempt, *socket));
   if (input) helpers.spawn(write_input(attempt, *input));
@@ -139,6 +140,8 @@ void TasksEngine::take_frame(Attempt& attempt, const shim::Frame& frame) {
       attempt.stdin_sent = hello.stdin_received;
       attempt.stdin_written = hello.stdin_received;
       attempt.cancel_sent = hello.canceling;
+      attempt.greeted = true;
+      attempt.stdin_moved.notify_all();
       if (record.cancel_requested && !attempt.cancel_sent) {
         attempt.cancel_sent = true;
         order_cancel(entry, attempt.orders);
@@ -185,7 +188,17 @@ void TasksEngine::order_cancel(const EntryPtr& entry, Channel<ShimOrder>& orders
   (void)orders.try_send({ShimOrder::Kind::kFrame, shim::encode_frame(shim::Cancel{grace})});
 }
 
+// Until the shim has said where it stands, nobody knows which byte of stdin comes next.
+Task<void> TasksEngine::wait_for_hello(AttemptPtr attempt) {
+  while (true) {
+    const uint64_t seen = attempt->stdin_moved.epoch();
+    if (attempt->greeted) co_return;
+    co_await attempt->stdin_moved.changed(seen);
+  }
+}
+
 Task<void> TasksEngine::write_orders(AttemptPtr attempt, rt::Fd& socket) {
+  co_await wait_for_hello(attempt);
   Channel<ShimOrder> orders = attempt->orders;
   while (std::optional<ShimOrder> order = co_await orders.recv()) {
     std::string frame = std::move(order->bytes);
@@ -201,6 +214,7 @@ Task<void> TasksEngine::write_orders(AttemptPtr attempt, rt::Fd& socket) {
 
 // Moves stdin from the client to the shim, never more than a window ahead of the command.
 Task<void> TasksEngine::write_input(AttemptPtr attempt, Channel<ShimOrder> input) {
+  co_await wait_for_hello(attempt);
   uint64_t queued = attempt->stdin_written;
   while (std::optional<ShimOrder> next = co_await input.recv()) {
     while (true) {
@@ -233,7 +247,9 @@ Task<TasksEngine::Outcome> TasksEngine::finish_by_files(AttemptPtr attempt) {
   }
   const bool canceled = cancel_requested(entry);
   const bool damaged = !claim.ok() && absl::IsDataLoss(claim.status());
-  if (!by_shim && !damaged && !attempt->claimed) {
+  // After a power cut the directory may be gone although the command ran: no second run then.
+  const bool rebooted = snapshot(entry).boot_id != options_.boot_id;
+  if (!by_shim && !damaged && !attempt->claimed && !rebooted) {
     if (!canceled)
       co_return back_to_queue(entry, attempt->refused ? kRefusedPause : milliseconds(0));
     co_return co_await finish(entry, TaskState::kCanceled, {}, "canceled before it started");

@@ -23,19 +23,19 @@ const char kTaskSchemaV1[] = R"sql(
     reason TEXT NOT NULL, created INTEGER NOT NULL, started INTEGER NOT NULL,
     finished INTEGER NOT NULL, cancel_requested INTEGER NOT NULL, output_bytes INTEGER NOT NULL,
     output_records INTEGER NOT NULL, submitter_uid INTEGER NOT NULL,
-    submitter_pid INTEGER NOT NULL) WITHOUT ROWID;
+    submitter_pid INTEGER NOT NULL, boot_id TEXT NOT NULL) WITHOUT ROWID;
   CREATE TABLE task_spec(id TEXT PRIMARY KEY, spec BLOB NOT NULL);
   CREATE TABLE task_group(name TEXT PRIMARY KEY, parallel INTEGER NOT NULL) WITHOUT ROWID;
 )sql";
 
 absl::Status insert_task(Database& db, const StoredTask& task, const std::string& encoded_spec) {
   const TaskRecord& r = task.record;
-  absl::Status status =
-      db.run("INSERT INTO task VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", r.id,
-             static_cast<int64_t>(task.order), static_cast<int>(r.state), r.attempt, task.failures,
-             r.exit_code, r.signal, r.reason, r.created_unix_nano, r.started_unix_nano,
-             r.finished_unix_nano, r.cancel_requested, static_cast<int64_t>(r.output_bytes),
-             static_cast<int64_t>(r.output_records), r.submitter_uid, r.submitter_pid);
+  absl::Status status = db.run(
+      "INSERT INTO task VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", r.id,
+      static_cast<int64_t>(task.order), static_cast<int>(r.state), r.attempt, task.failures,
+      r.exit_code, r.signal, r.reason, r.created_unix_nano, r.started_unix_nano,
+      r.finished_unix_nano, r.cancel_requested, static_cast<int64_t>(r.output_bytes),
+      static_cast<int64_t>(r.output_records), r.submitter_uid, r.submitter_pid, task.boot_id);
   if (!status.ok()) return status;
   return db.run("INSERT INTO task_spec VALUES(?,?)", r.id, blob(encoded_spec));
 }
@@ -44,10 +44,11 @@ absl::Status update_task(Database& db, const StoredTask& task) {
   const TaskRecord& r = task.record;
   return db.run(
       "UPDATE task SET state=?,attempt=?,failures=?,exit_code=?,signal=?,reason=?,started=?,"
-      "finished=?,cancel_requested=?,output_bytes=?,output_records=? WHERE id=?",
+      "finished=?,cancel_requested=?,output_bytes=?,output_records=?,boot_id=? WHERE id=?",
       static_cast<int>(r.state), r.attempt, task.failures, r.exit_code, r.signal, r.reason,
       r.started_unix_nano, r.finished_unix_nano, r.cancel_requested,
-      static_cast<int64_t>(r.output_bytes), static_cast<int64_t>(r.output_records), r.id);
+      static_cast<int64_t>(r.output_bytes), static_cast<int64_t>(r.output_records), task.boot_id,
+      r.id);
 }
 
 absl::Status delete_task(Database& db, const std::string& id) {
@@ -65,7 +66,7 @@ absl::Status put_group(Database& db, const std::string& name, uint32_t parallel)
 absl::Status load_tasks(Database& db, const std::function<void(StoredTask)>& take) {
   absl::StatusOr<Statement> rows = db.query(
       "SELECT task.id,ord,state,attempt,failures,exit_code,signal,reason,created,started,finished,"
-      "cancel_requested,output_bytes,output_records,submitter_uid,submitter_pid,spec "
+      "cancel_requested,output_bytes,output_records,submitter_uid,submitter_pid,boot_id,spec "
       "FROM task JOIN task_spec USING(id) ORDER BY ord");
   if (!rows.ok()) return rows.status();
   while (true) {
@@ -90,7 +91,8 @@ absl::Status load_tasks(Database& db, const std::function<void(StoredTask)>& tak
     r.output_records = static_cast<uint64_t>(rows->int_at(13));
     r.submitter_uid = static_cast<uint32_t>(rows->int_at(14));
     r.submitter_pid = static_cast<int32_t>(rows->int_at(15));
-    std::optional<TaskSpec> spec = decode_task_spec(text(rows->blob_at(16)));
+    task.boot_id = rows->text_at(16);
+    std::optional<TaskSpec> spec = decode_task_spec(text(rows->blob_at(17)));
     if (!spec)
       return absl::DataLossError(absl::StrCat("the specification of ", r.id, " is damaged"));
     r.spec = std::make_shared<const TaskSpec>(std::move(*spec));

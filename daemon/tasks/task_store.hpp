@@ -16,6 +16,7 @@ struct StoredTask {
   TaskRecord record;
   uint64_t order = 0;     // of submission
   uint32_t failures = 0;  // attempts that count against `retries`
+  std::string boot_id;    // of the machine when the newest attempt was started
 };
 
 // Version 1 of the schema, as far as tasks are concerned.

@@ -63,10 +63,15 @@ class Read:
 
 @dataclass
 class Write:
-    """-> False when the stream is over: reading says why"""
+    """-> False when the stream is over: reading says why
+
+    `wait` holds the caller while earlier messages wait for the wire; only for a stream on which nothing is read meanwhile,
+    because a stream that ended tells so only once everything that came on it was read.
+    """
 
     stream: Any
     message: Any
+    wait: bool = False
 
 
 @dataclass
@@ -510,7 +515,7 @@ class Input:
         if self.stream is None:
             self.stream = yield Open(v1.METHODS["Tasks.Input"], None, self.deadline.remaining())
             chunk.id = self.id
-        if not (yield Write(self.stream, chunk)):
+        if not (yield Write(self.stream, chunk, wait=True)):
             self.finished = True
             yield Read(self.stream)
             raise DataLoss(f"the task {self.id} stopped reading its input")

@@ -14,6 +14,7 @@ Bounds and restarts: as zsync.client.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Unpack
@@ -23,8 +24,61 @@ import grpc.aio
 
 from zsync import _core, _endpoint, _requests, v1
 from zsync._requests import Argument, Completed, Duration, Overflow, SpecOptions, seconds
-from zsync.client import CANCEL_ON_INTERRUPT_TIMEOUT_S, CHANNEL_OPTIONS
+from zsync.client import CANCEL_ON_INTERRUPT_TIMEOUT_S, CHANNEL_OPTIONS, WRITES_WAITING_MAX
 from zsync.errors import Conflict, DeadlineExceeded, Error, from_status
+
+
+class _Requests:
+    """The requests of a client stream, on their way to gRPC, which takes them in a task of its own.
+
+    Not by its write(): on a stream that ended, that waits for the status, which comes only after everything was read.
+    """
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Condition()
+        self._waiting: deque[Any] = deque()
+        self._closed = False
+
+    async def put(self, message: Any, wait: bool) -> bool:
+        async with self._changed:
+            if wait:
+                await self._changed.wait_for(lambda: self._closed or len(self._waiting) < WRITES_WAITING_MAX)
+            if self._closed:
+                return False
+            self._waiting.append(message)
+            self._changed.notify_all()
+            return True
+
+    async def close(self) -> None:
+        async with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        while True:
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._closed or bool(self._waiting))
+                if not self._waiting:
+                    return
+                message = self._waiting.popleft()
+                self._changed.notify_all()
+            yield message
+
+
+class _Stream:
+    def __init__(self, call: Any, requests: _Requests | None):
+        self.call = call
+        self.requests = requests
+        self._closing: asyncio.Task[None] | None = None
+        if requests is not None:
+            call.add_done_callback(self._close_requests)
+
+    def _close_requests(self, _call: Any) -> None:
+        assert self.requests is not None
+        self._closing = asyncio.get_running_loop().create_task(self.requests.close())
+
+    def cancel(self) -> None:
+        self.call.cancel()
 
 
 class _Driver:
@@ -98,15 +152,16 @@ class _Driver:
                 case _core.Call(method, request, timeout):
                     return await self._method(method)(request, timeout=timeout)
                 case _core.Read(stream):
-                    message = await stream.read()
+                    message = await stream.call.read()
                     return None if message is grpc.aio.EOF else message
-                case _core.Write(stream, message):
-                    return await self._write(stream, message)
+                case _core.Write(stream, message, wait):
+                    return await stream.requests.put(message, wait)
                 case _core.DoneWriting(stream):
-                    return await self._done_writing(stream)
+                    return await stream.requests.close()
                 case _core.Open(method, request, timeout):
-                    open_call = self._method(method)
-                    return open_call(timeout=timeout) if method.client_streaming else open_call(request, timeout=timeout)
+                    requests = _Requests() if method.client_streaming else None
+                    source = request if requests is None else requests.__aiter__()
+                    return _Stream(self._method(method)(source, timeout=timeout), requests)
                 case _core.Sleep(pause):
                     return await asyncio.sleep(pause)
                 case _core.Reach():
@@ -119,19 +174,6 @@ class _Driver:
             await asyncio.to_thread(_endpoint.reach, self.socket, True, self.daemon_path)
         else:
             _endpoint.reach(self.socket, False, None)
-
-    @staticmethod
-    async def _write(stream: Any, message: Any) -> bool:
-        try:
-            await stream.write(message)
-        except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
-            return False
-        return True
-
-    @staticmethod
-    async def _done_writing(stream: Any) -> None:
-        with suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
-            await stream.done_writing()
 
     def _method(self, method: v1.Method) -> Any:
         if self.channel is None:

@@ -57,9 +57,10 @@ class _Requests:
         self._waiting: deque[Any] = deque()
         self._closed = False
 
-    def put(self, message: Any) -> bool:
+    def put(self, message: Any, wait: bool) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or len(self._waiting) < WRITES_WAITING_MAX)
+            if wait:
+                self._changed.wait_for(lambda: self._closed or len(self._waiting) < WRITES_WAITING_MAX)
             if self._closed:
                 return False
             self._waiting.append(message)
@@ -161,8 +162,8 @@ class _Driver:
                     return self._method(method)(request, timeout=timeout)
                 case _core.Read(stream):
                     return next(stream.call, None)
-                case _core.Write(stream, message):
-                    return stream.requests.put(message)
+                case _core.Write(stream, message, wait):
+                    return stream.requests.put(message, wait)
                 case _core.DoneWriting(stream):
                     return stream.requests.close()
                 case _core.Open(method, request, timeout):

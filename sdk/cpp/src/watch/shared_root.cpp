@@ -144,10 +144,12 @@ bool SharedRoot::ended() {
 }
 
 Task<void> SharedRoot::run(std::shared_ptr<SharedRoot> self) {
-  absl::Status status;
+  absl::Status status = absl::CancelledError();
   try {
     status = co_await self->follow();
   } catch (const Cancelled&) {
+  }
+  if (absl::IsCancelled(status)) {
     status = absl::UnavailableError(absl::StrCat("watching \"", self->path_, "\" was stopped"));
   }
   // Giving back thousands of kernel watches takes a while.

@@ -1,0 +1,99 @@
+#include "daemon/tasks/engine.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "daemon/store/commit.hpp"
+#include "zsync/runtime.hpp"
+
+namespace zsync::daemon {
+namespace {
+
+// A store and a runtime of the test's own; the engine comes and goes over them as daemons do.
+class TasksEngineTest : public ::testing::Test {
+ protected:
+  TasksEngineTest() {
+    char name[] = "/tmp/zsync-engine-XXXXXX";
+    directory_ = mkdtemp(name);
+    StoreOptions options;
+    options.path = directory_ + "/store.db";
+    options.migrations = {{1, kTaskSchemaV1}};
+    store_ = *Store::open(std::move(options));
+    events_ = *EventLog::open(directory_ + "/events", 1 << 20, [] { return int64_t{1}; });
+    runtime_ = *Runtime::builder().workers(2).build();
+  }
+  ~TasksEngineTest() override {
+    store_->close();
+    std::filesystem::remove_all(directory_);
+  }
+
+  TasksOptions options(const std::string& boot_id) {
+    const char* bin = std::getenv("ZSYNC_BIN");
+    TasksOptions options;
+    options.tasks_dir = directory_ + "/tasks";
+    options.shim_program = std::string(bin ? bin : ".") + "/zsync-shim";
+    options.boot_id = boot_id;
+    return options;
+  }
+
+  // A record as a daemon leaves it that dies between committing `running` and starting the shim.
+  std::string leave_running(const std::string& boot_id) {
+    StoredTask task;
+    task.order = 1;
+    task.boot_id = boot_id;
+    task.record.id = "task_01jd0000000000000000000000";
+    auto spec = std::make_shared<TaskSpec>();
+    spec->argv = {"true"};
+    task.record.spec = spec;
+    task.record.state = TaskState::kRunning;
+    task.record.attempt = 1;
+    task.record.created_unix_nano = 1;
+    auto program = [](Store& store, StoredTask task) -> Task<absl::Status> {
+      co_return co_await commit(store, [task](Database& db) {
+        return insert_task(db, task, encode_task_spec(*task.record.spec));
+      });
+    };
+    EXPECT_TRUE(runtime_->block_on(program(*store_, task)).ok());
+    return task.record.id;
+  }
+
+  TaskRecord start_and_wait(const std::string& boot_id, const std::string& id) {
+    auto program = [](TasksEngineTest* test, std::string boot, std::string id) -> Task<TaskRecord> {
+      TasksEngine engine(test->options(boot), *test->store_, *test->events_, test->ids_,
+                         test->cgroups_, [] { return int64_t{2}; });
+      EXPECT_TRUE((co_await engine.start()).ok());
+      absl::StatusOr<std::vector<TaskRecord>> ended = co_await engine.wait({id});
+      EXPECT_TRUE(ended.ok()) << ended.status();
+      co_await engine.stop();
+      co_return ended->front();
+    };
+    return runtime_->block_on(program(this, boot_id, id));
+  }
+
+  std::string directory_;
+  UlidGenerator ids_{[] { return uint64_t{1}; }, [] { return uint64_t{7}; }};
+  TaskCgroups cgroups_;
+  std::unique_ptr<Store> store_;
+  std::unique_ptr<EventLog> events_;
+  std::unique_ptr<Runtime> runtime_;
+};
+
+TEST_F(TasksEngineTest, AnAttemptThatNeverBeganIsFollowedByTheNextOne) {
+  const std::string id = leave_running("boot-1");
+  const TaskRecord record = start_and_wait("boot-1", id);
+  EXPECT_EQ(record.state, TaskState::kSucceeded) << record.reason;
+  EXPECT_EQ(record.attempt, 2u);
+}
+
+// Regression: without its unsynced directory a command that had run looked as if it never began.
+TEST_F(TasksEngineTest, AfterAPowerCutARunningTaskIsLostAndNotRunAgain) {
+  const std::string id = leave_running("boot-1");
+  const TaskRecord record = start_and_wait("boot-2", id);
+  EXPECT_EQ(record.state, TaskState::kLost) << record.reason;
+  EXPECT_EQ(record.attempt, 1u);
+}
+
+}  // namespace
+}  // namespace zsync::daemon

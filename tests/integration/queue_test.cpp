@@ -1,0 +1,105 @@
+// When tasks run: groups, priorities, timeouts, retries, keys.
+#include "tests/integration/daemon_test.hpp"
+
+namespace zsync::integration {
+namespace {
+
+class Queue : public DaemonTest {};
+
+TEST_F(Queue, ATaskThatRunsTooLongIsTimedOut) {
+  const std::string id = submit({"--timeout", "100ms", "--", "sleep", "1000"});
+  const v1::Task task = wait(id);
+  EXPECT_EQ(task.state(), v1::TASK_STATE_TIMED_OUT);
+  EXPECT_THAT(task.reason(), HasSubstr("100 ms"));
+  expect_nothing_left();
+}
+
+TEST_F(Queue, AFailedTaskIsTriedAgainAsOftenAsItWasAskedFor) {
+  const std::string id = submit({"--retries", "1", "-c", "echo x >>" + file("runs") + "; exit 4"});
+  const v1::Task task = wait(id);
+  EXPECT_EQ(task.state(), v1::TASK_STATE_FAILED);
+  EXPECT_EQ(task.exit_code(), 4);
+  EXPECT_EQ(task.attempt(), 2u);
+  EXPECT_EQ(kit::read_file(file("runs")), "x\nx\n");
+  expect_nothing_left();
+}
+
+TEST_F(Queue, ARetryThatSucceedsEndsTheTrying) {
+  const std::string id = submit({"--retries", "3", "-c",
+                                 "echo $ZSYNC_ATTEMPT; test -e " + file("once") + " || { touch " +
+                                     file("once") + "; exit 1; }"});
+  EXPECT_EQ(output_of(id), "1\n2\n");
+  const v1::Task task = wait(id);
+  EXPECT_EQ(task.state(), v1::TASK_STATE_SUCCEEDED);
+  EXPECT_EQ(task.attempt(), 2u);
+}
+
+TEST_F(Queue, AnEndedTaskRunsAgainWhenItIsRetried) {
+  const std::string id = submit({"-c", "echo x >>" + file("runs")});
+  wait(id);
+  EXPECT_EQ(ctl({"tasks", "retry", id}).code, 0);
+  EXPECT_EQ(wait(id).attempt(), 2u);
+  EXPECT_EQ(kit::read_file(file("runs")), "x\nx\n");
+}
+
+TEST_F(Queue, AGroupRunsAtMostSoManyAtOnce) {
+  EXPECT_EQ(ctl({"tasks", "set-group", "two", "2"}).code, 0);
+  Words ids;
+  for (int i = 0; i < 4; ++i) ids.push_back(submit({"-g", "two", "-c", "echo on; sleep 1000"}));
+  wait_for_output(ids[0]);
+  wait_for_output(ids[1]);
+  EXPECT_EQ(get(ids[2]).state(), v1::TASK_STATE_QUEUED);
+  EXPECT_EQ(get(ids[3]).state(), v1::TASK_STATE_QUEUED);
+  EXPECT_THAT(ctl({"why", ids[3]}).out, HasSubstr("2 of at most 2"));
+  EXPECT_EQ(ctl({"tasks", "cancel", "--wait", ids[0]}).code, 0);
+  wait_for_output(ids[2]);
+  EXPECT_EQ(get(ids[3]).state(), v1::TASK_STATE_QUEUED);
+}
+
+TEST_F(Queue, HigherPrioritiesStartFirstThenTheOrderOfSubmission) {
+  ASSERT_TRUE(tasks().set_group("one", 1).ok());
+  const std::string gate = submit({"-g", "one", "-c", "echo on; sleep 1000"});
+  wait_for_output(gate);
+  Words ids;
+  for (const char* priority : {"0", "5", "0", "-5", "5"}) {
+    ids.push_back(submit({"-g", "one", "-p", priority, "-c",
+                          "echo " + std::to_string(ids.size()) + " >>" + file("order")}));
+  }
+  EXPECT_EQ(ctl({"tasks", "cancel", "--wait", gate}).code, 0);
+  for (const std::string& id : ids) wait(id);
+  EXPECT_EQ(kit::read_file(file("order")), "1\n4\n0\n2\n3\n");
+}
+
+TEST_F(Queue, TheSameIdempotencyKeyGivesTheSameTask) {
+  const std::string first = submit({"--idempotency-key", "k", "-c", "echo x >>" + file("runs")});
+  wait(first);
+  const std::string second = submit({"--idempotency-key", "k", "-c", "echo x >>" + file("runs")});
+  EXPECT_EQ(first, second);
+  daemon().kill9();
+  ASSERT_TRUE(daemon().start());
+  EXPECT_EQ(submit({"--idempotency-key", "k", "-c", "echo x >>" + file("runs")}), first);
+  EXPECT_EQ(kit::read_file(file("runs")), "x\n");
+}
+
+TEST_F(Queue, QueuedTasksAndGroupLimitsSurviveAKill) {
+  ASSERT_TRUE(tasks().set_group("one", 1).ok());
+  const std::string gate = submit({"-g", "one", "-c", "echo on; sleep 1000"});
+  wait_for_output(gate);
+  const std::string queued = submit({"-g", "one", "--", "true"});
+  daemon().kill9();
+  ASSERT_TRUE(daemon().start());
+  EXPECT_EQ(get(gate).state(), v1::TASK_STATE_RUNNING);
+  EXPECT_EQ(get(queued).state(), v1::TASK_STATE_QUEUED);
+  EXPECT_EQ(ctl({"tasks", "cancel", "--wait", gate}).code, 0);
+  EXPECT_EQ(wait(queued).state(), v1::TASK_STATE_SUCCEEDED);
+}
+
+TEST_F(Queue, ACanceledTaskMayBeRemovedAndIsThenUnknown) {
+  const std::string id = submit({"--", "true"});
+  wait(id);
+  EXPECT_EQ(ctl({"tasks", "remove", "-y", id}).code, 0);
+  EXPECT_EQ(ctl({"tasks", "get", id}).code, 3);
+}
+
+}  // namespace
+}  // namespace zsync::integration
