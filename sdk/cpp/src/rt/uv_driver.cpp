@@ -53,7 +53,11 @@ class UvDriver final : public Driver {
       if (left <= Duration::zero()) return poll();
       const auto ms = std::chrono::ceil<std::chrono::milliseconds>(left).count();
       uv_update_time(&loop_);
-      uv_timer_start(&deadline_, [](uv_timer_t*) {}, static_cast<uint64_t>(ms), 0);
+      // Up to 1.44 libuv runs due timers before it polls: one that is due by then would be used up
+      // and the poll have no end, so it stops the loop.
+      uv_timer_start(
+          &deadline_, [](uv_timer_t* timer) { uv_stop(timer->loop); }, static_cast<uint64_t>(ms),
+          0);
     }
     uv_run(&loop_, UV_RUN_ONCE);
     if (deadline) uv_timer_stop(&deadline_);
