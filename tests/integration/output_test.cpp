@@ -104,7 +104,9 @@ TEST_F(Output, AFollowedTaskGoesOnThroughARestartOfTheDaemon) {
   options.out = fd;
   follower = kit::Process(daemon().ctl_argv({"logs", "-f", id}), options);
   close(fd);
-  wait_for_output(id);
+  // The follower itself has to follow by now: one that has not connected yet finds no daemon.
+  ASSERT_TRUE(kit::poll_until([this] { return !kit::read_file(file("out")).empty(); },
+                              kit::milliseconds(10'000)));
   daemon().kill9();
   ASSERT_TRUE(daemon().start());
   EXPECT_EQ(follower.wait(kit::milliseconds(30'000)), 0);
