@@ -105,7 +105,7 @@ TEST_F(Output, AFollowedTaskGoesOnThroughARestartOfTheDaemon) {
   follower = kit::Process(daemon().ctl_argv({"logs", "-f", id}), options);
   close(fd);
   // The follower itself has to follow by now: one that has not connected yet finds no daemon.
-  ASSERT_TRUE(kit::poll_until([this] { return !kit::read_file(file("out")).empty(); },
+  ASSERT_TRUE(kit::poll_until([this] { return !kit::read_file(file("out")).value_or("").empty(); },
                               kit::milliseconds(10'000)));
   daemon().kill9();
   ASSERT_TRUE(daemon().start());
