@@ -40,6 +40,8 @@ def generate(out: Path) -> None:
     outputs = [f"--pyi_out={out}", f"--descriptor_set_out={package / 'descriptors.binpb'}"]
     sources = [f"zsync/v1/{noun}.proto" for noun in NOUNS]
     subprocess.run([*compiler(), f"-I{root}", *outputs, *sources], check=True)
+    for stub in package.glob("*_pb2.pyi"):  # type checkers want to know what an empty list is of
+        stub.write_text(stub.read_text().replace("__slots__ = []", "__slots__: list[str] = []"))
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-SKIPPED_FOLDERS = {".git", "build", "node_modules", "__pycache__", ".cache", "dist", "golden"}
+SKIPPED_FOLDERS = {".git", "build", "node_modules", "__pycache__", ".cache", "dist", "golden", "gen"}
 CPP = (".hpp", ".cpp")
 
 

@@ -17,9 +17,8 @@ CALL_SECONDS_MAX = 60
 
 
 def program(name: str) -> Path:
-    """ZSYNC_ZSYNCD and ZSYNC_ZSYNC_SHIM name the programs; else build/bin has them."""
-    variable = "ZSYNC_" + name.upper().replace("-", "_")
-    return Path(os.environ.get(variable) or ROOT / "build" / "bin" / name).resolve()
+    """The environment names the programs, as ZSYNCD and ZSYNC_SHIM; else build/bin has them."""
+    return Path(os.environ.get(name.upper().replace("-", "_")) or ROOT / "build" / "bin" / name).resolve()
 
 
 class Daemon:

@@ -13,6 +13,7 @@ from zsync import v1
 
 class AioTest(DaemonTest, unittest.IsolatedAsyncioTestCase):
     async def asyncSetUp(self):
+        asyncio.get_running_loop().slow_callback_duration = CALL_SECONDS_MAX
         self.client = await self.enterAsyncContext(zsync.aio.Client(self.daemon.socket, timeout=CALL_SECONDS_MAX))
 
 

@@ -378,10 +378,10 @@ class Receiver:
         while (batch := (yield Read(self.stream))) is not None:
             if batch.HasField("gap"):
                 yield Emit(batch.gap)
-            self.ended = batch.closed or 0 < self.limit <= self.seen + len(batch.records)
             for record in batch.records:
                 self.seen += 1
                 yield Emit(record)
+            self.ended = batch.closed or 0 < self.limit <= self.seen
             if self.ended:
                 return
             wanted = min(self.seen + RECV_CREDIT, self.limit) if self.limit else self.seen + RECV_CREDIT

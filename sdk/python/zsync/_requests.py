@@ -15,6 +15,9 @@ Duration = float | timedelta
 Argument = str | os.PathLike[str]
 Overflow = Literal["block", "error", "drop_oldest"]
 
+_OVERFLOWS = {
+    "block": v1.OVERFLOW_BLOCK, "error": v1.OVERFLOW_ERROR, "drop_oldest": v1.OVERFLOW_DROP_OLDEST,
+}  # fmt: skip
 
 
 class SpecOptions(TypedDict, total=False):
@@ -59,7 +62,7 @@ def spec(command: Sequence[Argument | Sequence[Argument] | v1.TaskSpec], options
         message.CopyFrom(first)
     else:
         words = command if first is None or isinstance(first, (str, os.PathLike)) else first
-        message.argv.extend(os.fspath(word) for word in words)  # type: ignore[arg-type,union-attr]
+        message.argv.extend(os.fspath(word) for word in words)  # type: ignore[arg-type]
     values: dict[str, Any] = dict(options)
     for name, own in (("run_timeout", "timeout"), ("kill_grace", "kill_grace")):
         if values.get(name) is not None:
@@ -79,7 +82,7 @@ def create_channel(
     name: str, capacity: int, unbounded: bool, bytes_max: int, overflow: Overflow, durable: bool, if_absent: bool
 ) -> v1.CreateChannelRequest:
     channel = v1.ChannelSpec(name=name, capacity=capacity, unbounded=unbounded, bytes_max=bytes_max)
-    channel.overflow = v1.Overflow.Value(f"OVERFLOW_{overflow.upper()}")
+    channel.overflow = _OVERFLOWS[overflow]
     setattr(channel, "class", v1.CHANNEL_CLASS_DURABLE if durable else v1.CHANNEL_CLASS_MEMORY)
     return v1.CreateChannelRequest(spec=channel, if_absent=if_absent)
 

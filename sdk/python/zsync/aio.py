@@ -14,71 +14,63 @@ Bounds and restarts: as zsync.client.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Unpack
 
 import grpc
 import grpc.aio
 
-from zsync import _core, _endpoint, _requests, v1
+from zsync import _core, _endpoint, _requests, client, v1
 from zsync._requests import Argument, Completed, Duration, Overflow, SpecOptions, seconds
-from zsync.client import CANCEL_ON_INTERRUPT_TIMEOUT_S, CHANNEL_OPTIONS, WRITES_WAITING_MAX
+from zsync.client import CANCEL_ON_INTERRUPT_TIMEOUT_S, CHANNEL_OPTIONS
 from zsync.errors import Conflict, DeadlineExceeded, Error, from_status
 
+_EOF: Any = getattr(grpc.aio, "EOF")
 
-class _Requests:
-    """The requests of a client stream, on their way to gRPC, which takes them in a task of its own.
 
-    Not by its write(): on a stream that ended, that waits for the status, which comes only after everything was read.
+class _ThreadedStream:
+    """A client stream, on a thread of its own over gRPC's synchronous API.
+
+    Not over grpc.aio: there a write that meets a stream which the daemon has ended hides what came before the end.
     """
 
-    def __init__(self) -> None:
-        self._changed = asyncio.Condition()
-        self._waiting: deque[Any] = deque()
-        self._closed = False
+    def __init__(self, driver: client._Driver, step: _core.Open):
+        self._perform = driver._perform
+        self._inner = driver._perform(step)
+        self._thread = ThreadPoolExecutor(1, "zsync-stream")
 
-    async def put(self, message: Any, wait: bool) -> bool:
-        async with self._changed:
-            if wait:
-                await self._changed.wait_for(lambda: self._closed or len(self._waiting) < WRITES_WAITING_MAX)
-            if self._closed:
-                return False
-            self._waiting.append(message)
-            self._changed.notify_all()
-            return True
+    async def read(self) -> Any:
+        return await self._wait_for(_core.Read(self._inner))
 
-    async def close(self) -> None:
-        async with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+    async def write(self, message: Any, wait: bool) -> bool:
+        step = _core.Write(self._inner, message, wait)
+        return await self._wait_for(step) if wait else self._perform(step)
 
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        while True:
-            async with self._changed:
-                await self._changed.wait_for(lambda: self._closed or bool(self._waiting))
-                if not self._waiting:
-                    return
-                message = self._waiting.popleft()
-                self._changed.notify_all()
-            yield message
-
-
-class _Stream:
-    def __init__(self, call: Any, requests: _Requests | None):
-        self.call = call
-        self.requests = requests
-        self._closing: asyncio.Task[None] | None = None
-        if requests is not None:
-            call.add_done_callback(self._close_requests)
-
-    def _close_requests(self, _call: Any) -> None:
-        assert self.requests is not None
-        self._closing = asyncio.get_running_loop().create_task(self.requests.close())
+    def done_writing(self) -> None:
+        self._perform(_core.DoneWriting(self._inner))
 
     def cancel(self) -> None:
-        self.call.cancel()
+        self._inner.cancel()
+        self._thread.shutdown(wait=False)
+
+    async def _wait_for(self, step: _core.Step) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._perform, step)
+
+
+class _ReplyStream:
+    """A stream of replies to one request."""
+
+    def __init__(self, call: Any):
+        self._call = call
+
+    async def read(self) -> Any:
+        message = await self._call.read()
+        return None if message is _EOF else message
+
+    def cancel(self) -> None:
+        self._call.cancel()
 
 
 class _Driver:
@@ -88,6 +80,7 @@ class _Driver:
         self.socket, self.settings = socket, settings
         self.autostart, self.daemon_path = autostart, daemon_path
         self.channel: Any = None
+        self._threaded: client._Driver | None = None
         self._methods: dict[str, Any] = {}
 
     async def connect(self) -> None:
@@ -97,7 +90,9 @@ class _Driver:
     async def close(self) -> None:
         if self.channel is not None:
             await self.channel.close()
-        self.channel = None
+        if self._threaded is not None:
+            self._threaded.close()
+        self.channel = self._threaded = None
         self._methods.clear()
 
     def deadline(self, timeout: Duration | None) -> _core.Deadline:
@@ -152,22 +147,22 @@ class _Driver:
                 case _core.Call(method, request, timeout):
                     return await self._method(method)(request, timeout=timeout)
                 case _core.Read(stream):
-                    message = await stream.call.read()
-                    return None if message is grpc.aio.EOF else message
+                    return await stream.read()
                 case _core.Write(stream, message, wait):
-                    return await stream.requests.put(message, wait)
+                    return await stream.write(message, wait)
                 case _core.DoneWriting(stream):
-                    return await stream.requests.close()
+                    return stream.done_writing()
+                case _core.Open(method, request, timeout) if method.client_streaming:
+                    return _ThreadedStream(self._streams(), step)
                 case _core.Open(method, request, timeout):
-                    requests = _Requests() if method.client_streaming else None
-                    source = request if requests is None else requests.__aiter__()
-                    return _Stream(self._method(method)(source, timeout=timeout), requests)
+                    return _ReplyStream(self._method(method)(request, timeout=timeout))
                 case _core.Sleep(pause):
                     return await asyncio.sleep(pause)
                 case _core.Reach():
                     return await self._reach()
         except grpc.aio.AioRpcError as error:
-            raise from_status(error.code().name, error.details() or "", error.trailing_metadata() or ()) from None
+            trailers: Any = error.trailing_metadata() or ()
+            raise from_status(error.code().name, error.details() or "", trailers) from None
 
     async def _reach(self) -> None:
         if self.autostart:  # starting waits
@@ -175,16 +170,20 @@ class _Driver:
         else:
             _endpoint.reach(self.socket, False, None)
 
-    def _method(self, method: v1.Method) -> Any:
+    def _check_open(self) -> None:
         if self.channel is None:
             raise Conflict("the client is not open: use `async with zsync.aio.Client() as client:`")
+
+    def _streams(self) -> client._Driver:
+        self._check_open()
+        if self._threaded is None:
+            self._threaded = client._Driver(self.socket, self.settings, False, None)
+        return self._threaded
+
+    def _method(self, method: v1.Method) -> Any:
+        self._check_open()
         if (found := self._methods.get(method.path)) is None:
-            # A client stream with one reply is read as a stream of one: both kinds look the same on the wire.
-            kind = self.channel.unary_unary
-            if method.client_streaming:
-                kind = self.channel.stream_stream
-            elif method.server_streaming:
-                kind = self.channel.unary_stream
+            kind: Any = self.channel.unary_stream if method.server_streaming else self.channel.unary_unary
             found = kind(
                 method.path, request_serializer=method.request.SerializeToString,
                 response_deserializer=method.reply.FromString,

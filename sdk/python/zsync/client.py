@@ -182,7 +182,7 @@ class _Driver:
             raise Conflict("the client is closed")
         if (found := self._methods.get(method.path)) is None:
             # A client stream with one reply is read as a stream of one: both kinds look the same on the wire.
-            kind = self.channel.unary_unary
+            kind: Any = self.channel.unary_unary
             if method.client_streaming:
                 kind = self.channel.stream_stream
             elif method.server_streaming:

@@ -1,0 +1,242 @@
+// Channels: named message streams between processes.
+import { create } from "@bufbuild/protobuf";
+import type { Bounds, CallOptions, Connection, Duplex } from "./connection.js";
+import { makeError } from "./errors.js";
+import {
+  type Channel, ChannelClass, Channels as Service, Overflow, type RecvBatch, type RecvRequest, RecvRequestSchema,
+  type SendReply, SendReplySchema, type SendRequest, SendRequestSchema,
+} from "./gen/zsync/v1/channels_pb.js";
+import type { Gap, Record } from "./gen/zsync/v1/common_pb.js";
+
+const recvCredit = 4096; // messages let come before they were handed out
+const batchesInFlightMax = 16;
+const batchMessagesMax = 1024;
+const batchBytesMax = 1 << 20;
+
+export type Payload = Uint8Array | string;
+const bytesOf = (message: Payload) => (typeof message === "string" ? Buffer.from(message) : message);
+
+export interface ChannelOptions {
+  /** Messages; 0: 1024. */
+  capacity?: number;
+  unbounded?: boolean;
+  /** Ceiling of what is held; 0: 256 MiB. */
+  bytesMax?: number;
+  overflow?: "block" | "error" | "dropOldest";
+  /** Accepted means on disk. */
+  durable?: boolean;
+  /** An equal channel that exists already is a success. */
+  ifAbsent?: boolean;
+}
+
+const overflows = { block: Overflow.BLOCK, error: Overflow.ERROR, dropOldest: Overflow.DROP_OLDEST };
+
+/** A stream of batches into one channel; at most 16 wait for their acknowledgement. One caller at a time. */
+export class Sender {
+  private stream: Duplex<SendRequest, SendReply> | undefined;
+  private readonly inFlight: number[] = [];
+  private readonly total = create(SendReplySchema);
+  private finished = false;
+  private readonly bounds: Bounds;
+
+  constructor(private readonly connection: Connection, private readonly name: string, options: CallOptions) {
+    this.bounds = connection.bounds(options);
+  }
+
+  /** Puts one batch on the way; waits while a full channel holds earlier ones back. */
+  async send(...messages: Payload[]): Promise<void> {
+    if (this.finished) throw makeError("FAILED_PRECONDITION", `the sender into channel ${this.name} is finished`);
+    const request = create(SendRequestSchema, { messages: messages.map(bytesOf) });
+    if (!this.stream) {
+      this.stream = this.connection.duplex(Service.method.send, this.bounds);
+      request.channel = this.name;
+    } else if (this.inFlight.length >= batchesInFlightMax) {
+      await this.acknowledge();
+    }
+    this.inFlight.push(messages.length);
+    this.stream.write(request);
+  }
+
+  /** Resolves once everything sent so far is accepted (durable: is on disk). */
+  async flush(): Promise<SendReply> {
+    while (this.inFlight.length > 0) await this.acknowledge();
+    return create(SendReplySchema, { accepted: this.total.accepted, lastSeq: this.total.lastSeq });
+  }
+
+  /** Ends the stream: how many messages were accepted, and the seq of the last. */
+  async finish(): Promise<SendReply> {
+    if (!this.finished) {
+      if (!this.stream) await this.send(); // a stream without a batch still names its channel
+      this.finished = true;
+      this.stream!.doneWriting();
+      await this.flush();
+      await this.stream!.read();
+      this.stream!.close();
+    }
+    return this.flush();
+  }
+
+  /** Withdraws what was not accepted yet. */
+  cancel(): void {
+    this.finished = true;
+    this.stream?.close();
+  }
+
+  private async acknowledge(): Promise<void> {
+    const reply = await this.stream!.read();
+    if (!reply) {
+      this.finished = true;
+      throw makeError("DATA_LOSS", "the stream ended before every batch was accepted");
+    }
+    this.total.accepted += reply.accepted;
+    if (reply.lastSeq) this.total.lastSeq = reply.lastSeq;
+    if (reply.accepted < BigInt(this.inFlight.shift()!)) {
+      this.cancel();
+      const count = this.total.accepted;
+      throw makeError("RESOURCE_EXHAUSTED", `channel ${this.name} is full: ${count} messages were accepted, not all`);
+    }
+  }
+}
+
+async function* batchesOf(messages: Iterable<Payload> | AsyncIterable<Payload>): AsyncGenerator<Uint8Array[], void, void> {
+  let batch: Uint8Array[] = [];
+  let size = 0;
+  for await (const message of messages) {
+    const bytes = bytesOf(message);
+    if (batch.length > 0 && (batch.length >= batchMessagesMax || size + bytes.length > batchBytesMax)) {
+      yield batch;
+      batch = [];
+      size = 0;
+    }
+    batch.push(bytes);
+    size += bytes.length;
+  }
+  if (batch.length > 0) yield batch;
+}
+
+export class Channels {
+  constructor(private readonly connection: Connection) {}
+
+  create(name: string, channel: ChannelOptions = {}, options: CallOptions = {}): Promise<Channel> {
+    const spec = {
+      name,
+      capacity: BigInt(channel.capacity ?? 0),
+      unbounded: channel.unbounded ?? false,
+      bytesMax: BigInt(channel.bytesMax ?? 0),
+      overflow: overflows[channel.overflow ?? "block"],
+      class: channel.durable ? ChannelClass.DURABLE : ChannelClass.MEMORY,
+    };
+    const ifAbsent = channel.ifAbsent ?? false;
+    return this.connection.unary(Service.method.create, { spec, ifAbsent }, options, ifAbsent);
+  }
+
+  get(name: string, options: CallOptions = {}): Promise<Channel> {
+    return this.connection.unary(Service.method.get, { name }, options, true);
+  }
+
+  async *list(options: CallOptions = {}): AsyncGenerator<Channel, void, void> {
+    const bounds = this.connection.bounds(options);
+    for (let pageToken = ""; ; ) {
+      const request = { pageSize: 1000, pageToken };
+      const reply = await this.connection.unary(Service.method.list, request, bounds.options(), true);
+      yield* reply.channels;
+      pageToken = reply.nextPageToken;
+      if (pageToken === "") return;
+    }
+  }
+
+  /** Later sends fail; receivers drain what is there and then see the end. */
+  close(name: string, options: CallOptions = {}): Promise<Channel> {
+    return this.connection.unary(Service.method.close, { name }, options, true);
+  }
+
+  async remove(name: string, options: CallOptions = {}): Promise<void> {
+    await this.connection.unary(Service.method.remove, { name }, options, false);
+  }
+
+  /** One batch that never waits for room: how many messages of it were accepted. */
+  trySend(name: string, messages: Payload[], options: CallOptions = {}): Promise<SendReply> {
+    const request = { channel: name, messages: messages.map(bytesOf) };
+    return this.connection.unary(Service.method.trySend, request, options, false);
+  }
+
+  /** Sends many messages, in batches; resolves once all are accepted. For what comes over time: sender(). */
+  async send(
+    name: string, messages: Iterable<Payload> | AsyncIterable<Payload>, options: CallOptions = {},
+  ): Promise<SendReply> {
+    const sender = this.sender(name, options);
+    try {
+      for await (const batch of batchesOf(messages)) await sender.send(...batch);
+      return await sender.finish();
+    } catch (error) {
+      sender.cancel();
+      throw error;
+    }
+  }
+
+  sender(name: string, options: CallOptions = {}): Sender {
+    return new Sender(this.connection, name, options);
+  }
+
+  /**
+   * Competes for messages: each goes to one receiver. Ends after `limit`, or when the channel is closed and drained. Never
+   * resumed. What was not handed out when the loop is left goes back to the front of the channel.
+   */
+  async *recv(name: string, options: CallOptions & { limit?: number } = {}): AsyncGenerator<Record | Gap, void, void> {
+    const limit = options.limit ?? 0;
+    const stream = this.connection.duplex(Service.method.recv, this.connection.bounds(options));
+    const ask = (request: Partial<Pick<RecvRequest, "channel" | "credit" | "limit" | "received">>) =>
+      stream.write(create(RecvRequestSchema, request));
+    let granted = limit ? Math.min(limit, recvCredit) : recvCredit;
+    let seen = 0; // messages handed out
+    let ended = false;
+    try {
+      ask({ channel: name, limit: BigInt(limit), credit: BigInt(granted) });
+      for (let batch = await read(); batch; batch = await read()) {
+        if (batch.gap) yield batch.gap;
+        for (const record of batch.records) {
+          seen += 1;
+          yield record;
+        }
+        ended = batch.closed || (limit > 0 && seen >= limit);
+        if (ended) return;
+        const wanted = limit ? Math.min(seen + recvCredit, limit) : seen + recvCredit;
+        ask({ credit: BigInt(wanted - granted), received: BigInt(seen) });
+        granted = wanted;
+      }
+    } finally {
+      if (!ended) {
+        ask({ received: BigInt(seen) });
+        stream.doneWriting();
+        for (let rest = await read().catch(() => undefined); rest; rest = await read().catch(() => undefined));
+      }
+      stream.close();
+    }
+
+    async function read(): Promise<RecvBatch | undefined> {
+      try {
+        const batch = await stream.read();
+        if (!batch) ended = true;
+        return batch;
+      } catch (error) {
+        ended = true;
+        throw error;
+      }
+    }
+  }
+
+  /** Observes from a cursor (0: from the first next() on) and takes nothing away. */
+  async *follow(name: string, options: CallOptions & { fromSeq?: bigint } = {}): AsyncGenerator<Record | Gap, void, void> {
+    const bounds = this.connection.bounds(options);
+    let fromSeq = options.fromSeq ?? 0n;
+    // "From now on" must be a number, or what is sent during a restart would be a silent hole.
+    if (fromSeq === 0n && this.connection.settings.resume) fromSeq = (await this.get(name, bounds.options())).nextSeq;
+    for await (const batch of this.connection.follow(Service.method.follow, () => ({ channel: name, fromSeq }), bounds)) {
+      if (batch.gap) yield batch.gap;
+      yield* batch.records;
+      if (batch.gap) fromSeq = batch.gap.to + 1n;
+      const last = batch.records.at(-1);
+      if (last) fromSeq = last.seq + 1n;
+    }
+  }
+}

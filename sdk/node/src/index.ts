@@ -1,0 +1,13 @@
+/** Client of zsyncd, the daemon that runs, connects and watches the work of one machine. */
+export { Client, type ClientOptions } from "./client.js";
+export type { CallOptions } from "./connection.js";
+export { type ChannelOptions, type Payload, Sender } from "./channels.js";
+export {
+  AlreadyExists, Canceled, Conflict, DataLoss, DeadlineExceeded, Denied, type ErrorCode, InvalidArgument, LimitExceeded,
+  NotFound, Unavailable, Unimplemented, ZsyncError,
+} from "./errors.js";
+export { socketPath, stateDirectory } from "./endpoint.js";
+export type { WatchOptions } from "./observe.js";
+export { type Command, type Completed, type SpecOptions, Task, type TaskFilter, TaskInput, isFinal, spec } from "./tasks.js";
+/** The messages of zsync.v1; each has a schema for create(), toJson(), ... of @bufbuild/protobuf. */
+export * as v1 from "./v1.js";

@@ -1,0 +1,114 @@
+// Watch, events and the daemon itself: what is only looked at.
+import { resolve } from "node:path";
+import { create } from "@bufbuild/protobuf";
+import type { CallOptions, Connection } from "./connection.js";
+import type { Gap } from "./gen/zsync/v1/common_pb.js";
+import { type ConfigValue, Daemon as DaemonService, type DaemonInfo, type DaemonStats, type Finding } from "./gen/zsync/v1/daemon_pb.js";
+import { type Event, Events as EventsService } from "./gen/zsync/v1/events_pb.js";
+import { Watch as WatchService, type WatchBatch, WatchBatchSchema, type WatchRoot } from "./gen/zsync/v1/watch_pb.js";
+import { duration } from "./tasks.js";
+
+export interface WatchOptions {
+  /** A path must match one of them; none: all. */
+  globs?: string[];
+  /** Further ignore patterns in .gitignore syntax. */
+  ignore?: string[];
+  /** Read .gitignore files; the default. */
+  gitignore?: boolean;
+  /** Quiet time that ends a batch. */
+  settleMs?: number;
+  /** A batch is never held longer. */
+  maxWaitMs?: number;
+  /** The clock of an earlier batch: what changed since then comes first. */
+  since?: string;
+}
+
+export class Watch {
+  constructor(private readonly connection: Connection) {}
+
+  /** Settled batches of changes under a directory; the first tells the clock at which the subscription begins. */
+  async *subscribe(path: string, watch: WatchOptions = {}, options: CallOptions = {}): AsyncGenerator<WatchBatch, void, void> {
+    const request = {
+      path: resolve(path),
+      since: watch.since ?? "",
+      filter: {
+        globs: watch.globs ?? [],
+        ignore: watch.ignore ?? [],
+        noGitignore: watch.gitignore === false,
+        ...(watch.settleMs === undefined ? {} : { settle: duration(watch.settleMs) }),
+        ...(watch.maxWaitMs === undefined ? {} : { maxWait: duration(watch.maxWaitMs) }),
+      },
+    };
+    // A large batch comes in parts, the clock in the last: only a whole one is given out.
+    let whole = create(WatchBatchSchema);
+    const asked = () => {
+      whole = create(WatchBatchSchema);
+      return request;
+    };
+    const bounds = this.connection.bounds(options);
+    for await (const part of this.connection.follow(WatchService.method.subscribe, asked, bounds)) {
+      for (const change of part.changes) whole.changes.push(change);
+      whole.fresh ||= part.fresh;
+      whole.gap ||= part.gap;
+      if (!part.clock) continue;
+      whole.clock = part.clock;
+      yield whole;
+      request.since = part.clock;
+      whole = create(WatchBatchSchema);
+    }
+  }
+
+  async list(options: CallOptions = {}): Promise<WatchRoot[]> {
+    return (await this.connection.unary(WatchService.method.list, {}, options, true)).roots;
+  }
+}
+
+export class Events {
+  constructor(private readonly connection: Connection) {}
+
+  /** The daemon's log from a cursor (0: from the first next() on; 1: all that is kept); `types` are prefixes. */
+  async *follow(
+    options: CallOptions & { types?: string[]; fromSeq?: bigint; follow?: boolean } = {},
+  ): AsyncGenerator<Event | Gap, void, void> {
+    const { types = [], follow = true } = options;
+    const bounds = this.connection.bounds(options);
+    let fromSeq = options.fromSeq ?? 0n;
+    if (fromSeq === 0n && this.connection.settings.resume) {
+      const stats = await this.connection.unary(DaemonService.method.stats, {}, bounds.options(), true);
+      fromSeq = stats.eventSeq + 1n;
+    }
+    const asked = () => ({ fromSeq, types, follow });
+    for await (const batch of this.connection.follow(EventsService.method.follow, asked, bounds)) {
+      if (batch.gap) yield batch.gap;
+      yield* batch.events;
+      if (batch.gap) fromSeq = batch.gap.to + 1n;
+      const last = batch.events.at(-1);
+      if (last) fromSeq = last.seq + 1n;
+    }
+  }
+}
+
+export class Daemon {
+  constructor(private readonly connection: Connection) {}
+
+  info(options: CallOptions = {}): Promise<DaemonInfo> {
+    return this.connection.unary(DaemonService.method.info, {}, options, true);
+  }
+
+  stats(options: CallOptions = {}): Promise<DaemonStats> {
+    return this.connection.unary(DaemonService.method.stats, {}, options, true);
+  }
+
+  async config(options: CallOptions = {}): Promise<ConfigValue[]> {
+    return (await this.connection.unary(DaemonService.method.config, {}, options, true)).values;
+  }
+
+  async doctor(options: CallOptions = {}): Promise<Finding[]> {
+    return (await this.connection.unary(DaemonService.method.doctor, {}, options, true)).findings;
+  }
+
+  /** Resolves once the drain has begun; running commands go on under their supervisors. */
+  async shutdown(options: CallOptions = {}): Promise<void> {
+    await this.connection.unary(DaemonService.method.shutdown, {}, options, false);
+  }
+}

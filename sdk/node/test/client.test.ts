@@ -1,0 +1,260 @@
+// The client against a real zsyncd.
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { promisify } from "node:util";
+import { Canceled, Client, Conflict, DeadlineExceeded, InvalidArgument, LimitExceeded, NotFound, Unavailable, socketPath, v1 } from "../src/index.js";
+import { TestDaemon, collect, missing, root, text } from "./harness.js";
+
+const skip = missing.length > 0 ? `not built: ${missing.join(", ")}` : false;
+const lines = "i=0; while [ $i -lt 60 ]; do echo line $i; i=$((i+1)); sleep 0.03; done";
+const tour = `task: hello from a task
+task: exit code 0
+channel: one
+channel: two
+channel: three
+watch: notes.txt created
+`;
+
+async function failure<T extends Error>(kind: new (...words: never[]) => T, call: Promise<unknown>): Promise<T> {
+  try {
+    await call;
+  } catch (error) {
+    assert.ok(error instanceof kind, String(error));
+    return error;
+  }
+  assert.fail("no error");
+}
+
+describe("zsync client", { skip, timeout: 240_000 }, () => {
+  let daemon: TestDaemon;
+  let client: Client;
+
+  before(async () => {
+    daemon = new TestDaemon();
+    await daemon.start();
+    client = await daemon.client();
+  });
+  after(async () => {
+    client.close();
+    await daemon.stop();
+  });
+
+  it("submits a task, follows it and waits for it", async () => {
+    const task = await client.tasks.submit(["sh", "-c", "echo out; echo err >&2; exit 3"], { labels: { a: "b" } });
+    const records = (await collect(task.output())).flatMap((batch) => batch.records);
+    assert.deepEqual(records.map((record) => record.seq), [1n, 2n]);
+    const final = await task.wait();
+    assert.deepEqual([final.state, final.exitCode], [v1.TaskState.FAILED, 3]);
+    assert.deepEqual((await collect(client.tasks.list({ labels: { a: "b" } }))).map((found) => found.id), [task.id]);
+  });
+
+  it("runs a command: exit code and both streams", async () => {
+    const done = await client.run(["sh", "-c", "cat; echo $WORD >&2; exit 7"], { stdin: Buffer.from("in"), env: { WORD: "set" } });
+    assert.deepEqual([done.exitCode, text(done.stdout), text(done.stderr)], [7, "in", "set\n"]);
+    const again = await client.run(["sh", "-c", "echo again; exit 1"], { retries: 2 });
+    assert.deepEqual([again.task.attempt, text(again.stdout)], [3, "again\n"]);
+  });
+
+  it("cancels a run whose timeout passes or whose signal aborts", async () => {
+    await failure(DeadlineExceeded, client.run(["sleep", "60"], { name: "late" }, { timeoutMs: 300 }));
+    assert.equal((await client.tasks.task("late").wait()).state, v1.TaskState.CANCELED);
+    const stop = new AbortController();
+    const run = client.run(["sleep", "60"], { name: "stopped" }, { signal: stop.signal });
+    for await (const event of client.events.follow({ types: ["task.started"], fromSeq: 1n })) {
+      if ("subject" in event && (await client.tasks.get(event.subject)).spec?.name === "stopped") break;
+    }
+    stop.abort();
+    await failure(Canceled, run);
+    assert.equal((await client.tasks.task("stopped").wait()).state, v1.TaskState.CANCELED);
+  });
+
+  it("feeds a task's stdin", async () => {
+    const task = await client.tasks.submit(["cat"], { stdinStream: true });
+    const stdin = task.input();
+    await stdin.write("a".repeat(1000));
+    await stdin.write("b");
+    assert.equal(await stdin.finish(), 1001n);
+    assert.equal(text((await task.completed()).stdout), "a".repeat(1000) + "b");
+  });
+
+  it("runs each of a thousand concurrent submits once", async () => {
+    const tasks = await Promise.all(Array.from({ length: 1000 }, () => client.tasks.submit(["true"])));
+    assert.equal(new Set(tasks.map((task) => task.id)).size, 1000);
+    const records = await client.tasks.wait(tasks);
+    assert.ok(records.every((record) => record.state === v1.TaskState.SUCCEEDED && record.attempt === 1));
+  });
+
+  it("reads a large output whole and in order", async () => {
+    const done = await client.run(["seq", "1000000"]);
+    assert.deepEqual(done.gaps, []);
+    const expected = Array.from({ length: 1000000 }, (_, index) => `${index + 1}\n`).join("");
+    assert.ok(text(done.stdout) === expected);
+  });
+
+  it("says what is wrong: field, reason, limit, hint, closest", async () => {
+    await (await client.tasks.submit(["true"], { name: "compile" })).wait();
+    const unknown = await failure(NotFound, client.tasks.get("compil3"));
+    assert.deepEqual([unknown.code, unknown.field, unknown.reason], ["NOT_FOUND", "id", "NOT_FOUND"]);
+    assert.ok(unknown.closest.includes("compile") && unknown.message.includes(unknown.hint));
+    assert.equal((await failure(InvalidArgument, client.tasks.submit([]))).field, "spec.argv");
+    assert.match((await failure(Error, client.tasks.submit(["true"], { env: { A: "x".repeat(200_000) } }))).message, /128|131072/);
+    await failure(LimitExceeded, client.tasks.submit(["true"], { stdin: new Uint8Array(5 << 20) }));
+    assert.ok((await client.daemon.info()).version);
+  });
+
+  it("tells what the daemon is", async () => {
+    assert.equal((await client.daemon.info()).pid, BigInt(daemon.process.pid!));
+    assert.ok((await client.daemon.stats()).rssBytes > 0n);
+    assert.ok((await client.daemon.config()).some((value) => value.key === "socket"));
+    assert.ok((await client.daemon.doctor()).length > 0);
+  });
+
+  it("carries messages in order and ends the receiver with the close", async () => {
+    await client.channels.create("order", { capacity: 8 });
+    const received = collect(client.channels.recv("order"));
+    const sent = Array.from({ length: 10_000 }, (_, index) => String(index));
+    assert.equal((await client.channels.send("order", sent)).accepted, 10_000n);
+    await client.channels.close("order");
+    assert.deepEqual((await received).map((record) => ("data" in record ? text(record.data) : "gap")), sent);
+    await failure(Conflict, client.channels.send("order", ["late"]));
+    await failure(NotFound, client.channels.send("nowhere", ["x"]));
+  });
+
+  it("gives back what a receiver that leaves early did not hand out", async () => {
+    await client.channels.create("early");
+    await client.channels.send("early", Array.from({ length: 100 }, (_, index) => String(index)));
+    let count = 0;
+    for await (const _ of client.channels.recv("early")) if (++count === 10) break;
+    const rest = await collect(client.channels.recv("early", { limit: 90 }));
+    assert.equal("data" in rest[0]! && text(rest[0].data), "10");
+    assert.equal(rest.length, 90);
+  });
+
+  it("follows a channel without taking anything, gaps announced", async () => {
+    await client.channels.create("ring", { capacity: 2, overflow: "dropOldest" });
+    const sender = client.channels.sender("ring");
+    await sender.send("1", "2");
+    assert.equal((await sender.flush()).accepted, 2n);
+    await sender.send("3", "4");
+    await sender.finish();
+    await client.channels.close("ring");
+    const [gap, ...records] = await collect(client.channels.follow("ring", { fromSeq: 1n }));
+    assert.ok(gap?.$typeName === "zsync.v1.Gap" && gap.from === 1n && gap.to === 2n);
+    assert.deepEqual(records.map((record) => "data" in record && text(record.data)), ["3", "4"]);
+    assert.equal((await client.channels.get("ring")).depth, 2n);
+  });
+
+  it("watches a folder from a clock", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "zw"));
+    let clock = "";
+    for await (const batch of client.watch.subscribe(folder, { globs: ["*.txt"] })) {
+      if (clock) {
+        assert.deepEqual(batch.changes.map((change) => [change.path, change.kind]), [["a.txt", v1.ChangeKind.CREATED]]);
+        clock = batch.clock;
+        break;
+      }
+      clock = batch.clock;
+      writeFileSync(join(folder, "a.txt"), "1");
+    }
+    writeFileSync(join(folder, "b.txt"), "2");
+    const changed = new Set<string>();
+    for await (const batch of client.watch.subscribe(folder, { since: clock })) {
+      for (const change of batch.changes) changed.add(change.path);
+      if (changed.has("b.txt")) break;
+    }
+    rmSync(folder, { recursive: true });
+  });
+
+  it("prints what the tour prints in every SDK", async () => {
+    const environment = { ...process.env, ZSYNC_SOCKET: daemon.socket };
+    const script = join(root, "sdk/node/dist/examples/tour.js");
+    const done = await promisify(execFile)(process.execPath, [script], { env: environment, timeout: 60_000 });
+    assert.deepEqual([done.stdout, done.stderr], [tour, ""]);
+  });
+
+  it("follows output across kill -9 without hole or duplicate", async () => {
+    const task = await client.tasks.submit(["sh", "-c", lines]);
+    const restart = daemon.restartSoon();
+    const records = (await collect(task.output())).flatMap((batch) => batch.records);
+    await restart;
+    assert.equal(records.map((record) => text(record.data)).join(""), Array.from({ length: 60 }, (_, i) => `line ${i}\n`).join(""));
+    assert.deepEqual(records.map((record) => Number(record.seq)), records.map((_, index) => index + 1));
+  });
+
+  it("follows output into later attempts across kill -9", async () => {
+    const script = "for i in 1 2 3 4 5 6 7 8; do echo $i; sleep 0.1; done; exit 1";
+    const task = await client.tasks.submit(["sh", "-c", script], { retries: 2 });
+    const restart = daemon.restartSoon();
+    const got: string[] = [];
+    for await (const batch of task.output()) for (const record of batch.records) got.push(`${batch.attempt}:${text(record.data)}`);
+    await restart;
+    assert.deepEqual(got, [1, 2, 3].flatMap((attempt) => [1, 2, 3, 4, 5, 6, 7, 8].map((line) => `${attempt}:${line}\n`)));
+  });
+
+  it("follows events and waits across kill -9", async () => {
+    const task = await client.tasks.submit(["sh", "-c", "sleep 1.2; exit 4"]);
+    const restart = daemon.restartSoon();
+    const waited = task.wait();
+    const seqs: number[] = [];
+    for await (const event of client.events.follow({ fromSeq: 1n })) {
+      assert.ok("seq" in event);
+      seqs.push(Number(event.seq));
+      if (event.type === "task.finished" && event.subject === task.id) break;
+    }
+    assert.deepEqual(seqs, seqs.map((_, index) => index + 1));
+    assert.equal((await waited).exitCode, 4);
+    await restart;
+  });
+
+  it("tells a break where resume is off", async () => {
+    const plain = await daemon.client({ resume: false });
+    const task = await plain.tasks.submit(["sleep", "1"]);
+    const restart = daemon.restartSoon();
+    await failure(Unavailable, collect(task.output()));
+    plain.close();
+    await restart;
+  });
+});
+
+describe("finding the daemon", () => {
+  it("looks in the documented order", () => {
+    assert.equal(socketPath("/w", { ZSYNC_SOCKET: "/a" }), "/w");
+    assert.equal(socketPath(undefined, { ZSYNC_SOCKET: "/a", XDG_RUNTIME_DIR: "/run" }), "/a");
+    assert.equal(socketPath(undefined, { XDG_RUNTIME_DIR: "/run", HOME: "/h" }), "/run/zsync/zsyncd.sock");
+    assert.equal(socketPath(undefined, { ZSYNC_STATE_DIR: "/st", HOME: "/h" }), "/st/zsyncd.sock");
+    assert.equal(socketPath(undefined, { HOME: "/h" }), "/h/.local/state/zsync/zsyncd.sock");
+  });
+
+  it("refuses a path that is too long, with its length", () => {
+    assert.throws(() => socketPath("/" + "x".repeat(199)), /has 200 bytes, at most 107 fit/);
+  });
+
+  it("says at once that there is no daemon", async () => {
+    const error = await failure(Unavailable, Client.connect({ socket: "/nowhere/s" }));
+    assert.match(error.message, /no zsyncd at \/nowhere\/s: start one/);
+  });
+
+  it("starts a daemon where that is allowed", { skip }, async () => {
+    const daemon = new TestDaemon();
+    process.env.ZSYNC_STATE_DIR = join(daemon.folder, "state");
+    const client = await Client.connect({ socket: daemon.socket, autostart: true, daemonPath: join(daemon.folder, "zsyncd"), timeoutMs: 10_000 });
+    const { pid } = await client.daemon.info();
+    assert.ok(pid > 0n);
+    await client.daemon.shutdown();
+    client.close();
+    delete process.env.ZSYNC_STATE_DIR;
+    for (let alive = true; alive; ) {
+      try {
+        process.kill(Number(pid), 0);
+        await new Promise((done) => setTimeout(done, 10));
+      } catch {
+        alive = false;
+      }
+    }
+    rmSync(daemon.folder, { recursive: true, force: true });
+  });
+});
