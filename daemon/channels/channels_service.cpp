@@ -122,14 +122,14 @@ Task<absl::Status> send_all(ChannelsEngine& engine, CallContext call,
 // One receiving call: its place among the receivers and what it may still be sent. Its client asks
 // for more by reactions, while the call's task delivers.
 struct Receiving {
-  explicit Receiving(ChannelPtr channel) : receiver(std::move(channel)) {}
+  Receiving(ChannelPtr channel, bool confirms) : receiver(std::move(channel)), confirms(confirms) {}
 
   void take(const v1::RecvRequest& request) {
     uint64_t confirmed = 0;
     {
       rt::LockGuard guard(lock);
       credit += request.credit();
-      confirmed = request.credit();
+      confirmed = confirms ? 0 : request.credit();
       if (request.received() > 0) {
         confirmed = request.received() - std::min(request.received(), received);
         received += confirmed;
@@ -147,6 +147,7 @@ struct Receiving {
   }
 
   NamedChannel::Receiver receiver;
+  const bool confirms;  // only by number
   rt::Lock lock;
   uint64_t credit ABSL_GUARDED_BY(lock) = 0;
   uint64_t received ABSL_GUARDED_BY(lock) = 0;  // confirmed by number
@@ -167,12 +168,13 @@ Task<uint64_t> wait_for_credit(Receiving& state) {
   }
 }
 
-Task<void> wait_for_end(Receiving& state) {
+// Waits until the client has dealt with `count` messages, or asks for no more.
+Task<void> wait_for_received(Receiving& state, uint64_t count) {
   while (true) {
     const uint64_t seen = state.changed.epoch();
     {
       rt::LockGuard guard(state.lock);
-      if (state.over) co_return;
+      if (state.over || state.received >= count) co_return;
     }
     co_await state.changed.changed(seen);
   }
@@ -181,7 +183,7 @@ Task<void> wait_for_end(Receiving& state) {
 // The next messages; nullopt when the client wants no more. What was taken meanwhile is given back
 // by the end of the call.
 Task<std::optional<absl::StatusOr<Delivery>>> next_or_end(Receiving& state, uint64_t max) {
-  auto first = co_await race(state.receiver.next(max), wait_for_end(state));
+  auto first = co_await race(state.receiver.next(max), wait_for_received(state, UINT64_MAX));
   if (first.index == 1) co_return std::nullopt;
   co_return std::move(std::get<0>(first.value));
 }
@@ -214,11 +216,14 @@ Task<absl::Status> deliver(std::shared_ptr<Receiving> state, uint64_t limit, boo
       co_return status;
     }
     sent += count;
-    if (automatic) state->receiver.confirm(count);
-    if (closed || (limit && sent == limit)) {
+    if (automatic && !state->confirms) state->receiver.confirm(count);
+    if (!closed && (limit == 0 || sent < limit)) continue;
+    if (state->confirms) {
+      co_await wait_for_received(*state, sent);
+    } else {
       state->receiver.confirm(sent);
-      co_return absl::OkStatus();
     }
+    co_return absl::OkStatus();
   }
 }
 
@@ -228,7 +233,7 @@ Task<absl::Status> receive(ChannelsEngine& engine, StreamReader<v1::RecvRequest>
   if (!first) co_return absl::OkStatus();
   absl::StatusOr<ChannelPtr> channel = engine.find(first->channel());
   if (!channel.ok()) co_return channel.status();
-  auto state = std::make_shared<Receiving>(*channel);
+  auto state = std::make_shared<Receiving>(*channel, first->confirms());
   const bool automatic = first->credit() == 0;
   state->take(*first);
   in.listen([state](const v1::RecvRequest* request) {

@@ -185,21 +185,20 @@ export class Channels {
   async *recv(name: string, options: CallOptions & { limit?: number } = {}): AsyncGenerator<Record | Gap, void, void> {
     const limit = options.limit ?? 0;
     const stream = this.connection.duplex(Service.method.recv, this.connection.bounds(options));
-    const ask = (request: Partial<Pick<RecvRequest, "channel" | "credit" | "limit" | "received">>) =>
+    const ask = (request: Partial<Pick<RecvRequest, "channel" | "credit" | "limit" | "received" | "confirms">>) =>
       stream.write(create(RecvRequestSchema, request));
     let granted = limit ? Math.min(limit, recvCredit) : recvCredit;
     let seen = 0; // messages handed out
     let ended = false;
     try {
-      ask({ channel: name, limit: BigInt(limit), credit: BigInt(granted) });
+      ask({ channel: name, limit: BigInt(limit), credit: BigInt(granted), confirms: true });
       for (let batch = await read(); batch; batch = await read()) {
         if (batch.gap) yield batch.gap;
         for (const record of batch.records) {
           seen += 1;
           yield record;
         }
-        ended = batch.closed || (limit > 0 && seen >= limit);
-        if (ended) return;
+        if (batch.closed || (limit > 0 && seen >= limit)) return;
         const wanted = limit ? Math.min(seen + recvCredit, limit) : seen + recvCredit;
         ask({ credit: BigInt(wanted - granted), received: BigInt(seen) });
         granted = wanted;

@@ -374,15 +374,14 @@ class Receiver:
         """Emits records and gaps. Ends after the limit, or when the channel is closed and drained."""
         self.stream = yield Open(v1.METHODS["Channels.Recv"], None, self.deadline.remaining())
         granted = min(self.limit or RECV_CREDIT, RECV_CREDIT)
-        yield Write(self.stream, v1.RecvRequest(channel=self.name, limit=self.limit, credit=granted))
+        yield Write(self.stream, v1.RecvRequest(channel=self.name, limit=self.limit, credit=granted, confirms=True))
         while (batch := (yield Read(self.stream))) is not None:
             if batch.HasField("gap"):
                 yield Emit(batch.gap)
             for record in batch.records:
                 self.seen += 1
                 yield Emit(record)
-            self.ended = batch.closed or 0 < self.limit <= self.seen
-            if self.ended:
+            if batch.closed or 0 < self.limit <= self.seen:
                 return
             wanted = min(self.seen + RECV_CREDIT, self.limit) if self.limit else self.seen + RECV_CREDIT
             yield Write(self.stream, v1.RecvRequest(credit=wanted - granted, received=self.seen))

@@ -146,6 +146,7 @@ absl::Status Channels::recv(const std::string& name, std::uint64_t limit,
   v1::RecvRequest request;
   request.set_channel(name);
   request.set_limit(limit);
+  request.set_confirms(true);
   request.set_credit(limit == 0 ? kRecvCredit : std::min(limit, kRecvCredit));
   std::uint64_t granted = request.credit();
   std::uint64_t seen = 0;
@@ -154,14 +155,15 @@ absl::Status Channels::recv(const std::string& name, std::uint64_t limit,
   while (open && stream->Read(&batch)) {
     const bool go_on = callback(batch);
     seen += static_cast<std::uint64_t>(batch.records_size());
-    if (!go_on) {
+    if (!go_on || batch.closed() || (limit != 0 && seen >= limit)) {
       v1::RecvRequest last;  // what the callback has seen does not come again
       last.set_received(seen);
       stream->Write(last, grpc::WriteOptions().set_last_message());
-      stream->Finish();
-      return absl::OkStatus();
+      while (stream->Read(&batch)) {  // sent before the daemon heard of the end: goes back
+      }
+      const absl::Status status = internal::to_status(stream->Finish(), call.context());
+      return go_on ? status : absl::OkStatus();
     }
-    if (batch.closed() || (limit != 0 && seen >= limit)) break;
     v1::RecvRequest more;
     more.set_received(seen);
     more.set_credit(limit == 0 ? seen + kRecvCredit - granted

@@ -83,10 +83,12 @@ class Channels {
 
   // Competes for messages: each goes to one receiver. Credit is given back only after `callback`
   // returned, so a slow callback holds the senders. Ends after `limit` messages (0: none), or well
-  // when the channel is closed and drained. Never resumed: a message on the way to a receiver that
-  // is gone is lost.
+  // when the channel is closed and drained. A batch is received for good once `callback` has
+  // returned: what was on its way when the call broke or the process died goes back to the front of
+  // the channel. Never resumed.
   //
-  // Cancel: messages delivered but not yet given to `callback` are lost.
+  // Cancel: the messages that `callback` has not seen go back to the channel; those of its last
+  //         batch may come again.
   [[nodiscard]] absl::Status recv(const std::string& name, std::uint64_t limit,
                                   const RecordsCallback& callback, const CallOptions& options = {});
 
