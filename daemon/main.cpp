@@ -139,7 +139,7 @@ ChannelsOptions channels_options(const Config& config) {
 
 RpcOptions rpc_options(const Config& config) {
   return {config.grpc_linger, static_cast<uint32_t>(config.connections_max),
-          static_cast<uint32_t>(config.connections_per_uid_max)};
+          static_cast<uint32_t>(config.connections_per_uid_max), getuid()};
 }
 
 // Completes when the daemon has been without clients and work for `idle_exit`.

@@ -2,8 +2,7 @@
 //
 // gRPC does not authenticate local peers: the daemon accepts the socket itself, hands the
 // descriptor to gRPC, and reads the kernel's peer credentials from it at the start of every call.
-// That rests on the peer string "fd:N", so a self-test at start-up refuses to serve where it does
-// not hold.
+// That rests on the peer string "fd:N": a call whose peer reads otherwise is refused.
 #pragma once
 
 #include <sys/types.h>

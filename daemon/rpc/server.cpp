@@ -4,6 +4,7 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server_posix.h>
+#include <malloc.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -11,7 +12,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "daemon/rpc/identity.hpp"
+#include "daemon/rpc/stranger.hpp"
 #include "zsync/flow.hpp"
 #include "zsync/runtime.hpp"
 #include "zsync/timeout.hpp"
@@ -81,12 +82,7 @@ Task<void> RpcServer::accept_one(int fd) {
     close(fd);
     co_return;
   }
-  std::shared_ptr<Built> server;
-  {
-    rt::LockGuard guard(mutex_);
-    if (!server_) build_server();
-    server = server_;
-  }
+  const BuiltPtr server = server_for(*peer);
   grpc::AddInsecureChannelFromFd(server->server.get(), fd);
   watchers_.spawn(watch(copy, peer->uid));
   activity_.notify_all();
@@ -124,17 +120,28 @@ void RpcServer::forget(uid_t uid) {
   if (of_uid != open_by_uid_.end() && --of_uid->second == 0) open_by_uid_.erase(of_uid);
 }
 
-void RpcServer::build_server() {
+RpcServer::BuiltPtr RpcServer::server_for(const Peer& peer) {
+  rt::LockGuard guard(mutex_);
+  if (may_call(peer, options_.daemon_uid).ok()) {
+    if (!server_) server_ = build(services_, make_rest_());
+    return server_;
+  }
+  if (!strangers_) strangers_ = build({}, make_stranger_service(options_.daemon_uid));
+  return strangers_;
+}
+
+RpcServer::BuiltPtr RpcServer::build(const std::vector<grpc::Service*>& services,
+                                     std::unique_ptr<grpc::CallbackGenericService> rest) const {
   grpc::ServerBuilder builder;
-  for (grpc::Service* service : services_) builder.RegisterService(service);
+  for (grpc::Service* service : services) builder.RegisterService(service);
   auto built = std::make_shared<Built>();
-  built->rest = make_rest_();
+  built->rest = std::move(rest);
   builder.RegisterCallbackGenericService(built->rest.get());
   builder.SetMaxReceiveMessageSize(kMessageBytesMax);
   builder.SetMaxSendMessageSize(kMessageBytesMax);
   built->server = builder.BuildAndStart();
   ZS_ASSERT(built->server != nullptr, "gRPC refused to build a server without ports");
-  server_ = std::move(built);
+  return built;
 }
 
 Task<void> RpcServer::destroy_when_idle() {
@@ -143,7 +150,7 @@ Task<void> RpcServer::destroy_when_idle() {
     bool idle = false;
     {
       rt::LockGuard guard(mutex_);
-      idle = open_ == 0 && server_ != nullptr;
+      idle = open_ == 0 && (server_ || strangers_);
     }
     if (!idle) {
       co_await activity_.changed(seen);
@@ -157,19 +164,25 @@ Task<void> RpcServer::destroy_when_idle() {
 }
 
 Task<void> RpcServer::destroy_server(bool only_if_idle) {
-  std::shared_ptr<Built> server;
+  BuiltPtr built[2];
   {
     rt::LockGuard guard(mutex_);
     // A connection is counted before it asks for the server, so it finds this one or a new one.
     if (only_if_idle && open_ > 0) co_return;
-    server = std::move(server_);
+    built[0] = std::move(server_);
+    built[1] = std::move(strangers_);
   }
-  if (!server) co_return;
   // Blocks until every reaction of the cancelled calls has run.
-  co_await rt::call_blocking([server = std::move(server)]() mutable {
-    server->server->Shutdown(std::chrono::system_clock::now());
-    server->server->Wait();
-    server.reset();
+  co_await rt::call_blocking([&built] {
+    for (BuiltPtr& one : built) {
+      if (!one) continue;
+      one->server->Shutdown(std::chrono::system_clock::now());
+      one->server->Wait();
+      one.reset();
+    }
+#ifdef __GLIBC__
+    malloc_trim(0);  // the peak of the work is over; an idle daemon gives it back
+#endif
   });
 }
 

@@ -15,6 +15,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "daemon/rpc/identity.hpp"
 #include "daemon/rpc/listener.hpp"
 #include "zsync/executor.hpp"
 #include "zsync/notify.hpp"
@@ -30,6 +31,7 @@ struct RpcOptions {
   std::chrono::milliseconds linger{5000};
   uint32_t connections_max = 1024;
   uint32_t connections_per_uid_max = 256;
+  uid_t daemon_uid = 0;  // whom it serves, besides root
 };
 
 class RpcServer {
@@ -53,6 +55,7 @@ class RpcServer {
     std::unique_ptr<grpc::CallbackGenericService> rest;
     std::unique_ptr<grpc::Server> server;  // goes before what it calls
   };
+  using BuiltPtr = std::shared_ptr<Built>;
 
   Task<absl::Status> accept_all(rt::Fd& listener);
   Task<void> accept_one(int fd);
@@ -61,7 +64,9 @@ class RpcServer {
   Task<void> destroy_server(bool only_if_idle);
   absl::Status admit(uid_t uid);
   void forget(uid_t uid);
-  void build_server() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  BuiltPtr build(const std::vector<grpc::Service*>& services,
+                 std::unique_ptr<grpc::CallbackGenericService> rest) const;
+  BuiltPtr server_for(const Peer& peer);
 
   const RpcOptions options_;
   const std::vector<grpc::Service*> services_;
@@ -69,7 +74,8 @@ class RpcServer {
   const std::function<void(absl::Status)> complain_;
 
   mutable rt::Lock mutex_;
-  std::shared_ptr<Built> server_ ABSL_GUARDED_BY(mutex_);
+  BuiltPtr server_ ABSL_GUARDED_BY(mutex_);
+  BuiltPtr strangers_ ABSL_GUARDED_BY(mutex_);  // refuses whatever comes
   size_t open_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::flat_hash_map<uid_t, uint32_t> open_by_uid_ ABSL_GUARDED_BY(mutex_);
   Notify activity_;

@@ -215,6 +215,7 @@ Task<TasksEngine::Outcome> TasksEngine::finish(EntryPtr entry, TaskState state,
       rt::LockGuard guard(mutex_);
       entry->task = task;
       queue_.finished(group_of(*record.spec));
+      entry->orders.reset();
       if (!again && entry->input) entry->input->close();
       announce(again ? "task.retrying" : "task.finished", record);
       dispatch();

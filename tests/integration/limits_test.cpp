@@ -99,6 +99,8 @@ TEST_F(Limits, AnotherUserIsDeniedAndToldWhoTheyAreAndWhatWouldAllowThem) {
   const kit::Ran list =
       kit::run({program, "--socket", daemon().socket(), "--no-autostart", "ps"}, {}, options);
   EXPECT_EQ(list.code, 5);
+  // The owner is served beside them.
+  EXPECT_EQ(ctl({"run", "--", "true"}).code, 0);
 }
 
 // A small tmpfs for the length of a test.
