@@ -1,6 +1,7 @@
 #include "daemon/rpc/listener.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -9,16 +10,22 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
 namespace zsync::daemon {
 namespace {
 
-constexpr int kBacklog = 1024;  // connections
+constexpr int kBacklog = 1024;                             // connections
+constexpr std::chrono::milliseconds kHandOverLimit{2000};  // for the lock of a dead daemon
+constexpr int kHandOverPauseMs = 2;
 
 absl::Status failed(absl::string_view doing, const std::string& path) {
   return absl::ErrnoToStatus(errno, absl::StrCat(doing, " \"", path, "\""));
@@ -44,24 +51,38 @@ absl::Status prepare_directory(const std::string& directory) {
   return absl::OkStatus();
 }
 
-// The pid that holds the lock, as it wrote it; empty when unreadable.
-std::string lock_owner(int lock_fd) {
+bool lives(pid_t pid) { return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM); }
+
+// The pid that holds the lock, as it wrote it; 0 when unreadable.
+pid_t lock_owner(int lock_fd) {
   char text[32] = {};
   const ssize_t size = pread(lock_fd, text, sizeof text - 1, 0);
-  std::string owner(text, size > 0 ? static_cast<size_t>(size) : 0);
-  while (!owner.empty() && owner.back() == '\n') owner.pop_back();
-  return owner;
+  pid_t owner = 0;
+  const absl::string_view line(text, size > 0 ? static_cast<size_t>(size) : 0);
+  return absl::SimpleAtoi(absl::StripAsciiWhitespace(line), &owner) ? owner : 0;
+}
+
+// A process that a killed daemon was just starting holds its descriptors until it executes its own
+// program; so a lock of a dead owner is free in a moment.
+bool lock_soon(int fd) {
+  const auto give_up = std::chrono::steady_clock::now() + kHandOverLimit;
+  while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    const pid_t owner = lock_owner(fd);
+    if (lives(owner) || std::chrono::steady_clock::now() > give_up) return false;
+    poll(nullptr, 0, kHandOverPauseMs);
+  }
+  return true;
 }
 
 absl::StatusOr<int> take_lock(const std::string& socket_path) {
   const std::string path = socket_path + ".lock";
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0) return failed("opening the lock", path);
-  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    const std::string owner = lock_owner(fd);
+  if (!lock_soon(fd)) {
+    const pid_t owner = lock_owner(fd);
     close(fd);
     return absl::AlreadyExistsError(absl::StrCat(
-        "a zsyncd", owner.empty() ? "" : absl::StrCat(" (pid ", owner, ")"), " already serves \"",
+        "a zsyncd", owner == 0 ? "" : absl::StrCat(" (pid ", owner, ")"), " already serves \"",
         socket_path, "\": stop it with `zsyncctl daemon stop`, or choose another --socket"));
   }
   const std::string pid = absl::StrCat(getpid(), "\n");
@@ -73,15 +94,24 @@ absl::StatusOr<int> take_lock(const std::string& socket_path) {
   return fd;
 }
 
-// Whether somebody answers there: a live daemon whose lock file was deleted is not replaced either.
+// Whether a live process listens there: a daemon whose lock file was deleted is not replaced
+// either. The kernel knows who called listen(); a dead one's socket may still be held by what it
+// was just starting.
 bool answers(const sockaddr_un& address) {
   const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return false;
-  const bool connected =
-      connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ||
-      errno == EAGAIN;
+  bool answered = connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+  if (answered) {
+    ucred listener{};
+    socklen_t size = sizeof listener;
+    // 0: of another pid namespace, which cannot be judged from here.
+    answered = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &listener, &size) != 0 ||
+               listener.pid == 0 || lives(listener.pid);
+  } else {
+    answered = errno == EAGAIN;
+  }
   close(fd);
-  return connected;
+  return answered;
 }
 
 absl::StatusOr<int> bind_and_listen(const std::string& path) {

@@ -1,9 +1,11 @@
 // How a daemon begins and ends: one for a socket, clear lines when it cannot, tasks that live on.
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -47,6 +49,62 @@ TEST_F(StartStop, AStaleSocketIsTakenOver) {
   ASSERT_EQ(stat(daemon().socket().c_str(), &info), 0);
   ASSERT_TRUE(daemon().start()) << daemon().log();
   EXPECT_EQ(ctl({"run", "--", "true"}).code, 0);
+}
+
+// The descriptors of a daemon that was killed while it started a process: that one has them until
+// it executes its own program. Here the test has them.
+class HeldByADeadDaemon : public StartStop {
+ protected:
+  void SetUp() override {
+    socket_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, path_.data(), path_.size());
+    ASSERT_EQ(bind(socket_, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    const pid_t owner = fork();
+    if (owner == 0) _exit(listen(socket_, 8));
+    int status = -1;
+    ASSERT_EQ(waitpid(owner, &status, 0), owner);
+    ASSERT_EQ(status, 0);
+    ASSERT_TRUE(kit::accepts(path_));
+    lock_ = open((path_ + ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    ASSERT_EQ(flock(lock_, LOCK_EX | LOCK_NB), 0);
+    ASSERT_GT(dprintf(lock_, "%d\n", owner), 0);
+  }
+  void TearDown() override {
+    close(socket_);
+    if (lock_ >= 0) close(lock_);
+  }
+  // The old socket accepts too, so only the log tells.
+  bool comes_up() {
+    return kit::poll_until([&] { return next_.log().find("is ready") != std::string::npos; });
+  }
+  void let_go_of_lock() {
+    close(lock_);
+    lock_ = -1;
+  }
+
+  kit::TempDir dir_;
+  const std::string path_ = dir_ / "s";
+  kit::PrivateDaemon next_{{.socket = path_}};
+  int socket_ = -1;
+  int lock_ = -1;
+};
+
+TEST_F(HeldByADeadDaemon, ASocketIsStaleAlthoughItAnswers) {
+  let_go_of_lock();
+  next_.spawn();
+  ASSERT_TRUE(comes_up()) << next_.log();
+  EXPECT_EQ(next_.ctl({"run", "--", "true"}).code, 0);
+}
+
+TEST_F(HeldByADeadDaemon, ALockIsWaitedFor) {
+  next_.spawn();
+  EXPECT_FALSE(kit::poll_until([&] { return !next_.process().running(); }, kit::milliseconds(100)))
+      << next_.log();
+  let_go_of_lock();
+  ASSERT_TRUE(comes_up()) << next_.log();
+  EXPECT_EQ(next_.ctl({"status"}).code, 0);
 }
 
 TEST_F(StartStop, ASocketPathThatIsTooLongIsNamedWithTheLimit) {
