@@ -1,8 +1,8 @@
 // zsync-chaos --kills N --seed S: kills zsyncd at random moments while clients use it.
 //
-// Proves, or says where not: no acknowledged task is lost, nothing runs twice that nobody asked to
-// be tried again, no byte of output is missing or doubled, nothing is left behind. Exit code 1 with
-// the seed otherwise. The programs come by environment: tests/meson.build.
+// Proves, or says where not: no acknowledged task or message is lost, nothing runs twice that
+// nobody asked to be tried again, no byte of output is missing or doubled, nothing is left behind.
+// Exit code 1 with the seed otherwise. The programs come by environment: tests/meson.build.
 #include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
@@ -18,6 +18,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "tests/chaos/autopsy.hpp"
+#include "tests/chaos/channel_traffic.hpp"
 #include "tests/chaos/traffic.hpp"
 #include "tests/kit/private_daemon.hpp"
 #include "zsync/client.hpp"
@@ -29,10 +30,12 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr int kClients = 4;
-constexpr int kDelayMaxMs = 220;      // of a kill after the daemon was ready
-constexpr int kStartDelayMaxMs = 40;  // of a kill while it starts
-constexpr int kHitsPerThousand = 20;  // each phase
+constexpr int kDelayMaxMs = 220;       // of a kill after the daemon was ready
+constexpr int kStartDelayMaxMs = 40;   // of a kill while it starts
+constexpr int kSubmitDelayMaxMs = 12;  // of a kill after a submit began
+constexpr int kHitsPerThousand = 20;   // each phase
 constexpr size_t kFaultsShown = 30;
+constexpr size_t kLogShown = 2000;  // bytes of zsyncd's log
 constexpr milliseconds kReadyLimit{20'000};
 constexpr milliseconds kLeftoversLimit{10'000};
 
@@ -57,6 +60,7 @@ class Run {
   bool make_programs();
   void spawn();
   void kill_and_restart(int kill);
+  std::string log_tail() const;
   bool ready();
   void check_records();
   void check_ledger();
@@ -77,9 +81,14 @@ class Run {
   Clock::time_point began_ = Clock::now();
 };
 
+std::string Run::log_tail() const {
+  const std::string log = daemon_.log();
+  return log.substr(log.size() - std::min(log.size(), kLogShown));
+}
+
 bool Run::ready() {
   if (daemon_.wait_ready(kReadyLimit)) return true;
-  ledgers_.fault("zsyncd did not come back: " + daemon_.log());
+  ledgers_.fault("zsyncd did not come back:\n" + log_tail());
   return false;
 }
 
@@ -115,7 +124,15 @@ void Run::kill_and_restart(int kill) {
     poll(nullptr, 0, static_cast<int>(random_() % kStartDelayMaxMs));
   } else {
     if (!ready()) return;
-    poll(nullptr, 0, static_cast<int>(random_() % kDelayMaxMs));
+    if (random_() % 3 == 0) {  // aimed at the time between a submit and its reply
+      ledgers_.wait_for_submit(milliseconds(kDelayMaxMs));
+      poll(nullptr, 0, static_cast<int>(random_() % kSubmitDelayMaxMs));
+    } else {
+      poll(nullptr, 0, static_cast<int>(random_() % kDelayMaxMs));
+    }
+  }
+  if (!daemon_.process().running()) {
+    ledgers_.fault(absl::StrCat("zsyncd ended by itself before kill ", kill, ":\n", log_tail()));
   }
   daemon_.kill9();
   if (random_() % 4 != 0) {
@@ -247,13 +264,22 @@ int Run::go() {
     clients.emplace_back(run_traffic, client, random_(), std::cref(options), std::ref(ledgers_),
                          std::cref(stop));
   }
+  std::atomic<bool> stop_sending{false};
+  std::thread receiver(receive_messages, daemon_.socket(), std::ref(ledgers_));
+  std::thread sender(send_messages, daemon_.socket(), std::ref(ledgers_), std::cref(stop_sending));
   for (int kill = 0; kill < arguments_.kills && ledgers_.faults().size() < kFaultsShown; ++kill) {
     kill_and_restart(kill);
   }
   ready();
-  stop = true;
+  stop = stop_sending = true;
   for (std::thread& client : clients) client.join();
+  sender.join();
+  receiver.join();
+  if (!daemon_.process().running()) {
+    ledgers_.fault("zsyncd ended by itself after the last kill:\n" + log_tail());
+  }
   print_table();
+  std::printf("  messages %s\n", ledgers_.compare_messages().c_str());
   check_records();
   check_ledger();
   check_leftovers();

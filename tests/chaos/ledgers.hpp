@@ -1,7 +1,10 @@
 // What a chaos run remembers: what was promised to clients, what ran, what went wrong.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <map>
 #include <mutex>
@@ -84,6 +87,12 @@ class Ledgers {
   void submit_begins(int client, const std::vector<std::string>& names) {
     std::lock_guard<std::mutex> guard(mutex_);
     in_flight_[client] = {{names.begin(), names.end()}, {}};
+    submit_began_.notify_all();
+  }
+  // Returns when the next submit begins, or after `limit`.
+  void wait_for_submit(std::chrono::milliseconds limit) {
+    std::unique_lock<std::mutex> guard(mutex_);
+    submit_began_.wait_for(guard, limit);
   }
   // `broken`: it got no reply.
   void submit_ends(int client, bool broken) {
@@ -121,6 +130,33 @@ class Ledgers {
     return empty_.count({id, attempt}) != 0;
   }
 
+  // Messages `first` to `last` were acknowledged.
+  void sent(uint64_t first, uint64_t last) {
+    std::lock_guard<std::mutex> guard(mutex_);
+    for (uint64_t number = first; number <= last; ++number) sent_.insert(number);
+  }
+  void received(uint64_t number) {
+    std::lock_guard<std::mutex> guard(mutex_);
+    if (!received_.insert(number).second) {
+      ++redelivered_;
+    } else if (number < newest_received_) {
+      faults_.push_back("message " + std::to_string(number) + " came after " +
+                        std::to_string(newest_received_));
+    }
+    newest_received_ = std::max(newest_received_, number);
+  }
+  // At the end: what was acknowledged came -> a line for the table.
+  std::string compare_messages() {
+    std::lock_guard<std::mutex> guard(mutex_);
+    for (const uint64_t number : sent_) {
+      if (received_.count(number) == 0) {
+        faults_.push_back("message " + std::to_string(number) + " was acknowledged and is lost");
+      }
+    }
+    return std::to_string(sent_.size()) + " acknowledged, " + std::to_string(received_.size()) +
+           " received, " + std::to_string(redelivered_) + " times again";
+  }
+
   void followed(uint64_t bytes) {
     std::lock_guard<std::mutex> guard(mutex_);
     followed_bytes_ += bytes;
@@ -136,6 +172,7 @@ class Ledgers {
     std::vector<int> durable_at_kills;
   };
   mutable std::mutex mutex_;
+  std::condition_variable submit_began_;
   std::vector<std::string> faults_;
   std::map<std::string, Promise> promises_;  // by task id
   std::set<std::string> removed_;
@@ -144,6 +181,10 @@ class Ledgers {
   std::map<int, Submit> in_flight_;
   std::array<std::set<int>, kPhases> hits_;
   uint64_t followed_bytes_ = 0;
+  std::set<uint64_t> sent_;
+  std::set<uint64_t> received_;
+  uint64_t newest_received_ = 0;
+  uint64_t redelivered_ = 0;
 };
 
 }  // namespace zsync::chaos
