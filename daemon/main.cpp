@@ -108,7 +108,8 @@ absl::StatusOr<State> open_state(const Config& config) {
   return State{std::move(*store), std::move(*events)};
 }
 
-TasksOptions tasks_options(const Config& config, const std::string& socket) {
+TasksOptions tasks_options(const Config& config, const std::string& socket,
+                           uint64_t open_files_soft) {
   TasksOptions options;
   options.tasks_dir = config.state_dir + "/tasks";
   options.boot_id = boot_id();
@@ -116,6 +117,7 @@ TasksOptions tasks_options(const Config& config, const std::string& socket) {
   options.base_env = passed_environment(config.tasks.env_pass);
   options.own_env = {"ZSYNC_SOCKET=" + socket};
   options.default_cwd = home_directory();
+  options.open_files_soft = open_files_soft;
   options.kill_grace_ms = static_cast<uint64_t>(config.tasks.kill_grace.count());
   options.output_bytes_max = static_cast<uint64_t>(config.tasks.output_bytes_max);
   options.output_retention_bytes_max =
@@ -225,14 +227,15 @@ Task<std::string> serve_until_stopped(LiveConfig& live, RpcServer& server,
   co_return why;
 }
 
-Task<absl::Status> serve(LiveConfig& live, State& state, ListeningSocket& listener) {
+Task<absl::Status> serve(LiveConfig& live, State& state, ListeningSocket& listener,
+                         uint64_t open_files_soft) {
   const Config config = live.get().config;
   Runtime& runtime = *get_global_runtime();
   UlidGenerator ids([] { return static_cast<uint64_t>(unix_nano_now() / 1'000'000); }, random_bits);
   TaskCgroups cgroups;
   cgroups.detect();
-  TasksEngine tasks(tasks_options(config, listener.path()), *state.store, *state.events, ids,
-                    cgroups, unix_nano_now);
+  TasksEngine tasks(tasks_options(config, listener.path(), open_files_soft), *state.store,
+                    *state.events, ids, cgroups, unix_nano_now);
   if (absl::Status status = co_await tasks.start(); !status.ok()) co_return status;
   ChannelsEngine channels(channels_options(config), *state.store, *state.events, ids,
                           unix_nano_now);
@@ -294,11 +297,13 @@ int run_daemon(const Options& options) {
   absl::StatusOr<State> state = open_state(loaded->config);
   if (!state.ok()) return complain(state.status());
 
+  const uint64_t open_files_soft = raise_open_files();
   zsync::Config runtime = zsync::Config::for_server();
   if (loaded->config.workers) runtime.workers = static_cast<size_t>(loaded->config.workers);
   if (absl::Status status = init_global_runtime(runtime); !status.ok()) return complain(status);
   LiveConfig live(options, std::move(*loaded));
-  absl::Status status = get_global_runtime()->block_on(serve(live, *state, *listener));
+  absl::Status status =
+      get_global_runtime()->block_on(serve(live, *state, *listener, open_files_soft));
   deinit_global_runtime();
   return status.ok() ? 0 : complain(status);
 }

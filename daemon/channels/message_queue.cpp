@@ -60,6 +60,7 @@ bool MessageQueue::drop_oldest() {
   const uint64_t size = at(seq).data.size();
   settle(seq);
   ++dropped_;
+  newest_dropped_ = std::max(newest_dropped_, seq);
   if (!gap_) gap_ = segment_log::Gap{seq, seq, segment_log::GapReason::kDroppedOldest, 0};
   gap_->from = std::min(gap_->from, seq);
   gap_->to = std::max(gap_->to, seq);
@@ -100,7 +101,9 @@ void MessageQueue::give_back(uint64_t seq) {
 std::vector<Message> MessageQueue::look(uint64_t seq, size_t max, size_t bytes_max,
                                         std::optional<segment_log::Gap>& gap) const {
   if (seq < first_seq()) {
-    gap = segment_log::Gap{seq, first_seq() - 1, segment_log::GapReason::kLagged, 0};
+    const auto reason = newest_dropped_ >= seq ? segment_log::GapReason::kDroppedOldest
+                                               : segment_log::GapReason::kLagged;
+    gap = segment_log::Gap{seq, first_seq() - 1, reason, 0};
     seq = first_seq();
   }
   std::vector<Message> seen;

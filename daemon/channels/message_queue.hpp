@@ -77,6 +77,7 @@ class MessageQueue {
   uint64_t held_bytes_ = 0;
   uint64_t bytes_ = 0;  // history too
   uint64_t dropped_ = 0;
+  uint64_t newest_dropped_ = 0;
   std::optional<segment_log::Gap> gap_;
 };
 

@@ -2,6 +2,7 @@
 
 #include <fnmatch.h>
 #include <pwd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -43,6 +44,15 @@ std::string boot_id() {
   std::string id;
   std::getline(file, id);
   return id;
+}
+
+uint64_t raise_open_files() {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  const uint64_t before = limit.rlim_cur;
+  limit.rlim_cur = limit.rlim_max;
+  (void)setrlimit(RLIMIT_NOFILE, &limit);
+  return before;
 }
 
 std::string home_directory() {

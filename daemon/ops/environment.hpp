@@ -1,6 +1,7 @@
 // What the daemon finds around itself when it starts.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,10 @@ std::string program_beside_this(const std::string& name);
 
 // The kernel's id of this run of the machine; empty where /proc is not mounted.
 std::string boot_id();
+
+// Raises the soft limit of open files to the hard one -> the soft limit before, which is for
+// commands: above 1024 select() breaks.
+uint64_t raise_open_files();
 
 // $HOME, else the user database's, else "/".
 std::string home_directory();

@@ -2,10 +2,12 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <string_view>
@@ -49,6 +51,7 @@ struct Prepared {
   std::vector<std::vector<char*>> shell_argv;  // /bin/sh PROGRAM ARGS..., for a script without #!
   std::vector<char*> env;
   const char* cwd = nullptr;
+  rlimit open_files = {};
 };
 
 std::vector<std::string> candidates(const Spec& spec) {
@@ -81,6 +84,11 @@ Prepared prepare(const Spec& spec) {
   for (const std::string& pair : spec.env) prepared.env.push_back(const_cast<char*>(pair.c_str()));
   prepared.env.push_back(nullptr);
   prepared.cwd = spec.cwd.empty() ? "/" : spec.cwd.c_str();
+  (void)::getrlimit(RLIMIT_NOFILE, &prepared.open_files);
+  if (spec.open_files_soft > 0) {
+    prepared.open_files.rlim_cur =
+        std::min<rlim_t>(spec.open_files_soft, prepared.open_files.rlim_max);
+  }
   return prepared;
 }
 
@@ -112,6 +120,7 @@ int exec_first(const Prepared& prepared) {
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   for (int fd = 0; fd < 3; ++fd) ::dup2(stdio[fd], fd);  // the sources are all above 2
+  (void)::setrlimit(RLIMIT_NOFILE, &prepared.open_files);
   Failure failure;
   if (::chdir(prepared.cwd) != 0) {
     failure = {Step::kCwd, errno};

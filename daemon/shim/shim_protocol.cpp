@@ -162,6 +162,7 @@ std::string encode_spec(const Spec& spec) {
   fields.number(8, spec.timeout_ms).number(9, spec.kill_grace_ms);
   fields.number(10, spec.output_bytes_max).number(11, spec.output_head_bytes);
   fields.number(12, spec.segment_bytes).number(13, spec.keep_children);
+  fields.number(14, spec.open_files_soft);
   return seal(kSpecMagic, fields);
 }
 
@@ -209,6 +210,9 @@ std::optional<Spec> decode_spec(std::string_view bytes) {
         break;
       case 13:
         field.to(spec.keep_children);
+        break;
+      case 14:
+        field.to(spec.open_files_soft);
         break;
       default:
         break;

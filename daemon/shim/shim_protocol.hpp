@@ -58,6 +58,7 @@ struct Spec {
   uint64_t output_head_bytes = 64ull << 20;
   uint64_t segment_bytes = 64ull << 20;  // of out.log
   bool keep_children = false;            // leave what the main process left behind
+  uint64_t open_files_soft = 0;          // RLIMIT_NOFILE of the command; 0: the shim's own
 };
 
 enum class ClaimKind : uint8_t { kShim = 1, kRevoked = 2 };

@@ -20,6 +20,7 @@ Spec sample_spec() {
   spec.output_head_bytes = 8;
   spec.segment_bytes = 9;
   spec.keep_children = true;
+  spec.open_files_soft = 10;
   return spec;
 }
 
@@ -40,6 +41,7 @@ TEST(ShimProtocol, ASpecComesBackAsItWasWritten) {
   EXPECT_EQ(back->output_head_bytes, 8u);
   EXPECT_EQ(back->segment_bytes, 9u);
   EXPECT_TRUE(back->keep_children);
+  EXPECT_EQ(back->open_files_soft, 10u);
 }
 
 TEST(ShimProtocol, AFileCutOrFlippedAnywhereIsRefused) {

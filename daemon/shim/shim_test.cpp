@@ -452,6 +452,13 @@ TEST_F(Shim, StartsWithTenThousandDescriptorsOpen) {
   EXPECT_LT(std::stol(out.substr(2)), 16);
 }
 
+TEST_F(Shim, TheCommandHasTheLimitOfOpenFilesThatTheSpecNames) {
+  Spec spec = shell("ulimit -n");
+  spec.open_files_soft = 777;
+  EXPECT_EQ(run(spec).code, 0);
+  EXPECT_EQ(output().out[1], "777\n");
+}
+
 TEST_F(Shim, ACgroupThatCannotBeJoinedIsReportedAndNotFatal) {
   Spec spec = shell("exit 0");
   spec.cgroup = "/no/such/cgroup";

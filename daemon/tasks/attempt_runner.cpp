@@ -62,6 +62,7 @@ absl::StatusOr<shim::Spec> TasksEngine::shim_spec(const TaskRecord& record) {
   spec.kill_grace_ms = task.kill_grace_ms.value_or(options_.kill_grace_ms);
   spec.output_bytes_max = options_.output_bytes_max;
   spec.keep_children = task.keep_children;
+  spec.open_files_soft = options_.open_files_soft;
   return spec;
 }
 

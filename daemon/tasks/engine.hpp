@@ -48,6 +48,7 @@ struct TasksOptions {
   std::vector<std::string> base_env;  // NAME=VALUE handed to every command that does not clear it
   std::vector<std::string> own_env;   // set last: ZSYNC_SOCKET
   std::string default_cwd = "/";
+  uint64_t open_files_soft = 0;  // RLIMIT_NOFILE of commands; 0: the daemon's own
   uint64_t kill_grace_ms = 10'000;
   uint64_t output_bytes_max = 4ull << 30;            // one task
   uint64_t output_retention_bytes_max = 1ull << 30;  // finished tasks together

@@ -203,6 +203,7 @@ TEST_F(Channels, ADroppingChannelKeepsTheNewestAndNamesTheGap) {
   ASSERT_EQ(ctl({"channels", "send", "latest"}, lines(1, 10)).code, 0);
   const kit::Ran followed = ctl({"channels", "recv", "latest", "--follow-from", "1", "-n", "3"});
   EXPECT_EQ(followed.out, lines(8, 10));
+  EXPECT_THAT(followed.err, HasSubstr("dropped_oldest"));
   const kit::Ran received = ctl({"channels", "recv", "latest", "-n", "3"});
   EXPECT_EQ(received.out, lines(8, 10));
   EXPECT_THAT(received.err, HasSubstr("dropped_oldest"));
