@@ -18,7 +18,10 @@ absl::StatusOr<client::Client*> Context::client(bool may_start) {
   options.socket = globals.socket;
   options.autostart = may_start && !globals.no_autostart;
   options.resume = true;
-  options.on_started = [this](long pid) { note(absl::StrCat("started zsyncd (pid ", pid, ")")); };
+  options.on_started = [this](long pid) {
+    note(pid == 0 ? "started zsyncd.socket of the user's service manager"
+                  : absl::StrCat("started zsyncd (pid ", pid, ")"));
+  };
   auto connected = client::Client::connect(std::move(options));
   if (!connected.ok()) return connected.status();
   client_ = *std::move(connected);

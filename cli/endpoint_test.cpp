@@ -134,5 +134,70 @@ TEST_F(Endpoint, ConnectingStartsADaemonAndTellsSo) {
   EXPECT_EQ((*client)->socket(), directory_ + "/s");
 }
 
+// A runtime directory in which a user's service manager runs, and its systemctl.
+class ServiceManager : public Endpoint {
+ protected:
+  ServiceManager() : path_(variable("PATH")) {
+    ::unsetenv("ZSYNC_STATE_DIR");
+    ::setenv("XDG_STATE_HOME", (directory_ + "/home").c_str(), 1);
+    ::setenv("XDG_RUNTIME_DIR", directory_.c_str(), 1);
+    ::setenv("PATH", (directory_ + ":" + path_).c_str(), 1);
+    std::filesystem::create_directory(directory_ + "/systemd");
+    std::ofstream(directory_ + "/systemd/private");
+  }
+  ~ServiceManager() override {
+    ::setenv("PATH", path_.c_str(), 1);
+    ::unsetenv("XDG_RUNTIME_DIR");
+    ::unsetenv("XDG_STATE_HOME");
+  }
+  // `then`: shell lines after its words were noted.
+  void write_systemctl(const std::string& then) const {
+    const std::string path = directory_ + "/systemctl";
+    std::ofstream(path) << "#!/bin/sh\necho \"$@\" >" << directory_ << "/asked\n" << then << "\n";
+    std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+  }
+  std::string asked() const {
+    std::ifstream file(directory_ + "/asked");
+    std::string line;
+    std::getline(file, line);
+    return line;
+  }
+  static std::string variable(const char* name) {
+    const char* value = ::getenv(name);
+    return value == nullptr ? "" : value;
+  }
+
+  const std::string path_;
+  const std::string socket_ = directory_ + "/zsync/zsyncd.sock";
+};
+
+TEST_F(ServiceManager, StartsTheSocketUnitForTheDefaultPath) {
+  write_systemctl(write_daemon() + " --socket " + socket_ + " &\nwhile [ ! -S " + socket_ +
+                  " ]; do sleep 0.01; done");
+  const auto result = client::ensure_daemon(socket_, "");
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_TRUE(result->started);
+  EXPECT_EQ(result->pid, 0);
+  EXPECT_EQ(asked(), "--user --quiet start zsyncd.socket");
+  EXPECT_EQ(daemons(), 1);
+}
+
+TEST_F(ServiceManager, ThatDoesNotKnowTheUnitLeavesTheStartToTheClient) {
+  write_systemctl("exit 5");
+  const std::string program = write_daemon();
+  const auto result = client::ensure_daemon(socket_, "");
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_GT(result->pid, 0);
+  EXPECT_EQ(asked(), "--user --quiet start zsyncd.socket");
+}
+
+TEST_F(ServiceManager, IsNotAskedForAnotherPathOrAnotherProgram) {
+  write_systemctl("exit 0");
+  const std::string program = write_daemon();
+  EXPECT_GT(client::ensure_daemon(directory_ + "/other", "")->pid, 0);
+  EXPECT_GT(client::ensure_daemon(socket_, program)->pid, 0);
+  EXPECT_EQ(asked(), "");
+}
+
 }  // namespace
 }  // namespace zsync::cli::testing

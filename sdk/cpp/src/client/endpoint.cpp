@@ -124,6 +124,41 @@ absl::StatusOr<pid_t> spawn_daemon(const std::string& program, const std::string
   return pid;
 }
 
+// Whether the unit would serve `path`: the default one, with the default state.
+bool is_units_path(const std::string& path) {
+  const std::string runtime = variable("XDG_RUNTIME_DIR");
+  struct stat manager;
+  return !runtime.empty() && path == runtime + "/zsync/zsyncd.sock" &&
+         variable("ZSYNC_STATE_DIR").empty() &&
+         ::stat((runtime + "/systemd/private").c_str(), &manager) == 0;
+}
+
+// `systemctl --user start zsyncd.socket`; false when that does not work here.
+bool start_by_service_manager(SteadyClock::time_point deadline) {
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  for (int fd = 0; fd < 3; ++fd) {
+    posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_RDWR, 0);
+  }
+  std::string words[] = {"systemctl", "--user", "--quiet", "start", "zsyncd.socket"};
+  char* argv[] = {words[0].data(), words[1].data(), words[2].data(),
+                  words[3].data(), words[4].data(), nullptr};
+  pid_t pid = 0;
+  const int error = ::posix_spawnp(&pid, argv[0], &actions, nullptr, argv, environ);
+  posix_spawn_file_actions_destroy(&actions);
+  if (error != 0) return false;
+  int status = 0;
+  while (::waitpid(pid, &status, WNOHANG) == 0) {
+    if (SteadyClock::now() >= deadline) {
+      ::kill(pid, SIGKILL);
+      ::waitpid(pid, &status, 0);
+      return false;
+    }
+    ::poll(nullptr, 0, kPollMilliseconds);
+  }
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
 absl::Status wait_for_lock(int fd, SteadyClock::time_point deadline) {
   while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK && errno != EINTR) {
@@ -220,8 +255,6 @@ absl::Status probe(const std::string& path) {
 
 absl::StatusOr<StartedDaemon> ensure_daemon(const std::string& path, const std::string& program) {
   const SteadyClock::time_point deadline = SteadyClock::now() + kStartTimeout;
-  const absl::StatusOr<std::string> daemon = find_daemon(program);
-  if (!daemon.ok()) return daemon.status();
   const absl::StatusOr<std::string> state = state_directory();
   if (!state.ok()) return state.status();
   absl::Status made = make_private_directory(*state);
@@ -240,6 +273,12 @@ absl::StatusOr<StartedDaemon> ensure_daemon(const std::string& path, const std::
   if (status.ok()) return StartedDaemon{};
   if (!absl::IsUnavailable(status)) return status;
 
+  if (program.empty() && is_units_path(path) && start_by_service_manager(deadline) &&
+      probe(path).ok()) {
+    return StartedDaemon{true, 0};
+  }
+  const absl::StatusOr<std::string> daemon = find_daemon(program);
+  if (!daemon.ok()) return daemon.status();
   const std::string log = *state + "/zsyncd.log";
   const absl::StatusOr<pid_t> pid = spawn_daemon(*daemon, path, log);
   if (!pid.ok()) return pid.status();

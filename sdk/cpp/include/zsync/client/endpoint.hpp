@@ -31,13 +31,14 @@ inline constexpr std::size_t kSocketPathBytesMax = 107;
 // What ensure_daemon() had to do.
 struct StartedDaemon {
   bool started = false;  // false: one was there already, or another client started it meanwhile
-  long pid = 0;          // of the daemon that was started
+  long pid = 0;          // of the daemon that was started; 0: the user's service manager did it
 };
 
-// Makes sure that a daemon accepts at `path`: starts zsyncd (`program`, else beside the own
-// executable, else in PATH) in a session of its own, its stdio in STATE/zsyncd.log, and waits until
-// it accepts. However many clients do this at once, one daemon is started: they meet at a flock
-// beside the socket.
+// Makes sure that a daemon accepts at `path`. For the default path, where the user's service
+// manager runs and knows it, starts the unit zsyncd.socket; else starts zsyncd (`program`, else
+// beside the own executable, else in PATH) in a session of its own, its stdio in STATE/zsyncd.log,
+// and waits until it accepts. However many clients do this at once, one daemon is started: they
+// meet at a flock beside the socket.
 //
 // Errors: kNotFound when there is no zsyncd to start, kUnavailable when it ended at once,
 //         kDeadlineExceeded when it did not accept within kStartTimeout.
