@@ -150,6 +150,8 @@ class BlockingJob {
   virtual void call() noexcept = 0;
   // Destroys the function of a job that was withdrawn; its place in the queue may remain.
   virtual void abandon() noexcept = 0;
+  // The task was cancelled while the function runs: asks it to return soon. From any thread.
+  virtual void interrupt() noexcept {}
   // False when the other side was first: a job is either begun or withdrawn.
   bool begin() { return !taken_.exchange(true, std::memory_order_acq_rel); }
 
@@ -161,7 +163,11 @@ class BlockingOperation : public LeafOperation {
  public:
   explicit BlockingOperation(std::shared_ptr<BlockingJob> job) : job_(std::move(job)) {}
   Start start() final;
-  bool withdraw() noexcept final { return job_->begin(); }
+  bool withdraw() noexcept final {
+    if (job_->begin()) return true;
+    job_->interrupt();
+    return false;
+  }
   void await_resume() const {
     if (!cancelled()) return;
     job_->abandon();
@@ -172,11 +178,16 @@ class BlockingOperation : public LeafOperation {
   std::shared_ptr<BlockingJob> job_;
 };
 
-template <typename Function>
+struct NoInterrupt {
+  void operator()() const noexcept {}
+};
+
+template <typename Function, typename Interrupt = NoInterrupt>
 class BlockingCall final : public BlockingJob {
  public:
   using Result = std::invoke_result_t<Function&>;
-  explicit BlockingCall(Function function) : function_(std::move(function)) {}
+  explicit BlockingCall(Function function, Interrupt interrupt = {})
+      : function_(std::move(function)), interrupt_(std::move(interrupt)) {}
 
   void call() noexcept final {
     try {
@@ -190,6 +201,7 @@ class BlockingCall final : public BlockingJob {
     }
   }
   void abandon() noexcept final { function_.reset(); }
+  void interrupt() noexcept final { interrupt_(); }
   Result take() {
     if (error_) std::rethrow_exception(error_);
     if constexpr (!std::is_void_v<Result>) return std::move(*result_);
@@ -197,14 +209,18 @@ class BlockingCall final : public BlockingJob {
 
  private:
   std::optional<Function> function_;
+  Interrupt interrupt_;
   std::optional<std::conditional_t<std::is_void_v<Result>, std::monostate, Result>> result_;
   std::exception_ptr error_;
 };
 
-// The awaited form of spawn_blocking().
-template <typename Function>
-Task<std::invoke_result_t<std::decay_t<Function>&>> call_blocking(Function function) {
-  auto call = std::make_shared<BlockingCall<std::decay_t<Function>>>(std::move(function));
+// The awaited form of spawn_blocking(). `interrupt` is called when the task is cancelled while the
+// function runs; it may only ask the function to return.
+template <typename Function, typename Interrupt = NoInterrupt>
+Task<std::invoke_result_t<std::decay_t<Function>&>> call_blocking(Function function,
+                                                                  Interrupt interrupt = {}) {
+  auto call = std::make_shared<BlockingCall<std::decay_t<Function>, Interrupt>>(
+      std::move(function), std::move(interrupt));
   BlockingOperation operation(call);
   co_await operation;
   co_return call->take();
