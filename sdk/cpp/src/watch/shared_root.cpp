@@ -180,9 +180,10 @@ Task<absl::Status> SharedRoot::follow() {
   if (!events.ok()) co_return events.status();
   while (true) {
     const uint64_t seen = wake_.epoch();
+    const Batcher::Time looked = steady_clock::now();
     const bool more = co_await take_in();
     if (!source_->status().ok()) co_return source_->status();
-    const bool served = co_await serve(!more);
+    const bool served = co_await serve(!more, looked);
     publish();
     if (more || served) {
       co_await yield_now();
@@ -234,12 +235,14 @@ void SharedRoot::distribute() {
   }
 }
 
-// Gives every subscriber that asks what is due for it -> whether anything was given.
-Task<bool> SharedRoot::serve(bool caught_up) {
+// Gives every subscriber that asks what is due for it -> whether anything was given. Due is what
+// had settled when the source was last looked at: what happened since is not known here, however
+// late it is by now.
+Task<bool> SharedRoot::serve(bool caught_up, Batcher::Time looked) {
   bool served = false;
   for (const std::shared_ptr<Subscriber>& subscriber : present()) {
     if (!wants(*subscriber)) continue;
-    std::optional<Batch> batch = co_await batch_for(*subscriber, caught_up);
+    std::optional<Batch> batch = co_await batch_for(*subscriber, caught_up, looked);
     if (!batch) continue;
     deliver(*subscriber, *std::move(batch));
     served = true;
@@ -247,7 +250,8 @@ Task<bool> SharedRoot::serve(bool caught_up) {
   co_return served;
 }
 
-Task<std::optional<Batch>> SharedRoot::batch_for(Subscriber& subscriber, bool caught_up) {
+Task<std::optional<Batch>> SharedRoot::batch_for(Subscriber& subscriber, bool caught_up,
+                                                 Batcher::Time looked) {
   if (!subscriber.begun_) {
     if (!subscriber.known_ || !caught_up || !source_->ready()) co_return std::nullopt;
     subscriber.begun_ = true;
@@ -262,7 +266,7 @@ Task<std::optional<Batch>> SharedRoot::batch_for(Subscriber& subscriber, bool ca
     if (gap) owed->gap = gap->gap();
     co_return owed->changes.empty() && owed->gap == Gap::none ? std::nullopt : std::move(owed);
   }
-  std::optional<Collected> collected = subscriber.batcher_.collect(steady_clock::now());
+  std::optional<Collected> collected = subscriber.batcher_.collect(looked);
   if (!collected) co_return std::nullopt;
   subscriber.told_ = collected->clock();
   if (collected->paths() <= kReduceInPlaceMax) co_return std::move(*collected).reduce();

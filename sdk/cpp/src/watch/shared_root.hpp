@@ -125,8 +125,9 @@ class SharedRoot : public std::enable_shared_from_this<SharedRoot> {
   Task<absl::Status> follow();
   Task<bool> take_in();
   void distribute();
-  Task<bool> serve(bool caught_up);
-  Task<std::optional<Batch>> batch_for(Subscriber& subscriber, bool caught_up);
+  Task<bool> serve(bool caught_up, Batcher::Time looked);
+  Task<std::optional<Batch>> batch_for(Subscriber& subscriber, bool caught_up,
+                                       Batcher::Time looked);
   Task<std::optional<Batch>> difference(Subscriber& subscriber, std::string since);
   bool wants(const Subscriber& subscriber);
   void deliver(Subscriber& subscriber, Batch batch);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <future>
 #include <memory>
 #include <string>
 
@@ -66,6 +67,44 @@ TEST_P(SharedRootOnEveryModel, EachSubscriberHasItsOwnSelection) {
     EXPECT_TRUE(absl::IsUnavailable((co_await sources.next()).status()));
     co_await running;
   }(dir));
+}
+
+// Everything that is ready gets its turn, and what it wakes too.
+Task<void> let_others_run() {
+  for (int i = 0; i < 100; ++i) co_await yield_now();
+}
+
+// Between its look at the source and its decision the root is held up by a thread that may block.
+// By then the settle time has passed, but what happened meanwhile was not looked at yet.
+TEST(SharedRoot, ABatchHasSettledOnlyWhereTheSourceWasLookedAtAfterTheSettleTime) {
+  ScratchDir dir;
+  Config config = config_of(ExecutionModel::caller);
+  config.blocking_threads_max = 1;
+  auto task = [](ScratchDir& dir) -> Task<void> {
+    auto root = open_root(dir, 0ns);
+    Subscription first = joined(*root, {.since = "c:test:0"});
+    Subscription second = joined(*root, {.settle = 0ns});
+    TaskHandle<void> running = spawn(SharedRoot::run(root));
+    EXPECT_EQ(co_await seen(second), "");
+    std::promise<void> held;
+    TaskHandle<void> holding = spawn_blocking([go = held.get_future()] { go.wait(); });
+    dir.write("a", "1");
+    TaskHandle<absl::StatusOr<Batch>> holds_up = spawn(first.next());
+    co_await let_others_run();
+    dir.write("a", "22");
+    TaskHandle<Batch> asked = spawn(next(second));
+    co_await let_others_run();
+    held.set_value();
+    co_await holding;
+    EXPECT_EQ(text_of((co_await holds_up)->changes), "Ca");
+    const Batch batch = co_await asked;
+    EXPECT_EQ(text_of(batch.changes), "Ca");
+    EXPECT_EQ(batch.changes.at(0).size, 2U);
+    running.cancel();
+    EXPECT_TRUE(absl::IsUnavailable((co_await second.next()).status())) << "nothing was left";
+    co_await running;
+  };
+  run(task(dir), config);
 }
 
 TEST_P(SharedRootOnEveryModel, OtherFilesThatKeepChangingDoNotDelayASelection) {
