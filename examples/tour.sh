@@ -15,9 +15,8 @@ trap clean_up EXIT
 step() { printf '\n== %s\n' "$*"; }
 show() { printf '$ %s\n' "$(printf '%q ' "$@")"; "$@"; }
 
-step "1. A task: compile a header of this checkout under the daemon; its output and exit code come back"
-header=sdk/cpp/include/zsync/stop_token.hpp
-show zsyncctl run -- clang++-19 -std=c++20 -fsyntax-only -x c++ -I sdk/cpp/include "$header"
+step "1. A task: compile an example of this checkout under the daemon; its output and exit code come back"
+show zsyncctl run -- clang++-19 -std=c++20 -fsyntax-only -I sdk/cpp/include examples/channels.cpp
 echo "exit code $?"
 
 step "2. The same in the background: submit, wait, read the output from the record"
@@ -55,3 +54,4 @@ grep -m 1 'stop_token.hpp' "$work/fired" || { cat "$work/fired" >&2; echo "tour:
 
 step "What the daemon remembers of it"
 show zsyncctl tasks list
+printf '\nNext: docs/guide/tasks.md, or a daemon of your own: build/bin/zsyncctl starts one when it is first needed.\n'
