@@ -217,6 +217,7 @@ Task<TasksEngine::Outcome> TasksEngine::finish(EntryPtr entry, TaskState state,
       entry->task = task;
       queue_.finished(group_of(*record.spec));
       entry->orders.reset();
+      if (!again) retain(record);
       if (!again && entry->input) entry->input->close();
       announce(again ? "task.retrying" : "task.finished", record);
       dispatch();

@@ -105,6 +105,7 @@ void TasksEngine::apply_cancel(const EntryPtr& entry, const TaskRecord& canceled
       record.reason = canceled.reason;
       record.finished_unix_nano = canceled.finished_unix_nano;
       if (entry->input) entry->input->close();
+      retain(record);
       announce("task.finished", record);
     } else if (entry->orders) {
       order_cancel(entry, *entry->orders);
@@ -143,6 +144,7 @@ Task<absl::StatusOr<TaskRecord>> TasksEngine::retry(std::string id) {
   if (!committed.ok()) co_return committed;
   {
     rt::LockGuard guard(mutex_);
+    retention_.forget(entry->task.record.finished_unix_nano, task.record.id);
     entry->task = task;
     entry->cancel_grace_ms.reset();
     entry->input.reset();
@@ -185,6 +187,7 @@ Task<absl::Status> TasksEngine::remove(std::string id) {
   {
     rt::LockGuard guard(mutex_);
     entry->removed = true;
+    retention_.forget(entry->task.record.finished_unix_nano, whole);
     const std::string& key = entry->task.record.spec->idempotency_key;
     if (auto known = by_key_.find(key); known != by_key_.end() && known->second == whole) {
       by_key_.erase(known);

@@ -28,7 +28,10 @@ TasksEngine::TasksEngine(TasksOptions options, Store& store, EventLog& events, U
       ids_(ids),
       cgroups_(cgroups),
       clock_(std::move(clock)),
-      queue_(options_.default_parallel) {}
+      queue_(options_.default_parallel),
+      retention_(
+          options_.output_retention_bytes_max,
+          std::chrono::duration_cast<std::chrono::nanoseconds>(options_.retention_age).count()) {}
 
 TasksEngine::~TasksEngine() = default;
 
@@ -75,6 +78,7 @@ Task<absl::Status> TasksEngine::start() {
       const std::string& key = record.spec->idempotency_key;
       if (!key.empty()) by_key_[key] = record.id;
       if (record.state == TaskState::kQueued) enqueue(entry);
+      if (is_final(record.state)) retain(record);
       if (record.state == TaskState::kRunning) {
         queue_.add_running(group_of(*record.spec));
         was_running.push_back(entry);
@@ -101,6 +105,10 @@ void TasksEngine::enqueue(const EntryPtr& entry) {
   const TaskRecord& record = entry->task.record;
   if (record.spec->stdin_stream && !entry->input) entry->input = bounded<ShimOrder>(16);
   queue_.add(group_of(*record.spec), record.spec->priority, entry->task.order, record.id);
+}
+
+void TasksEngine::retain(const TaskRecord& ended) {
+  retention_.ended(ended.finished_unix_nano, ended.id, ended.output_bytes);
 }
 
 void TasksEngine::dispatch() {

@@ -28,6 +28,7 @@
 #include "daemon/store/store.hpp"
 #include "daemon/store/ulid.hpp"
 #include "daemon/tasks/cgroup.hpp"
+#include "daemon/tasks/retention.hpp"
 #include "daemon/tasks/task.hpp"
 #include "daemon/tasks/task_queue.hpp"
 #include "daemon/tasks/task_store.hpp"
@@ -189,6 +190,7 @@ class TasksEngine {
   void adopt_submitted(std::vector<StoredTask> tasks);
   void enqueue(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void dispatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void retain(const TaskRecord& ended) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::string attempt_dir(const std::string& id, uint32_t attempt) const;
   void announce(const std::string& type, const TaskRecord& record);
   static const std::string& group_of(const TaskSpec& spec);
@@ -242,6 +244,7 @@ class TasksEngine {
   TaskQueue queue_ ABSL_GUARDED_BY(mutex_);
   uint64_t next_order_ ABSL_GUARDED_BY(mutex_) = 1;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  Retention retention_ ABSL_GUARDED_BY(mutex_);
   bool retaining_ ABSL_GUARDED_BY(mutex_) = false;
   Executor runners_;
 };

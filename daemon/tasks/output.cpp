@@ -102,23 +102,10 @@ Task<void> TasksEngine::keep_retention() {
     rt::LockGuard guard(mutex_);
     if (retaining_ || stopping_) co_return;
     retaining_ = true;
-    uint64_t bytes = 0;
-    for (const auto& [id, entry] : tasks_) {
-      if (is_final(entry->task.record.state)) bytes += entry->task.record.output_bytes;
-    }
-    const int64_t oldest =
-        clock_() -
-        std::chrono::duration_cast<std::chrono::nanoseconds>(options_.retention_age).count();
-    for (const auto& [id, entry] : tasks_) {
-      const TaskRecord& record = entry->task.record;
-      if (!is_final(record.state) || entry->followers > 0) continue;
-      const bool old = record.finished_unix_nano < oldest;
-      const bool over = bytes > options_.output_retention_bytes_max;
-      if (!old && !over) break;  // ids sort by age, so the rest is younger
-      if (!old && record.output_bytes == 0) continue;
-      bytes -= record.output_bytes;
-      expired.push_back(id);
-    }
+    expired = retention_.due(clock_(), [this](const std::string& id) {
+      mutex_.assert_held();
+      return tasks_.at(id)->followers > 0;
+    });
   }
   for (const std::string& id : expired) (void)co_await remove(id);
   rt::LockGuard guard(mutex_);
