@@ -24,6 +24,16 @@ class AsyncClient : public DaemonTest {
     co_return co_await client::async(
         [this, id](const CallOptions& call) { return tasks().wait({id}, call); });
   }
+  static Task<absl::Status> call_once_cancelled(bool& called) {
+    try {
+      co_await sleep(1h);
+    } catch (const Cancelled&) {
+    }
+    co_return co_await client::async([&called](const CallOptions&) {
+      called = true;
+      return absl::OkStatus();
+    });
+  }
   Task<absl::Status> follow(std::string id, Channel<std::string> out) {
     absl::Status status = co_await client::async([&](const CallOptions& call) {
       return tasks().output(
@@ -66,16 +76,7 @@ TEST_F(AsyncClient, ACancelEndsTheCallOnTheWire) {
 TEST_F(AsyncClient, ATaskThatIsCancelledBeforeMakesNoCall) {
   bool called = false;
   auto cancelled_already = [&]() -> Task<absl::Status> {
-    TaskHandle<absl::Status> handle = spawn([&called]() -> Task<absl::Status> {
-      try {
-        co_await sleep(1h);
-      } catch (const Cancelled&) {
-      }
-      co_return co_await client::async([&called](const CallOptions&) {
-        called = true;
-        return absl::OkStatus();
-      });
-    });
+    TaskHandle<absl::Status> handle = spawn(call_once_cancelled(called));
     co_await yield_now();
     handle.cancel();
     co_return co_await handle;

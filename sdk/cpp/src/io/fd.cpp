@@ -1,15 +1,52 @@
 #include "zsync/rt/fd.hpp"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <vector>
 
-#include "absl/strings/str_cat.h"
+#include "absl/container/inlined_vector.h"
 
 namespace zsync::rt {
+namespace {
+
+#ifndef RWF_NOSIGNAL
+#define RWF_NOSIGNAL 0x00000100  // Linux 6.18: the write does not raise SIGPIPE
+#endif
+
+// How a descriptor is written to without SIGPIPE.
+enum class Writing : uint8_t {
+  kSocket,    // send(MSG_NOSIGNAL)
+  kNoSignal,  // pwritev2(RWF_NOSIGNAL), until the kernel turns out not to know it
+  kMasked,    // write() with the signal blocked in this thread: two system calls more
+};
+
+absl::Status closed_status() {
+  return absl::FailedPreconditionError("the descriptor was closed: nothing can wait for it");
+}
+
+ssize_t write_masked(int descriptor, std::span<const std::byte> from) {
+  sigset_t pipe_signal, before;
+  sigemptyset(&pipe_signal);
+  sigaddset(&pipe_signal, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+  const ssize_t count = ::write(descriptor, from.data(), from.size());
+  const int error = errno;
+  if (!sigismember(&before, SIGPIPE)) {
+    const timespec at_once{};
+    if (count < 0 && error == EPIPE) (void)sigtimedwait(&pipe_signal, nullptr, &at_once);
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }
+  errno = error;
+  return count;
+}
+
+}  // namespace
 
 class FdState final : public FdListener, public std::enable_shared_from_this<FdState> {
  public:
@@ -17,7 +54,11 @@ class FdState final : public FdListener, public std::enable_shared_from_this<FdS
       : descriptor_(descriptor),
         scheduler_(scheduler),
         driver_(scheduler.driver()),
-        worker_(scheduler.current_worker()) {}
+        worker_(scheduler.current_worker()) {
+    struct stat info;
+    const bool socket = fstat(descriptor, &info) == 0 && S_ISSOCK(info.st_mode);
+    writing_ = socket ? Writing::kSocket : Writing::kNoSignal;
+  }
   ~FdState() { ::close(descriptor_); }
 
   absl::Status attach() {
@@ -29,8 +70,14 @@ class FdState final : public FdListener, public std::enable_shared_from_this<FdS
 
   // On the home worker only.
   void detach() {
-    // Nobody waits: an operation's frame keeps the Fd alive.
+    Woken woken;
+    {
+      LockGuard guard(lock_);
+      closed_ = true;
+      take(kReadable | kWritable | kHangup, woken);
+    }
     driver_->remove(*source_, [self = shared_from_this()] {});
+    for (Operation* operation : woken) operation->wake();
   }
 
   void close() {
@@ -39,18 +86,11 @@ class FdState final : public FdListener, public std::enable_shared_from_this<FdS
   }
 
   void on_ready(uint32_t events) override {
-    std::vector<Operation*> woken;
+    Woken woken;
     {
       LockGuard guard(lock_);
-      if (events & kReadable) {
-        while (Operation* reader = readers_.pop_claimed()) woken.push_back(reader);
-      }
-      if (events & kWritable) {
-        while (Operation* writer = writers_.pop_claimed()) woken.push_back(writer);
-      }
-      if (events & kHangup) {
-        while (Operation* waiter = hangups_.pop_claimed()) woken.push_back(waiter);
-      }
+      if (closed_) return;
+      take(events, woken);
       rearm();
     }
     for (Operation* operation : woken) operation->wake();
@@ -64,12 +104,24 @@ class FdState final : public FdListener, public std::enable_shared_from_this<FdS
   int descriptor() const { return descriptor_; }
   int worker() const { return worker_; }
   Lock& lock() ABSL_LOCK_RETURNED(lock_) { return lock_; }
+  bool closed() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) { return closed_; }
   void enlist(Operation& operation, uint32_t events) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
     list(events).push_back(operation);
     rearm();
   }
 
+  // By the writing task only.
+  Writing writing_;
+
  private:
+  using Woken = absl::InlinedVector<Operation*, 4>;
+
+  void take(uint32_t events, Woken& woken) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    for (const uint32_t event : {kReadable, kWritable, kHangup}) {
+      if (!(events & event)) continue;
+      while (Operation* operation = list(event).pop_claimed()) woken.push_back(operation);
+    }
+  }
   WaitList& list(uint32_t events) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
     return events == kReadable ? readers_ : events == kWritable ? writers_ : hangups_;
   }
@@ -87,16 +139,24 @@ class FdState final : public FdListener, public std::enable_shared_from_this<FdS
   WaitList readers_ ABSL_GUARDED_BY(lock_);
   WaitList writers_ ABSL_GUARDED_BY(lock_);
   WaitList hangups_ ABSL_GUARDED_BY(lock_);
+  bool closed_ ABSL_GUARDED_BY(lock_) = false;
 };
 
 Start ReadyOperation::start() {
   LockGuard guard(state_->lock());
+  if (state_->closed()) return Start::kFinished;
   if (!begin_wait()) return Start::kFinished;
   state_->enlist(*this, events_);
   return Start::kWaiting;
 }
 
 bool ReadyOperation::withdraw() noexcept { return state_->withdraw(*this, events_); }
+
+absl::Status ReadyOperation::await_resume() const {
+  if (cancelled()) return absl::CancelledError();
+  LockGuard guard(state_->lock());
+  return state_->closed() ? closed_status() : absl::OkStatus();
+}
 
 absl::StatusOr<Fd> Fd::adopt(int descriptor) {
   TaskContext* context = current_context();
@@ -116,10 +176,20 @@ void Fd::close() {
   if (std::shared_ptr<FdState> state = std::exchange(state_, nullptr)) state->close();
 }
 
+absl::StatusOr<UniqueFd> Fd::release() {
+  // The watched number stays taken until the driver has let go of it.
+  UniqueFd copy(fcntl(get(), F_DUPFD_CLOEXEC, 0));
+  const int error = errno;
+  close();
+  if (!copy) return errno_status("releasing a descriptor", error);
+  return copy;
+}
+
 int Fd::get() const { return state_ ? state_->descriptor() : -1; }
 
 Task<absl::Status> Fd::ready(uint32_t events) {
   std::shared_ptr<FdState> state = state_;
+  if (!state) co_return closed_status();
   co_await EnterOperation(state->worker());
   ReadyOperation operation(*state, events);
   co_return co_await operation;
@@ -130,6 +200,7 @@ Task<absl::Status> Fd::writable() { return ready(kWritable); }
 Task<absl::Status> Fd::hangup() { return ready(kHangup); }
 
 Task<absl::StatusOr<size_t>> Fd::read_some(std::span<std::byte> into) {
+  if (absl::Status turn = co_await CheckpointOperation(); !turn.ok()) co_return turn;
   while (true) {
     const ssize_t count = ::read(get(), into.data(), into.size());
     if (count >= 0) co_return static_cast<size_t>(count);
@@ -139,10 +210,30 @@ Task<absl::StatusOr<size_t>> Fd::read_some(std::span<std::byte> into) {
   }
 }
 
+ssize_t Fd::write_once(std::span<const std::byte> from) {
+  if (!state_) return errno = EBADF, -1;
+  const int descriptor = state_->descriptor();
+  switch (state_->writing_) {
+    case Writing::kSocket:
+      return ::send(descriptor, from.data(), from.size(), MSG_NOSIGNAL);
+    case Writing::kNoSignal: {
+      const iovec bytes{const_cast<std::byte*>(from.data()), from.size()};
+      const ssize_t count =
+          ::pwritev2(descriptor, &bytes, 1, /*current position*/ -1, RWF_NOSIGNAL);
+      if (count >= 0 || (errno != EOPNOTSUPP && errno != EINVAL && errno != ENOSYS)) return count;
+      state_->writing_ = Writing::kMasked;
+      break;
+    }
+    case Writing::kMasked:
+      break;
+  }
+  return write_masked(descriptor, from);
+}
+
 Task<absl::Status> Fd::write_all(std::span<const std::byte> from) {
+  if (absl::Status turn = co_await CheckpointOperation(); !turn.ok()) co_return turn;
   while (!from.empty()) {
-    ssize_t count = ::send(get(), from.data(), from.size(), MSG_NOSIGNAL);
-    if (count < 0 && errno == ENOTSOCK) count = ::write(get(), from.data(), from.size());
+    const ssize_t count = write_once(from);
     if (count >= 0) {
       from = from.subspan(static_cast<size_t>(count));
     } else if (errno == EAGAIN) {
@@ -154,8 +245,13 @@ Task<absl::Status> Fd::write_all(std::span<const std::byte> from) {
   co_return absl::OkStatus();
 }
 
-absl::Status errno_status(const char* doing, int error) {
+absl::Status errno_status(absl::string_view doing, int error) {
   return absl::ErrnoToStatus(error, doing);
+}
+
+void require_kernel(const char* message) {
+  TaskContext* context = current_context();
+  ZS_ASSERT(context && context->scheduler->driver(), message);
 }
 
 }  // namespace zsync::rt

@@ -10,6 +10,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "zsync/fd.hpp"
 #include "zsync/rt/operation.hpp"
 #include "zsync/rt/scheduler.hpp"
 #include "zsync/task.hpp"
@@ -43,18 +45,39 @@ class ReadyOperation final : public LeafOperation {
   ReadyOperation(FdState& state, uint32_t events) : state_(&state), events_(events) {}
   Start start() final;
   bool withdraw() noexcept final;
-  absl::Status await_resume() const {
-    return cancelled() ? absl::CancelledError() : absl::OkStatus();
-  }
+  absl::Status await_resume() const;
 
  private:
   FdState* state_;
   uint32_t events_;
 };
 
+// Where an operation that need not wait takes its turn: a cancelled task gets kCancelled, one that
+// has used up its budget lets others run first.
+class CheckpointOperation {
+ public:
+  bool await_ready() const noexcept { return false; }
+  template <typename Promise>
+  bool await_suspend(std::coroutine_handle<Promise> handle) {
+    context_ = handle.promise().context;
+    if (context_->cancel_requested() || context_->spend_budget()) return false;
+    context_->resume_point = handle;
+    context_->yield();
+    return true;
+  }
+  absl::Status await_resume() const {
+    return context_->cancel_requested() ? absl::CancelledError() : absl::OkStatus();
+  }
+
+ private:
+  TaskContext* context_ = nullptr;
+};
+
 // Lifetime: owns the descriptor and closes it. Has a home worker, the one that adopted it; an
 //           operation started elsewhere moves the task home first. Ends before its runtime does.
-// Threads:  used by one task at a time for reading and by one for writing.
+//           close() ends operations that wait with kFailedPrecondition.
+// Threads:  used by one task at a time for reading and by one for writing; close() by either, while
+//           the other one waits or is done.
 class Fd {
  public:
   Fd() = default;
@@ -63,6 +86,7 @@ class Fd {
   // Errors: kResourceExhausted when the worker cannot watch another descriptor; kInvalidArgument
   // for a descriptor that has no readiness (a regular file).
   static absl::StatusOr<Fd> adopt(int descriptor);
+  static absl::StatusOr<Fd> adopt(UniqueFd descriptor) { return adopt(descriptor.release()); }
 
   Fd(Fd&& other) noexcept : state_(std::move(other.state_)) {}
   Fd& operator=(Fd&& other) noexcept {
@@ -84,7 +108,7 @@ class Fd {
   //
   // Errors: the system's, by name. Cancel: kCancelled; no byte is lost.
   Task<absl::StatusOr<size_t>> read_some(std::span<std::byte> into);
-  // Writes everything.
+  // Writes everything; never raises SIGPIPE.
   //
   // Errors: the system's. Cancel: kCancelled; a part may have been written.
   Task<absl::Status> write_all(std::span<const std::byte> from);
@@ -92,15 +116,24 @@ class Fd {
   int get() const;
   explicit operator bool() const { return state_ != nullptr; }
   void close();
+  // Gives the descriptor away, still non-blocking, and closes this. Nothing may be pending.
+  //
+  // Errors: kResourceExhausted when this process has too many open files; it is closed then.
+  absl::StatusOr<UniqueFd> release();
 
  private:
   explicit Fd(std::shared_ptr<FdState> state) : state_(std::move(state)) {}
   Task<absl::Status> ready(uint32_t events);
+  ssize_t write_once(std::span<const std::byte> from);
 
   std::shared_ptr<FdState> state_;
 };
 
 // "read: Connection reset by peer" with the code that fits the errno.
-absl::Status errno_status(const char* doing, int error);
+absl::Status errno_status(absl::string_view doing, int error);
+
+// Fails an assertion with `message` outside a task and in a runtime without a kernel (a
+// simulation).
+void require_kernel(const char* message);
 
 }  // namespace zsync::rt
