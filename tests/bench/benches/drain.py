@@ -1,0 +1,77 @@
+"""10,000 queued `true` tasks on two slots, beside `xargs -P2 -n1 true`, GNU parallel and pueue where they are installed.
+
+The tasks are queued behind two that sleep; the clock starts when those are cancelled and stops when nothing is queued or
+runs. Each of zsync's tasks is durable, supervised by a process of its own and has its output kept; xargs only forks.
+"""
+import subprocess
+import time
+
+import procfs
+from counters import TreeCost
+from report import Target
+from world import Build, Daemon, Sample, World
+
+RUNS = 3
+TARGETS = {"rate": Target(500, at_least=True), "not succeeded": Target(0, worst=True)}
+TASKS = 10_000
+TASKS_COUNTED = 2_000
+SLOTS = 2
+CONFIG = f"version: 1\ntasks:\n  groups: {{default: {{parallel: {SLOTS}}}}}\n"
+
+
+def drained(world: World, daemon: Daemon, tasks: int, count_cost: bool = False) -> tuple[dict, list[Sample]]:
+    """Queues that many behind a sleeper on each slot, lets them go, waits; perf is attached only to count the cost."""
+    names = [f"blocker{slot}of{tasks}" for slot in range(SLOTS)]
+    for name in names:
+        daemon.control("tasks", "submit", "-q", "--name", name, "--", "sleep", "100000")
+    world.client("submit-batch", daemon.socket, "", tasks, tasks, "true")
+    cost = TreeCost(daemon.pid, daemon.folder) if count_cost else None
+    answer = world.client("drain", daemon.socket, ",".join(names), tasks)
+    return answer, cost.samples(daemon.build.name, tasks, "task", SLOTS) if cost else []
+
+
+def measure(world: World, build: Build) -> list[Sample]:
+    with world.daemon(build, CONFIG) as daemon:
+        alone = procfs.cpu_seconds(daemon.pid)
+        answer, _ = drained(world, daemon, TASKS)
+        alone = procfs.cpu_seconds(daemon.pid) - alone
+        memory = procfs.memory_mib(daemon.pid, "VmHWM")
+    with world.daemon(build, CONFIG) as daemon:
+        _, whole = drained(world, daemon, TASKS_COUNTED, count_cost=True)
+    world.note("zsync: synchronous=FULL, commits gathered; the peers make nothing durable")
+    world.note(f"cpu and switches: zsyncd, its shims and their commands by perf stat over {TASKS_COUNTED} tasks of another "
+               "daemon; of a peer, its own and its commands'")
+    return [Sample("rate", "tasks/s", answer["rate"], build.name, SLOTS),
+            Sample("not succeeded", "tasks", answer["not_succeeded"], build.name, SLOTS),
+            *whole,
+            Sample("cpu of zsyncd alone", "us/task", alone * 1e6 / TASKS, build.name, SLOTS),
+            Sample("peak RSS", "MiB", memory, build.name, SLOTS)]
+
+
+def peer(system: str, command: str) -> list[Sample]:
+    used, start = procfs.waited_seconds(), time.monotonic()
+    subprocess.run(["sh", "-c", command], check=True, stdout=subprocess.DEVNULL)
+    seconds, used = time.monotonic() - start, procfs.waited_seconds() - used
+    return [Sample("rate", "tasks/s", TASKS / seconds, system, SLOTS),
+            Sample("cpu", "us/task", used * 1e6 / TASKS, system, SLOTS)]
+
+
+def pueue(world: World) -> list[Sample]:
+    folder = world.folder("pueue")
+    daemon = subprocess.Popen(["pueued", "-c", folder / "pueue.yml"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        time.sleep(1)
+        command = f"pueue parallel {SLOTS} && for i in $(seq {TASKS}); do pueue add -- true; done; pueue wait"
+        return peer("pueue", command)
+    finally:
+        daemon.terminate()
+        daemon.wait()
+
+
+def peers(world: World) -> list[Sample]:
+    samples = peer("xargs -P2", f"seq {TASKS} | xargs -P{SLOTS} -n1 true")
+    if world.has("parallel", "GNU parallel"):
+        samples += peer("parallel -j2", f"seq {TASKS} | parallel -j{SLOTS} true")
+    if world.has("pueued", "pueue"):
+        samples += pueue(world)
+    return samples

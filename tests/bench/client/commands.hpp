@@ -1,0 +1,46 @@
+// The load generators of the benches. Each prints one JSON object, or one line an event.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace zsync::bench {
+
+using Words = std::vector<std::string>;
+
+// probe DIR COUNT PAGES: the disk's own price of an append and fdatasync.
+int probe(const Words& words);
+// spawn COUNT -- COMMAND...: fork/exec to exit, one after the other, output to /dev/null.
+int spawn(const Words& words);
+// start SOCKET -- ZSYNCD...: from fork/exec of the daemon to its first reply; prints its pid,
+// leaves it running.
+int start(const Words& words);
+// idle SOCKET SECONDS: makes one call, prints `ready`, holds the connection.
+int idle(const Words& words);
+
+// submit-latency SOCKET GROUP COUNT DIR PAGES: one submit after the other, each followed by a probe
+// of the same disk.
+int submit_latency(const Words& words);
+// submit-threads SOCKET GROUP COUNT IN_FLIGHT: that many threads share one client.
+int submit_threads(const Words& words);
+// submit-async SOCKET GROUP COUNT IN_FLIGHT: that many calls of one thread, on the generated stub.
+int submit_async(const Words& words);
+// submit-batch SOCKET GROUP COUNT BATCH ARGV...: one call after the other, BATCH tasks each.
+int submit_batch(const Words& words);
+// drain SOCKET BLOCKERS COUNT: cancels the tasks named BLOCKERS (a,b, or none) and waits until
+// nothing is queued or runs.
+int drain(const Words& words);
+
+// pattern BYTES: writes the 64-bit numbers 0, 1, 2, ... to stdout.
+int pattern(const Words& words);
+// follow SOCKET TASK FOLLOWERS: follows the task's stdout and compares each byte with the pattern.
+int follow(const Words& words);
+
+// channel SOCKET NAME COUNT BYTES BATCH: one sender, one receiver, two clients; the content is
+// compared.
+int channel(const Words& words);
+
+// watch SOCKET DIR SINCE: one line a batch, `batch NS FRESH CHANGES`, then one line a change.
+int watch(const Words& words);
+
+}  // namespace zsync::bench
