@@ -79,7 +79,7 @@ class Loader {
   }
 
   static absl::Status error(const std::string& origin, const std::string& text) {
-    return absl::InvalidArgumentError(absl::StrCat(origin, ": ", text));
+    return absl::InvalidArgumentError(absl::StrCat(origin, ": ", one_line(text)));
   }
 
   absl::Status set(const Key& key, const std::string& origin, std::string_view text,

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "daemon/config/keys.hpp"
+#include "daemon/config/yaml_tree.hpp"
 
 namespace zsync::daemon {
 namespace {
@@ -141,6 +142,19 @@ TEST(Config, AnUnknownKeyNamesFileLineAndTheClosestKey) {
             "/etc/z.yaml:2: key \"settle\" is unknown; did you mean \"watch.settle\"?");
   EXPECT_EQ(file_error("database_url: x\n"), "/etc/z.yaml:2: key \"database_url\" is unknown");
   EXPECT_THAT(file_error("tasks.kill_grace: 5s\n"), HasSubstr("is written with a dot"));
+}
+
+TEST(Config, ALineThatBelongsToNoValueIsAnErrorAndNotTheEndOfAllMemory) {
+  const absl::Status comma = parse_yaml("z.yaml", ",x\n").status();
+  EXPECT_EQ(comma.message(),
+            "z.yaml:1: the file is no valid YAML: something here belongs to no value");
+  EXPECT_THAT(file_error("]\n"), HasSubstr("is no valid YAML"));
+  EXPECT_THAT(file_error("workers: 1\n}\n"), HasSubstr("/etc/z.yaml:"));
+  EXPECT_THAT(file_error("workers: 1\n---\nworkers: 2\n"), HasSubstr("a second document here"));
+}
+
+TEST(Config, AnErrorIsOneLineWhateverTheFileHolds) {
+  EXPECT_THAT(file_error("\"a\\nb\": 1\n"), HasSubstr("\"a\\x0ab\" is unknown"));
 }
 
 TEST(Config, ADuplicateKeyIsAnError) {

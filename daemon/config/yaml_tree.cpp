@@ -1,11 +1,29 @@
 #include "daemon/config/yaml_tree.hpp"
 
 #include <absl/strings/str_cat.h>
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <exception>
+#include <sstream>
+#include <vector>
 
 namespace zsync::daemon {
+namespace {}  // namespace
+
+std::string one_line(absl::string_view text) {
+  std::string out;
+  for (const char letter : text) {
+    const auto byte = static_cast<unsigned char>(letter);
+    if (byte < 0x20 || byte == 0x7f) {
+      absl::StrAppend(&out, "\\x", absl::Hex(byte, absl::kZeroPad2));
+    } else {
+      out += letter;
+    }
+  }
+  return out;
+}
+
 namespace {
 
 class Converter {
@@ -33,7 +51,8 @@ class Converter {
   }
 
   absl::Status error(int line, absl::string_view reason) const {
-    return absl::InvalidArgumentError(absl::StrCat(name_, ":", line, ": the file ", reason));
+    return absl::InvalidArgumentError(
+        absl::StrCat(name_, ":", line, ": the file ", one_line(reason)));
   }
 
  private:
@@ -81,6 +100,35 @@ int line_indented_by_tab(const std::string& content) {
   return 0;
 }
 
+// Where documents begin, two at most. yaml-cpp's own loop over documents never ends where it meets
+// what can begin none, such as a lone ']': it makes no step and reports one more document.
+class DocumentLines final : public YAML::EventHandler {
+ public:
+  explicit DocumentLines(const std::string& content) {
+    std::istringstream stream(content);
+    YAML::Parser parser(stream);
+    while (lines_.size() < 2 && parser.HandleNextDocument(*this)) {
+    }
+  }
+  const std::vector<int>& lines() const { return lines_; }
+
+  void OnDocumentStart(const YAML::Mark& mark) override { lines_.push_back(mark.line + 1); }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                  YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+
+ private:
+  std::vector<int> lines_;
+};
+
 }  // namespace
 
 absl::StatusOr<YamlTree> parse_yaml(const std::string& name, const std::string& content) {
@@ -89,14 +137,17 @@ absl::StatusOr<YamlTree> parse_yaml(const std::string& name, const std::string& 
     return converter.error(line, "is indented with a tab here: use spaces");
   }
   try {
-    const std::vector<YAML::Node> documents = YAML::LoadAll(content);
+    const DocumentLines documents(content);
     YamlTree tree;
-    if (documents.empty()) return tree;
-    if (documents.size() > 1) {
-      return converter.error(documents[1].Mark().line + 1,
-                             "has a second document here: put all keys into the first one");
+    if (documents.lines().empty()) return tree;
+    if (documents.lines().size() > 1) {
+      const int line = documents.lines()[1];
+      if (line == documents.lines()[0]) {
+        return converter.error(line, "is no valid YAML: something here belongs to no value");
+      }
+      return converter.error(line, "has a second document here: put all keys into the first one");
     }
-    absl::Status status = converter.convert(documents[0], 0, tree);
+    absl::Status status = converter.convert(YAML::Load(content), 0, tree);
     if (!status.ok()) return status;
     return tree;
   } catch (const YAML::Exception& exception) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <absl/status/statusor.h>
+#include <absl/strings/string_view.h>
 
 #include <string>
 #include <utility>
@@ -28,6 +29,9 @@ struct YamlTree::Entry {
 
 inline constexpr int kYamlDepthMax = 16;
 inline constexpr int kYamlNodesMax = 100'000;
+
+// What a file holds, fit for a line of a message: control characters as \xNN.
+std::string one_line(absl::string_view text);
 
 // Errors:  kInvalidArgument "name:line: ..." for a syntax error, a tab in the indentation, more
 // than one
