@@ -15,6 +15,12 @@ namespace {
 
 using namespace std::chrono_literals;
 
+#if __has_feature(undefined_behavior_sanitizer)
+constexpr bool kUndefinedSanitizer = true;
+#else
+constexpr bool kUndefinedSanitizer = false;
+#endif
+
 class ProcessOnEveryModel : public EveryModel {
  protected:
   void SetUp() override { SKIP_WITHOUT_PIDFD(); }
@@ -367,6 +373,8 @@ TEST_F(ProcessTest, AnExitStatusThatWasTakenElsewhereIsToldSo) {
 }
 
 TEST_F(ProcessTest, WithoutADescriptorLeftNothingIsStartedOrItIsEnded) {
+  // UBSan's check of an object's type opens a pipe, and finds every object invalid without one.
+  if (kUndefinedSanitizer) GTEST_SKIP() << "the sanitizer needs descriptors";
   run([]() -> Task<void> {
     (void)co_await Process::spawn({.argv = {"true"}})->wait();
     const std::string before = children();

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
@@ -26,6 +27,12 @@ uint64_t first_seed() {
   return chosen ? std::strtoull(chosen, nullptr, 10) : 1;
 }
 
+// How many times as many schedules as the test asks for.
+uint64_t times() {
+  const char* chosen = std::getenv("ZSYNC_SIM_TIMES");
+  return chosen ? std::max<uint64_t>(1, std::strtoull(chosen, nullptr, 10)) : 1;
+}
+
 // False when it threw.
 bool run_one(SimRuntime& sim, const std::function<void(SimRuntime&)>& program) {
   try {
@@ -44,7 +51,8 @@ bool run_one(SimRuntime& sim, const std::function<void(SimRuntime&)>& program) {
 void explore(int schedules, const std::function<void(SimRuntime&)>& program, SimOptions options) {
   const int before = failures();
   const uint64_t base = first_seed();
-  for (uint64_t seed = base; seed < base + static_cast<uint64_t>(schedules); ++seed) {
+  const uint64_t end = base + static_cast<uint64_t>(schedules) * times();
+  for (uint64_t seed = base; seed < end; ++seed) {
     SimRuntime sim(seed, options);
     if (run_one(sim, program) && failures() == before) continue;
     std::fprintf(stderr, "repeat with ZSYNC_SIM_SEED=%" PRIu64 "\n", seed);
