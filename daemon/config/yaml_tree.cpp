@@ -9,8 +9,6 @@
 #include <vector>
 
 namespace zsync::daemon {
-namespace {}  // namespace
-
 std::string one_line(absl::string_view text) {
   std::string out;
   for (const char letter : text) {
@@ -101,7 +99,7 @@ int line_indented_by_tab(const std::string& content) {
 }
 
 // Where documents begin, two at most. yaml-cpp's own loop over documents never ends where it meets
-// what can begin none, such as a lone ']': it makes no step and reports one more document.
+// what can begin none, such as a line that begins with ',': it makes no step and reports one more document.
 class DocumentLines final : public YAML::EventHandler {
  public:
   explicit DocumentLines(const std::string& content) {

@@ -9,7 +9,9 @@ not to follow.
 import argparse
 import os
 import re
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,7 +34,7 @@ class Run:
     def words(self, program: str, *arguments: object) -> list[str]:
         self.reports += 1
         report = self.work / f"valgrind.{self.reports}.{program}"
-        return ["valgrind", "--quiet", "-v", "--leak-check=full", "--errors-for-leak-kinds=definite", "--fair-sched=yes",
+        return ["valgrind", "-v", "--leak-check=full", "--errors-for-leak-kinds=definite", "--fair-sched=yes",
                 f"--error-exitcode={FOUND}", f"--log-file={report}", str(self.bin / program), *map(str, arguments)]
 
     def start(self, program: str, *arguments: object, **options) -> subprocess.Popen:
@@ -83,10 +85,10 @@ def work_with(run: Run) -> None:
     line = ""
     for number in range(SECONDS_MAX * 10):  # it begins a moment after its process does
         (watched / f"file{number}").touch()
-        if select_readable(watch, 0.1):
+        if has_output(watch, 0.1):
             line = watch.stdout.readline()
             break
-    watch.send_signal(2)
+    watch.send_signal(signal.SIGINT)
     watch.communicate(timeout=SECONDS_MAX)
     assert "file" in line, f"the watch printed {line!r}"
     run.ctl("tasks", "remove", "-y", "build")
@@ -94,9 +96,7 @@ def work_with(run: Run) -> None:
         run.ctl(*words)
 
 
-def select_readable(process: subprocess.Popen, seconds: float) -> bool:
-    import select
-
+def has_output(process: subprocess.Popen, seconds: float) -> bool:
     return bool(select.select([process.stdout], [], [], seconds)[0])
 
 
