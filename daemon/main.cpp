@@ -21,6 +21,7 @@
 #include "daemon/ops/service_manager.hpp"
 #include "daemon/options.hpp"
 #include "daemon/rpc/call.hpp"
+#include "daemon/rpc/self_test.hpp"
 #include "daemon/rpc/server.hpp"
 #include "daemon/rpc/unbuilt.hpp"
 #include "daemon/store/store.hpp"
@@ -296,6 +297,8 @@ int run_daemon(const Options& options) {
   if (!listener.ok()) return complain(listener.status());
   absl::StatusOr<State> state = open_state(loaded->config);
   if (!state.ok()) return complain(state.status());
+
+  if (absl::Status status = test_caller_names(); !status.ok()) return complain(status);
 
   const uint64_t open_files_soft = raise_open_files();
   zsync::Config runtime = zsync::Config::for_server();

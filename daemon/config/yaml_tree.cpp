@@ -99,7 +99,8 @@ int line_indented_by_tab(const std::string& content) {
 }
 
 // Where documents begin, two at most. yaml-cpp's own loop over documents never ends where it meets
-// what can begin none, such as a line that begins with ',': it makes no step and reports one more document.
+// what can begin none, such as a line that begins with ',': it makes no step and reports one more
+// document.
 class DocumentLines final : public YAML::EventHandler {
  public:
   explicit DocumentLines(const std::string& content) {

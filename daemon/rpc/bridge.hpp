@@ -17,6 +17,7 @@
 
 #include "daemon/rpc/call.hpp"
 #include "daemon/rpc/completion.hpp"
+#include "daemon/rpc/handover.hpp"
 #include "daemon/rpc/status.hpp"
 #include "zsync/spawn.hpp"
 
@@ -30,11 +31,18 @@ class BridgedCall : public Reactor {
       : gate_(gate), context_(context) {}
 
   void OnCancel() override {
-    rt::LockGuard guard(lock_);
-    cancelled_ = true;
-    if (task_) task_->cancel();
+    take_from_grpc(this);
+    {
+      rt::LockGuard guard(lock_);
+      cancelled_ = true;
+      if (task_) task_->cancel();
+    }
+    give_to_grpc(this);
   }
-  void OnDone() override { release(); }
+  void OnDone() override {
+    take_from_grpc(this);
+    release();
+  }
 
  protected:
   // Enters the gate and runs `body(call)`, a coroutine function -> absl::Status, as the call's
@@ -43,16 +51,20 @@ class BridgedCall : public Reactor {
   void begin(Body body) {
     absl::StatusOr<CallContext> call = gate_.enter(context_);
     if (!call.ok()) {
+      give_to_grpc(this);
       this->Finish(to_grpc(call.status(), context_));
       release();
       return;
     }
     SpawnOptions options;
     options.name = "call";
-    rt::LockGuard guard(lock_);
-    task_.emplace(
-        gate_.runtime().spawn(std::move(options), drive(this, std::move(*call), std::move(body))));
-    if (cancelled_) task_->cancel();
+    {
+      rt::LockGuard guard(lock_);
+      task_.emplace(gate_.runtime().spawn(std::move(options),
+                                          drive(this, std::move(*call), std::move(body))));
+      if (cancelled_) task_->cancel();
+    }
+    give_to_grpc(this);  // gRPC calls OnDone() only after it was given the reactor
   }
 
   grpc::CallbackServerContext& context() { return context_; }
@@ -69,6 +81,7 @@ class BridgedCall : public Reactor {
       status = absl::InternalError(error.what());
     }
     self->gate_.leave(call);
+    give_to_grpc(self);
     self->Finish(to_grpc(status, self->context_));
     self->release();
   }
@@ -172,10 +185,14 @@ grpc::ServerWriteReactor<Reply>* stream_call(CallGate& gate, grpc::CallbackServe
         return handler(std::move(call), *request, static_cast<StreamWriter<Reply>&>(*this));
       });
     }
-    void OnWriteDone(bool ok) override { written_.complete(ok); }
+    void OnWriteDone(bool ok) override {
+      take_from_grpc(this);
+      written_.complete(ok);
+    }
     Task<absl::Status> write(Reply message) override {
       message_ = std::move(message);
       written_.expect();
+      give_to_grpc(this);
       this->StartWrite(&message_);
       const bool ok = co_await written_.wait();
       co_return ok ? absl::OkStatus() : absl::CancelledError("the client is gone");
@@ -207,17 +224,24 @@ grpc::ServerBidiReactor<Request, Reply>* bidi_call(CallGate& gate,
       });
     }
     void OnReadDone(bool ok) override {
+      take_from_grpc(this);
       if (!listener_) return read_.complete(ok);
       listener_(ok ? &request_ : nullptr);
+      give_to_grpc(this);
       if (ok) this->StartRead(&request_);
     }
-    void OnWriteDone(bool ok) override { written_.complete(ok); }
+    void OnWriteDone(bool ok) override {
+      take_from_grpc(this);
+      written_.complete(ok);
+    }
     void listen(std::function<void(const Request*)> take) override {
       listener_ = std::move(take);
+      give_to_grpc(this);
       this->StartRead(&request_);
     }
     Task<std::optional<Request>> read() override {
       read_.expect();
+      give_to_grpc(this);
       this->StartRead(&request_);
       if (!co_await read_.wait()) co_return std::nullopt;
       co_return std::move(request_);
@@ -225,6 +249,7 @@ grpc::ServerBidiReactor<Request, Reply>* bidi_call(CallGate& gate,
     Task<absl::Status> write(Reply message) override {
       reply_ = std::move(message);
       written_.expect();
+      give_to_grpc(this);
       this->StartWrite(&reply_);
       const bool ok = co_await written_.wait();
       co_return ok ? absl::OkStatus() : absl::CancelledError("the client is gone");
@@ -256,16 +281,20 @@ grpc::ServerReadReactor<Request>* upload_call(CallGate& gate, grpc::CallbackServ
       });
     }
     void OnReadDone(bool ok) override {
+      take_from_grpc(this);
       if (!listener_) return read_.complete(ok);
       listener_(ok ? &request_ : nullptr);
+      give_to_grpc(this);
       if (ok) this->StartRead(&request_);
     }
     void listen(std::function<void(const Request*)> take) override {
       listener_ = std::move(take);
+      give_to_grpc(this);
       this->StartRead(&request_);
     }
     Task<std::optional<Request>> read() override {
       read_.expect();
+      give_to_grpc(this);
       this->StartRead(&request_);
       if (!co_await read_.wait()) co_return std::nullopt;
       co_return std::move(request_);

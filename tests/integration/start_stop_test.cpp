@@ -213,8 +213,10 @@ TEST_F(StartStop, ASocketOfTheServiceManagerIsServed) {
   kit::TempDir dir;
   kit::StartOptions options;
   options.set_env = {"ZSYNC_STATE_DIR=" + (dir / "state")};
+  // It passes no other variable on, not even how a sanitizer was told to report.
   kit::Process activated(
-      {activate, "--listen=" + (dir / "a"), "-E", "ZSYNC_STATE_DIR", kit::Programs::get().zsyncd},
+      {activate, "--listen=" + (dir / "a"), "-E", "ZSYNC_STATE_DIR", "-E", "ASAN_OPTIONS", "-E",
+       "UBSAN_OPTIONS", "-E", "TSAN_OPTIONS", kit::Programs::get().zsyncd},
       options);
   ASSERT_TRUE(kit::poll_until([&] { return kit::accepts(dir / "a"); }));
   const kit::Ran ran = kit::run({kit::Programs::get().zsyncctl, "--socket", dir / "a",

@@ -14,6 +14,16 @@ namespace zsync::kit {
 
 using std::chrono::milliseconds;
 
+#if defined(__has_feature)
+inline constexpr bool kThreadsWatched = __has_feature(thread_sanitizer);
+inline constexpr bool kMemoryWatched = __has_feature(address_sanitizer);
+#else
+inline constexpr bool kThreadsWatched = false;
+inline constexpr bool kMemoryWatched = false;
+#endif
+// A sanitizer takes memory of its own: figures of memory say nothing then.
+inline constexpr bool kInstrumented = kThreadsWatched || kMemoryWatched;
+
 // Turns until `done` says so or `limit` has passed -> what it said last. For conditions that have
 // no descriptor to wait for: files, /proc, answers of a daemon.
 bool poll_until(const std::function<bool()>& done, milliseconds limit = milliseconds(10'000));
