@@ -3,7 +3,7 @@
 
     deb_test.py [--bin build/bin] [--base minbase.tar] [--keep-base FILE]
 
-Needs root, mmdebstrap and a Debian mirror; says so in one line and succeeds where one of them is absent. --base takes a root
+Needs root, mmdebstrap and a Debian mirror; where one is absent it says so in one line, with the exit code 77 of a skipped test. --base takes a root
 file system that was made before, --keep-base leaves the one made here.
 """
 import argparse
@@ -101,8 +101,8 @@ def make_base(base: Path, package: Path) -> None:
 class Story:
     """The cases, in order: each goes on where the one before it stopped."""
 
-    def __init__(self, chroot: Chroot, first: Path, second: Path):
-        self.chroot, self.first, self.second = chroot, first, second
+    def __init__(self, chroot: Chroot, binaries: Path, first: Path, second: Path):
+        self.chroot, self.binaries, self.first, self.second = chroot, binaries, first, second
         self.before: set[str] = set()
         self.task = ""
 
@@ -116,7 +116,7 @@ class Story:
             time.sleep(0.05)
 
     def a_rebuild_gives_the_same_bytes(self) -> None:
-        again = build(Path(BINARIES), self.first.parent / "again", "0.1.0")
+        again = build(self.binaries, self.first.parent / "again", "0.1.0")
         check(again.read_bytes() == self.first.read_bytes(), "two builds of the same tree differ")
 
     def it_installs_with_its_dependencies_only(self) -> None:
@@ -207,7 +207,7 @@ def tell(binaries: Path, base: str | None, keep: str | None) -> int:
         chroot = Chroot(folder / "root")
         try:
             prepare(chroot, first, second)
-            story = Story(chroot, first, second)
+            story = Story(chroot, binaries, first, second)
             for case in (
                 story.a_rebuild_gives_the_same_bytes,
                 story.it_installs_with_its_dependencies_only,
@@ -226,11 +226,7 @@ def tell(binaries: Path, base: str | None, keep: str | None) -> int:
     return 0
 
 
-BINARIES = ""
-
-
 def main() -> int:
-    global BINARIES  # pylint: disable=global-statement
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bin", default=str(ROOT / "build/bin"), help="folder of zsyncd, zsyncctl and zsync-shim")
     parser.add_argument("--base", help="tar of a minbase root file system with the package's dependencies")
@@ -239,9 +235,8 @@ def main() -> int:
     reason = reason_to_skip(options.base)
     if reason:
         print(f"skipped: the Debian package in a chroot: {reason}")
-        return 0
-    BINARIES = str(Path(options.bin).resolve())
-    return tell(Path(BINARIES), options.base, options.keep_base)
+        return 77
+    return tell(Path(options.bin).resolve(), options.base, options.keep_base)
 
 
 if __name__ == "__main__":
