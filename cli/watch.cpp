@@ -118,15 +118,17 @@ absl::StatusOr<int> list(Context& context) {
   if (!call.ok()) return call.status();
   const auto reply = (*client)->watch().list(*call);
   if (!reply.ok()) return reply.status();
-  Table table({"SUBSCRIBERS", "DIRECTORIES", "FILES", "PATH"});
+  Table table({"SUBSCRIBERS", "DIRECTORIES", "FILES", "SOURCE", "PATH"});
   ListPrinter printer(context);
   for (const v1::WatchRoot& root : reply->roots()) {
     if (printer.add(root, root.path())) continue;
     const bool failed = !root.error().empty();
+    const std::string& note = failed ? root.error() : root.fallback();
     table.add({{absl::StrCat(root.subscribers())},
                {absl::StrCat(root.directories())},
                {absl::StrCat(root.files())},
-               {failed ? root.path() + " (" + root.error() + ")" : root.path(),
+               {root.source()},
+               {note.empty() ? root.path() : root.path() + " (" + note + ")",
                 failed ? Color::kBad : Color::kNone}});
   }
   printer.end();

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "daemon/fault/fault.hpp"
+#include "watch/open_source.hpp"
 #include "zsync/runtime.hpp"
 
 namespace zsync::daemon {
@@ -141,7 +142,7 @@ Task<absl::StatusOr<Subscription>> WatchEngine::subscribe(WatchRequest request) 
   filter.ignore = request.ignore;
   filter.gitignore = request.gitignore;
   auto source = co_await rt::call_blocking([path = root.path, filter = std::move(filter)] {
-    return watching::InotifySource::open(path, filter);
+    return watching::open_source(path, {.filter = filter});
   });
   if (!source.ok()) co_return explained(source.status());
   co_return add(key, *std::move(source), *std::move(options));
@@ -177,7 +178,7 @@ absl::StatusOr<Subscription> WatchEngine::join(const std::string& key, Subscribe
 }
 
 absl::StatusOr<Subscription> WatchEngine::add(const std::string& key,
-                                              std::unique_ptr<watching::InotifySource> source,
+                                              std::unique_ptr<watching::Source> source,
                                               SubscriberOptions options) {
   auto root =
       std::make_shared<watching::SharedRoot>(std::move(source), ids_.next(), options_.linger);

@@ -83,7 +83,7 @@ class WatchEngine {
                                               watching::SubscriberOptions options)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   absl::StatusOr<watching::Subscription> add(const std::string& key,
-                                             std::unique_ptr<watching::InotifySource> source,
+                                             std::unique_ptr<watching::Source> source,
                                              watching::SubscriberOptions options);
   static Task<void> follow(WatchEngine* self, std::string key,
                            std::shared_ptr<watching::SharedRoot> root);

@@ -126,6 +126,20 @@ Task<absl::Status> subscribe(WatchEngine& engine, v1::SubscribeWatchRequest prot
   }
 }
 
+const char* name_of(WatchSource source) {
+  switch (source) {
+    case WatchSource::inotify:
+      return "inotify";
+    case WatchSource::fs_events:
+      return "fs_events";
+    case WatchSource::polling:
+      return "polling";
+    case WatchSource::automatic:
+      break;
+  }
+  return "";
+}
+
 v1::ListWatchesReply list(WatchEngine& engine) {
   v1::ListWatchesReply reply;
   for (watching::RootFacts& facts : engine.list()) {
@@ -135,6 +149,8 @@ v1::ListWatchesReply list(WatchEngine& engine) {
     root.set_directories(facts.directories);
     root.set_files(facts.files);
     root.set_clock(std::move(facts.clock));
+    root.set_source(name_of(facts.source));
+    root.set_fallback(to_utf8(facts.fallback));
     if (!facts.ended.ok()) {
       root.set_error(to_utf8(std::string(facts.ended.message())));
     } else if (facts.missing) {

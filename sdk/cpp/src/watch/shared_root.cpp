@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "watch/limits.hpp"
+#include "watch/poll_source.hpp"
 #include "zsync/assert.hpp"
 #include "zsync/flow.hpp"
 #include "zsync/rt/fd.hpp"
@@ -21,10 +23,16 @@ constexpr std::chrono::milliseconds kSlice{10};  // of work on a thread that may
 constexpr size_t kReduceInPlaceMax = 1'000;      // paths of a batch, about 1 ms
 
 Task<void> changed_from(Notify& notify, uint64_t seen) { co_await notify.changed(seen); }
+// Without a descriptor never.
+Task<absl::Status> readable_or_never(rt::Fd& events) {
+  if (events) co_return co_await events.readable();
+  co_await sleep_until(rt::TimePoint::max());
+  co_return absl::OkStatus();
+}
 Task<void> until(rt::TimePoint deadline) { co_await sleep_until(deadline); }
 
 // True: more is to be done.
-bool work_for_a_slice(InotifySource& source) {
+bool work_for_a_slice(Source& source) {
   const auto end = steady_clock::now() + kSlice;
   bool more = true;
   while (more && steady_clock::now() < end) {
@@ -86,13 +94,15 @@ Task<absl::StatusOr<Batch>> Subscription::next() {
   }
 }
 
-SharedRoot::SharedRoot(std::unique_ptr<InotifySource> source, std::string instance,
+SharedRoot::SharedRoot(std::unique_ptr<Source> source, std::string instance,
                        std::chrono::nanoseconds linger)
     : path_(source->root()),
       instance_(std::move(instance)),
       linger_(linger),
       source_(std::move(source)) {
   facts_.path = path_;
+  facts_.source = source_->kind();
+  facts_.fallback = source_->fallback();
 }
 
 absl::StatusOr<Subscription> SharedRoot::subscribe(SubscriberOptions options) {
@@ -171,18 +181,17 @@ void SharedRoot::end(absl::Status status) {
 }
 
 Task<absl::Status> SharedRoot::follow() {
-  const int descriptor = ::fcntl(source_->fd(), F_DUPFD_CLOEXEC, 0);
-  if (descriptor < 0) {
-    co_return absl::ResourceExhaustedError(absl::StrCat(
-        "watching \"", path_, "\": too many open files in this process; raise it with: ulimit -n"));
-  }
-  absl::StatusOr<rt::Fd> events = rt::Fd::adopt(descriptor);
-  if (!events.ok()) co_return events.status();
+  absl::StatusOr<rt::Fd> events = descriptor_of_source();
   while (true) {
+    if (!events.ok()) co_return events.status();
     const uint64_t seen = wake_.epoch();
     const Batcher::Time looked = steady_clock::now();
     const bool more = co_await take_in();
-    if (!source_->status().ok()) co_return source_->status();
+    if (!source_->status().ok()) {
+      if (!poll_instead()) co_return source_->status();
+      events = descriptor_of_source();
+      continue;
+    }
     const bool served = co_await serve(!more, looked);
     publish();
     if (more || served) {
@@ -192,13 +201,30 @@ Task<absl::Status> SharedRoot::follow() {
     if (lingered_out()) co_return absl::OkStatus();
     const std::optional<Batcher::Time> wake_at = deadline();
     if (wake_at && *wake_at <= steady_clock::now()) continue;
-    auto woken = co_await race(events->readable(), changed_from(wake_, seen),
+    auto woken = co_await race(readable_or_never(*events), changed_from(wake_, seen),
                                until(wake_at.value_or(rt::TimePoint::max())));
     if (woken.index == 0) {
       const absl::Status& readable = std::get<absl::Status>(woken.value);
       if (!readable.ok()) co_return readable;
     }
   }
+}
+
+// A duplicate of the source's descriptor, since the source closes its own when it fails; none
+// where it has none.
+absl::StatusOr<rt::Fd> SharedRoot::descriptor_of_source() {
+  if (source_->fd() < 0) return rt::Fd();
+  const int descriptor = ::fcntl(source_->fd(), F_DUPFD_CLOEXEC, 0);
+  if (descriptor < 0) return open_files_error(path_);
+  return rt::Fd::adopt(descriptor);
+}
+
+// True: the source had reached a limit of the system, and one that polls has taken its place.
+bool SharedRoot::poll_instead() {
+  const std::optional<std::chrono::nanoseconds> interval = source_->polling_allowed();
+  if (!interval || !absl::IsResourceExhausted(source_->status())) return false;
+  source_ = PollSource::instead_of(std::move(source_), *interval);
+  return true;
 }
 
 // One step -> whether more is waiting. A few events are taken in at once; a scan, or events that
@@ -307,13 +333,16 @@ std::vector<std::shared_ptr<Subscriber>> SharedRoot::present() {
 }
 
 std::optional<Batcher::Time> SharedRoot::deadline() {
-  std::optional<Batcher::Time> earliest;
-  if (alone_since_) earliest = *alone_since_ + linger_;
+  std::optional<Batcher::Time> earliest = source_->due();
+  const auto sooner = [&earliest](Batcher::Time at) {
+    earliest = earliest ? std::min(*earliest, at) : at;
+  };
+  if (alone_since_) sooner(*alone_since_ + linger_);
   for (const auto& subscriber : present()) {
     if (!subscriber->begun_ || !wants(*subscriber)) continue;
     const std::optional<Batcher::Time> due =
         subscriber->behind_ ? Batcher::Time() : subscriber->batcher_.deadline();
-    if (due && (!earliest || *due < *earliest)) earliest = due;
+    if (due) sooner(*due);
   }
   return earliest;
 }
@@ -343,6 +372,8 @@ void SharedRoot::publish() {
   facts_.files = files;
   facts_.clock = clock;
   facts_.missing = source_->root_missing();
+  facts_.source = source_->kind();
+  if (facts_.fallback != source_->fallback()) facts_.fallback = source_->fallback();
 }
 
 }  // namespace zsync::watching

@@ -19,8 +19,9 @@
 #include "absl/status/statusor.h"
 #include "watch/batcher.hpp"
 #include "watch/glob.hpp"
-#include "watch/inotify_source.hpp"
+#include "watch/source.hpp"
 #include "zsync/notify.hpp"
+#include "zsync/rt/fd.hpp"
 #include "zsync/rt/lock.hpp"
 #include "zsync/task.hpp"
 
@@ -46,7 +47,9 @@ struct RootFacts {
   uint64_t directories = 0;  // kernel watches held
   uint64_t files = 0;
   std::string clock;
-  bool missing = false;  // deleted; it is watched again when it is back
+  bool missing = false;                         // deleted; it is watched again when it is back
+  WatchSource source = WatchSource::automatic;  // what is at work
+  std::string fallback;  // why it is not a better one; empty when it is the best
   absl::Status ended;    // why it is not followed any more, while ended() is true
 };
 
@@ -103,8 +106,7 @@ class Subscription {
 class SharedRoot : public std::enable_shared_from_this<SharedRoot> {
  public:
   // `linger`: how long it is followed without a subscriber.
-  SharedRoot(std::unique_ptr<InotifySource> source, std::string instance,
-             std::chrono::nanoseconds linger);
+  SharedRoot(std::unique_ptr<Source> source, std::string instance, std::chrono::nanoseconds linger);
 
   // Errors: kInvalidArgument when `since` is no clock; kUnavailable when the root has ended.
   absl::StatusOr<Subscription> subscribe(SubscriberOptions options);
@@ -123,6 +125,8 @@ class SharedRoot : public std::enable_shared_from_this<SharedRoot> {
   friend class Subscription;
 
   Task<absl::Status> follow();
+  absl::StatusOr<rt::Fd> descriptor_of_source();
+  bool poll_instead();
   Task<bool> take_in();
   void distribute();
   Task<bool> serve(bool caught_up, Batcher::Time looked);
@@ -147,7 +151,7 @@ class SharedRoot : public std::enable_shared_from_this<SharedRoot> {
   const std::string path_;
   const std::string instance_;
   const std::chrono::nanoseconds linger_;
-  std::unique_ptr<InotifySource> source_;     // of run()
+  std::unique_ptr<Source> source_;            // of run()
   std::optional<Batcher::Time> alone_since_;  // of run()
   Notify wake_;                               // a subscriber came, went or asked
 

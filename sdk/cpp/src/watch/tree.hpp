@@ -55,6 +55,8 @@ class Tree {
   using OnDrop = absl::FunctionRef<void(NodeId)>;
 
   explicit Tree(size_t tombstones_max = kTombstonesMax);
+  // What is moved from can only be destroyed.
+  Tree(Tree&&) noexcept = default;
   Tree(const Tree&) = delete;
   Tree& operator=(const Tree&) = delete;
 

@@ -5,6 +5,9 @@
 #include <poll.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -59,13 +62,45 @@ inline std::string text_of(const std::vector<Change>& changes) {
   return out;
 }
 
+using Opener =
+    std::function<absl::StatusOr<std::unique_ptr<Source>>(std::string_view, FilterOptions)>;
+
+// Waits as the owner of a source does -> whether there is something to read.
+inline bool wait_for(const Source& source, std::chrono::nanoseconds at_most) {
+  const auto end = std::min(Source::Clock::now() + at_most,
+                            source.due().value_or(Source::Clock::time_point::max()));
+  const auto left = std::max<std::chrono::nanoseconds>(end - Source::Clock::now(), {});
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(left);
+  const struct timespec timeout = {seconds.count(), (left - seconds).count()};
+  struct pollfd ready = {source.fd(), POLLIN, 0};
+  const bool readable = ::ppoll(&ready, 1, &timeout, nullptr) > 0;
+  return readable || (source.due() && Source::Clock::now() >= *source.due());
+}
+
+// Lets the source do all that it has to do now.
+inline void work_off(Source& source) {
+  bool more = true;
+  while (more) {
+    more = source.read_events();
+    more |= source.scan_some();
+  }
+}
+
+// The same -> what it tells; a source without a kernel looks at everything.
+inline std::string drain(Source& source) {
+  if (source.fd() < 0 && !source.scanning()) source.rescan();
+  work_off(source);
+  return text_of(source.take_changes());
+}
+
 class WatchedDir : public ScratchDir {
  public:
+  explicit WatchedDir(Opener opener = InotifySource::open) : opener_(std::move(opener)) {}
+
   // Begins to watch what is there.
   void watch(FilterOptions options = {.default_ignores = false}, std::string_view below = "") {
     const std::string root = below.empty() ? path() : *this / below;
-    absl::StatusOr<std::unique_ptr<InotifySource>> opened =
-        InotifySource::open(root, std::move(options));
+    absl::StatusOr<std::unique_ptr<Source>> opened = opener_(root, std::move(options));
     ASSERT_TRUE(opened.ok()) << opened.status();
     source = *std::move(opened);
     EXPECT_TRUE(settle().empty());
@@ -73,17 +108,14 @@ class WatchedDir : public ScratchDir {
   }
 
   // Takes in what has happened, until nothing is left; the kernel queues events before a system
-  // call returns.
+  // call returns, and a source without a kernel looks when its time has come.
   std::vector<Change> settle() {
     std::vector<Change> out;
-    bool more = true;
-    while (more) {
-      more = source->read_events();
-      more |= source->scan_some();
-      for (Change& change : source->take_changes()) out.push_back(std::move(change));
-      struct pollfd ready = {source->fd(), POLLIN, 0};
-      more |= ::poll(&ready, 1, 0) > 0 && source->fd() >= 0;
-    }
+    take_in(out);
+    if (source->fd() >= 0) return out;
+    // What was being scanned may have been passed before the latest change.
+    EXPECT_TRUE(wait_for(*source, std::chrono::seconds(20)));
+    take_in(out);
     return out;
   }
 
@@ -106,7 +138,20 @@ class WatchedDir : public ScratchDir {
     return count;
   }
 
-  std::unique_ptr<InotifySource> source;
+  std::unique_ptr<Source> source;
+
+ private:
+  void take_in(std::vector<Change>& out) {
+    bool more = true;
+    while (more) {
+      more = source->read_events();
+      more |= source->scan_some();
+      for (Change& change : source->take_changes()) out.push_back(std::move(change));
+      more |= source->fd() >= 0 && wait_for(*source, std::chrono::seconds(0));
+    }
+  }
+
+  const Opener opener_;
 };
 
 }  // namespace zsync::watching

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "watch/inotify_source.hpp"
+#include "watch/open_source.hpp"
 #include "watch/shared_root.hpp"
 #include "zsync/runtime.hpp"
 #include "zsync/timeout.hpp"
@@ -47,12 +47,14 @@ Task<absl::StatusOr<Watcher>> Watcher::open_checked(WatchOptions options) {
   if (!times.ok()) co_return times;
   absl::StatusOr<watching::GlobSet> globs = watching::GlobSet::compile(options.globs);
   if (!globs.ok()) co_return globs.status();
-  watching::FilterOptions filter;
-  filter.ignore = std::move(options.ignore);
-  filter.gitignore = options.gitignore;
-  auto source = co_await rt::call_blocking(
-      [path = std::move(options.path), filter = std::move(filter)]() mutable {
-        return watching::InotifySource::open(path, std::move(filter));
+  watching::SourceOptions how;
+  how.source = options.source;
+  how.poll_interval = options.poll_interval;
+  how.filter.ignore = std::move(options.ignore);
+  how.filter.gitignore = options.gitignore;
+  auto source =
+      co_await rt::call_blocking([path = std::move(options.path), how = std::move(how)]() mutable {
+        return watching::open_source(path, std::move(how));
       });
   if (!source.ok()) co_return source.status();
   auto root = std::make_shared<watching::SharedRoot>(*std::move(source), new_instance(),
@@ -89,8 +91,8 @@ Task<absl::StatusOr<WatchBatch>> Watcher::next() {
 const std::string& Watcher::root() const { return state_->root->path(); }
 
 WatchFigures Watcher::figures() const {
-  const watching::RootFacts facts = state_->root->facts();
-  return {facts.directories, facts.files, facts.missing};
+  watching::RootFacts facts = state_->root->facts();
+  return {facts.directories, facts.files, facts.missing, facts.source, std::move(facts.fallback)};
 }
 
 Task<void> Watcher::close() {

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "rt/models_test.hpp"
+#include "watch/child_test.hpp"
 #include "watch/scratch_dir_test.hpp"
 #include "zsync/flow.hpp"
 #include "zsync/timeout.hpp"
@@ -119,6 +120,72 @@ TEST_P(WatcherOnEveryModel, NothingStaysBehindWhenItIsDropped) {
   EXPECT_EQ(inotify_instances(), before);
 }
 
+TEST_P(WatcherOnEveryModel, FollowsByWhicheverSourceWasChosen) {
+  for (const WatchSource source :
+       {WatchSource::inotify, WatchSource::fs_events, WatchSource::polling}) {
+    ScratchDir dir;
+    dir.write("old.txt", "1");
+    run_here([](ScratchDir& dir, WatchSource source) -> Task<void> {
+      absl::StatusOr<Watcher> watcher =
+          co_await Watcher::open({.path = dir.path(), .source = source, .poll_interval = 10ms});
+      EXPECT_TRUE(watcher.ok()) << watcher.status();
+      if (!watcher.ok()) co_return;
+      EXPECT_EQ(watcher->figures().source, source);
+      EXPECT_EQ(watcher->figures().fallback, "");
+      dir.write("sub/new.txt", "2");
+      EXPECT_EQ(co_await seen(*watcher), "Csub Csub/new.txt");
+      dir.write("sub/new.txt", "22");
+      EXPECT_EQ(co_await seen(*watcher), "Msub/new.txt");
+      dir.remove("old.txt");
+      EXPECT_EQ(co_await seen(*watcher), "Dold.txt");
+      co_await watcher->close();
+    }(dir, source));
+  }
+}
+
+// In a process of its own, whose limit is its own: `told` is what is to be shown of the watcher.
+Task<void> watch_beyond_the_limit(const ScratchDir& dir, bool reached_at_once, std::string& told) {
+  const auto grow = [&dir] {
+    for (int i = 0; i < 100; ++i) dir.make("d/" + std::to_string(i));
+  };
+  if (reached_at_once) grow();
+  absl::StatusOr<Watcher> watcher =
+      co_await Watcher::open({.path = dir.path(), .poll_interval = 10ms});
+  if (!watcher.ok()) {
+    told = watcher.status().ToString();
+    co_return;
+  }
+  size_t changes = 0;
+  if (!reached_at_once) grow();
+  while (watcher->figures().source != WatchSource::polling || (!reached_at_once && changes < 101)) {
+    absl::StatusOr<WatchBatch> batch = co_await timeout(watcher->next(), 20s);
+    if (!batch.ok()) break;
+    changes += batch->changes.size();
+    if (batch->gap == WatchGap::rescan) told += "gap ";
+  }
+  dir.write("d/5/last", "1");
+  told +=
+      std::to_string(changes) + " " + co_await seen(*watcher) + " " + watcher->figures().fallback;
+}
+
+class WatcherAtTheLimit : public ::testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(When, WatcherAtTheLimit, ::testing::Bool(),
+                         [](const auto& at_once) { return at_once.param ? "AtOnce" : "Later"; });
+
+TEST_P(WatcherAtTheLimit, GoesOnByPollingAndSaysWhy) {
+  const ScratchDir dir;
+  const std::string told = watching::in_child([&]() -> std::string {
+    if (!watching::limit_this_process("max_inotify_watches", "50")) return watching::kNoNamespace;
+    std::string out;
+    run(watch_beyond_the_limit(dir, GetParam(), out),
+        config_of(GetParam() ? ExecutionModel::caller : ExecutionModel::multi_thread));
+    return out;
+  });
+  if (told == watching::kNoNamespace) GTEST_SKIP() << told;
+  EXPECT_TRUE(told.starts_with(GetParam() ? "0 Cd/5/last " : "gap 101 Cd/5/last ")) << told;
+  EXPECT_NE(told.find("sudo sysctl -w fs.inotify.max_user_watches="), std::string::npos) << told;
+}
+
 TEST_P(WatcherOnEveryModel, WhatCannotBeWatchedIsRefusedWithTheReason) {
   ScratchDir dir;
   dir.write("file", "");
@@ -131,6 +198,8 @@ TEST_P(WatcherOnEveryModel, WhatCannotBeWatchedIsRefusedWithTheReason) {
         (co_await Watcher::open({.path = dir.path(), .globs = {"[a"}})).status()));
     EXPECT_TRUE(absl::IsInvalidArgument(
         (co_await Watcher::open({.path = dir.path(), .settle = -1ms})).status()));
+    EXPECT_TRUE(absl::IsInvalidArgument(
+        (co_await Watcher::open({.path = dir.path(), .poll_interval = 0ms})).status()));
   }(dir));
 }
 

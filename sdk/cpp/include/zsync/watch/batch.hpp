@@ -34,7 +34,7 @@ struct FileChange {
 enum class WatchGap : uint8_t {
   none,
   overflow,  // the kernel's event queue was full
-  rescan,    // the root vanished and came back
+  rescan,    // the root vanished and came back, or the watch went over to polling
 };
 
 // Changes that belong together, in path order; each path occurs at most once as `path`. They

@@ -9,7 +9,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
-#include "watch/inotify_source.hpp"
+#include "watch/source.hpp"
 
 namespace zsync::watching {
 namespace {
@@ -34,7 +34,7 @@ EntryState state_of(const struct stat& st) {
 
 }  // namespace
 
-Fd InotifySource::open_at_path(const std::string& path, int flags) const {
+Fd Source::open_at_path(const std::string& path, int flags) const {
   const int base = O_DIRECTORY | O_CLOEXEC;
   if (path.empty()) return Fd(::open(root_.c_str(), flags | base));
   std::string rest = absl::StrCat(root_, "/", path);
@@ -50,36 +50,32 @@ Fd InotifySource::open_at_path(const std::string& path, int flags) const {
   return Fd(::openat(at ? at.get() : AT_FDCWD, rest.c_str(), flags | base | O_NOFOLLOW));
 }
 
-// Nothing when the directory is not at its place any more: then that place is marked for
-// verification. The inode tells, so a symlink or another directory put in the way is never taken
-// for it.
-Fd InotifySource::open_directory(NodeId directory, int flags) {
+// Nothing when the directory is misplaced. The inode tells, so a symlink or another directory put
+// in the way is never taken for it.
+Fd Source::open_directory(NodeId directory, int flags) {
   const std::string path = tree_.path(directory);
   Fd fd = open_at_path(path, flags);
-  if (!fd && (errno == EACCES || errno == EPERM)) {
-    report(path, absl::StrCat("not readable, not watched: ", std::strerror(errno)));
-    return fd;
-  }
-  if (!fd && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) {
-    fail(absl::ResourceExhaustedError(absl::StrCat("watching \"", root_, "\": open \"", path,
-                                                   "\": ", std::strerror(errno),
-                                                   "; raise ulimit -n")));
-    return fd;
-  }
   struct stat st = {};
-  const bool there = fd && ::fstat(fd.get(), &st) == 0 &&
-                     st.st_ino == tree_.state(directory).inode &&
+  const int error = fd && ::fstat(fd.get(), &st) == 0 ? 0 : errno;
+  if (error == EMFILE || error == ENFILE || error == ENOMEM) {
+    fail(absl::ResourceExhaustedError(absl::StrCat("watching \"", root_, "\": open \"", path,
+                                                   "\": ", std::strerror(error),
+                                                   "; raise ulimit -n")));
+    return Fd();
+  }
+  // It is there, or may be: a server that does not answer takes nothing away.
+  if (error != 0 && error != ENOENT && error != ENOTDIR && error != ELOOP) {
+    report(path, absl::StrCat("not readable, not watched: ", std::strerror(error)));
+    return Fd();
+  }
+  const bool there = error == 0 && st.st_ino == tree_.state(directory).inode &&
                      (directory != Tree::kRoot || st.st_dev == root_device_);
   if (there) return fd;
-  if (directory == Tree::kRoot) {
-    root_lost_ = true;
-  } else {
-    mark_dirty(tree_.parent(directory), tree_.name(directory), kChanged | kIsDirectory);
-  }
+  misplaced(directory);
   return Fd();
 }
 
-void InotifySource::mark_dirty(NodeId directory, std::string_view name, uint8_t hints) {
+void Source::mark_dirty(NodeId directory, std::string_view name, uint8_t hints) {
   std::pair<NodeId, std::string> key(directory, name);
   const auto found = dirty_index_.find(key);
   if (found != dirty_index_.end()) {
@@ -91,7 +87,12 @@ void InotifySource::mark_dirty(NodeId directory, std::string_view name, uint8_t 
   dirty_index_.emplace(std::move(key), &dirty_.back());
 }
 
-void InotifySource::verify_dirty() {
+uint8_t Source::waiting_hints(NodeId directory, const std::string& name) const {
+  const auto waiting = dirty_index_.find(std::pair(directory, name));
+  return waiting == dirty_index_.end() ? uint8_t{0} : waiting->second->hints;
+}
+
+void Source::verify_dirty() {
   while (!dirty_.empty() && status_.ok() && !root_lost_) {
     const Dirty dirty = std::move(dirty_.front());
     dirty_index_.erase(std::pair(dirty.directory.id, dirty.name));
@@ -101,20 +102,18 @@ void InotifySource::verify_dirty() {
   cursor_ = {};
 }
 
-void InotifySource::verify(const Dirty& dirty) {
+void Source::verify(const Dirty& dirty) {
   const NodeId directory = dirty.directory.id;
   const NodeId known = tree_.find(directory, dirty.name);
-  if (!cursor_.fd || !(cursor_.directory == dirty.directory)) {
-    const std::string path = tree_.path(directory);
-    cursor_ = {dirty.directory, Fd(), filter_.scope(path)};
-    if (known == kNoNode && cursor_.scope.ignored(dirty.name, (dirty.hints & kIsDirectory) != 0))
-      return;
-    cursor_.fd = open_directory(directory, O_PATH);
-    if (!cursor_.fd) return;
-  } else if (known == kNoNode &&
-             cursor_.scope.ignored(dirty.name, (dirty.hints & kIsDirectory) != 0)) {
+  const bool open = cursor_.fd && cursor_.directory == dirty.directory;
+  if (!open) cursor_ = {dirty.directory, Fd(), filter_.scope(tree_.path(directory))};
+  const bool kind_known = (dirty.hints & kAnyKind) == 0;
+  if (known == kNoNode && kind_known &&
+      cursor_.scope.ignored(dirty.name, (dirty.hints & kIsDirectory) != 0)) {
     return;
   }
+  if (!open) cursor_.fd = open_directory(directory, O_PATH);
+  if (!cursor_.fd) return;
   struct stat st = {};
   if (::fstatat(cursor_.fd.get(), dirty.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0) {
     reconcile(cursor_, dirty.name, st, dirty.hints, (dirty.hints & kNewDirectory) != 0);
@@ -125,8 +124,8 @@ void InotifySource::verify(const Dirty& dirty) {
 
 // Makes the Tree's entry what `st` says. `deep`: a directory that is known already is scanned
 // again.
-void InotifySource::reconcile(Cursor& cursor, std::string_view name, const struct stat& st,
-                              uint8_t hints, bool deep) {
+void Source::reconcile(Cursor& cursor, std::string_view name, const struct stat& st, uint8_t hints,
+                       bool deep) {
   const EntryState state = state_of(st);
   const bool is_directory = state.kind == EntryKind::directory;
   const auto on_drop = [this](NodeId id) { drop(id); };
@@ -152,7 +151,7 @@ void InotifySource::reconcile(Cursor& cursor, std::string_view name, const struc
   if (is_directory && (deep || tree_.tag(id) < 0)) schedule(id, true);
 }
 
-void InotifySource::schedule(NodeId directory, bool deep) {
+void Source::schedule(NodeId directory, bool deep) {
   const auto [at, inserted] =
       scheduled_.try_emplace(std::pair(directory, tree_.ref(directory).generation), deep);
   if (!inserted) {
@@ -163,7 +162,7 @@ void InotifySource::schedule(NodeId directory, bool deep) {
 }
 
 // Rules come first, since they decide how everything else is seen.
-void InotifySource::reload_rules() {
+void Source::reload_rules() {
   for (const NodeId directory : std::exchange(stale_rules_, {})) {
     if (!status_.ok() || root_missing_ || tree_.tag(directory) < 0) continue;
     Fd fd = open_directory(directory, O_PATH);
@@ -173,7 +172,7 @@ void InotifySource::reload_rules() {
   }
 }
 
-bool InotifySource::scan_some(size_t max_entries) {
+bool Source::scan_some(size_t max_entries) {
   size_t seen = 0;
   const bool worked = scanning();
   while (seen < max_entries && status_.ok() && !root_lost_ && scanning()) {
@@ -189,20 +188,24 @@ bool InotifySource::scan_some(size_t max_entries) {
   verify_dirty();
   if (root_lost_) lose_root();
   if (worked && !scanning()) scans_finished();
-  return status_.ok() && scanning();
+  return status_.ok() && (scanning() || to_finish());
 }
 
-void InotifySource::scans_finished() {
+void Source::scans_finished() {
   if (!ready_) {
     ready_ = true;
     changes_.clear();
   }
   rescanning_ = false;
   suspect_after_ = UINT64_MAX;
+  if (rescan_every_.count() == 0) return;
+  next_rescan_ = Clock::now() + rescan_every_;
+  // It may have been taken while the scan went on, and nothing else would tell before the next one.
+  check_vcs_lock();
 }
 
 // Watch first, list afterwards.
-bool InotifySource::begin_scan() {
+bool Source::begin_scan() {
   ScanJob job = scans_.back();
   scans_.pop_back();
   const auto scheduled = scheduled_.find(std::pair(job.directory.id, job.directory.generation));
@@ -214,7 +217,7 @@ bool InotifySource::begin_scan() {
   const NodeId directory = job.directory.id;
   Fd fd = open_directory(directory, O_RDONLY);
   if (!fd) return false;
-  if (!add_watch(directory, fd.get())) {
+  if (!watch(directory, fd.get())) {
     if (status_.ok())
       report(tree_.path(directory), absl::StrCat("not watched: ", std::strerror(errno)));
     return false;
@@ -226,7 +229,7 @@ bool InotifySource::begin_scan() {
 }
 
 // Entries looked at; 0 at the end of the directory.
-size_t InotifySource::list_some() {
+size_t Source::list_some() {
   struct Record {
     ino64_t inode;
     off64_t offset;
@@ -262,7 +265,7 @@ size_t InotifySource::list_some() {
 }
 
 // What was not listed is verified, since it may also have been made meanwhile.
-void InotifySource::end_scan() {
+void Source::end_scan() {
   const ActiveScan scan = *std::exchange(active_, std::nullopt);
   if (!tree_.alive(scan.job.directory)) return;
   for (const NodeId child : tree_.children(scan.job.directory.id)) {
