@@ -55,6 +55,42 @@ class RecvOperation final : public rt::RecvOperationBase<T> {
   }
 };
 
+namespace rt {
+
+// By value, so that it outlives the half or the channel that it was called on.
+template <typename T>
+Task<absl::Status> send_in_batches(std::shared_ptr<ChannelState<T>> state,
+                                   std::vector<T>& messages) {
+  size_t sent = 0;
+  absl::Status status;
+  while (true) {
+    sent += state->try_send_many(std::span<T>(messages).subspan(sent));
+    if (sent == messages.size()) break;
+    Returned<T> next = co_await SendOrReturnOperation<T>(state, std::move(messages[sent]));
+    if (!next.status.ok()) {
+      messages[sent] = std::move(*next.message);
+      status = std::move(next.status);
+      break;
+    }
+    ++sent;
+  }
+  messages.erase(messages.begin(), messages.begin() + static_cast<ptrdiff_t>(sent));
+  co_return status;
+}
+
+template <typename T>
+Task<std::vector<T>> recv_batch(std::shared_ptr<ChannelState<T>> state, size_t max) {
+  std::vector<T> messages = state->try_recv_many(max);
+  if (!messages.empty() || max == 0) co_return messages;
+  std::optional<T> first = co_await RecvOperation<T>(state);
+  if (!first) co_return messages;
+  messages = state->try_recv_many(max - 1);
+  messages.insert(messages.begin(), std::move(*first));
+  co_return messages;
+}
+
+}  // namespace rt
+
 // Lifetime: copies share one channel; it lives until the last copy and the last pending operation
 //           are gone.
 // Threads:  every member may be called from any thread, on or off the runtime.
@@ -108,34 +144,12 @@ class Channel {
   // Errors: kUnavailable when the channel was closed meanwhile. Cancel: kCancelled. `messages` then
   // holds those that were not sent.
   Task<absl::Status> send_many(std::vector<T>& messages) {
-    size_t sent = 0;
-    absl::Status status;
-    while (true) {
-      sent += state_->try_send_many(std::span<T>(messages).subspan(sent));
-      if (sent == messages.size()) break;
-      Returned<T> next = co_await send_or_return(std::move(messages[sent]));
-      if (!next.status.ok()) {
-        messages[sent] = std::move(*next.message);
-        status = std::move(next.status);
-        break;
-      }
-      ++sent;
-    }
-    messages.erase(messages.begin(), messages.begin() + static_cast<ptrdiff_t>(sent));
-    co_return status;
+    return rt::send_in_batches(state_, messages);
   }
 
   // Waits for one message, then takes what else is there, at most `max`; empty once closed and
   // drained. Cancel: as recv().
-  Task<std::vector<T>> recv_many(size_t max) {
-    std::vector<T> messages = state_->try_recv_many(max);
-    if (!messages.empty() || max == 0) co_return messages;
-    std::optional<T> first = co_await recv();
-    if (!first) co_return messages;
-    messages = state_->try_recv_many(max - 1);
-    messages.insert(messages.begin(), std::move(*first));
-    co_return messages;
-  }
+  Task<std::vector<T>> recv_many(size_t max) { return rt::recv_batch(state_, max); }
 
   // Later sends fail, waiting senders get kUnavailable, receivers drain what is buffered.
   void close() { state_->close(); }
@@ -176,6 +190,14 @@ class Sender {
 
   // As the members of Channel<T>.
   [[nodiscard]] SendOperation<T> send(T message) { return {state_, std::move(message)}; }
+  // send() that gives the message back when it was not sent.
+  [[nodiscard]] SendOrReturnOperation<T> send_or_return(T message) {
+    return {state_, std::move(message)};
+  }
+  // Sends all messages in order; `messages` then holds those that were not sent.
+  Task<absl::Status> send_many(std::vector<T>& messages) {
+    return rt::send_in_batches(state_, messages);
+  }
   // Never waits. Errors: kResourceExhausted when full, kUnavailable when closed.
   absl::Status try_send(T message) { return rt::to_status(state_->try_send(message)); }
   // send() on a plain thread.
@@ -207,6 +229,8 @@ class Receiver {
 
   // As Channel::recv().
   [[nodiscard]] RecvOperation<T> recv() { return RecvOperation<T>(state_); }
+  // As Channel::recv_many().
+  Task<std::vector<T>> recv_many(size_t max) { return rt::recv_batch(state_, max); }
   // Never waits; nullopt: nothing is there.
   std::optional<T> try_recv() { return state_->try_recv(); }
   // recv() on a plain thread.

@@ -18,8 +18,9 @@ class Notify;
 // What changed() and notified() give: co_await it, or hand it to select() or timeout().
 class NotifiedOperation final : public rt::LeafOperation {
  public:
-  // Use Notify::changed().
-  NotifiedOperation(Notify& notify, uint64_t seen) : notify_(&notify), seen_(seen) {}
+  // Use Notify::changed() and notified().
+  NotifiedOperation(Notify& notify, uint64_t seen, bool takes_kept)
+      : notify_(&notify), seen_(seen), takes_kept_(takes_kept) {}
   rt::Start start() final;
   bool withdraw() noexcept final;
   void await_resume() const {
@@ -30,6 +31,7 @@ class NotifiedOperation final : public rt::LeafOperation {
   friend class Notify;
   Notify* notify_;
   uint64_t seen_;
+  bool takes_kept_;
 };
 
 // Lifetime: outlives its waiters.
@@ -43,11 +45,13 @@ class Notify {
   // How often notify_all() was called.
   uint64_t epoch();
   // Completes when the epoch is not `seen` any more. Cancel: throws Cancelled.
-  [[nodiscard]] NotifiedOperation changed(uint64_t seen) { return {*this, seen}; }
-  // Completes at the next notify_one() or notify_all().
-  [[nodiscard]] NotifiedOperation notified() { return {*this, epoch()}; }
+  [[nodiscard]] NotifiedOperation changed(uint64_t seen) { return {*this, seen, false}; }
+  // Completes at the next notify_one() or notify_all() after this call; at once where a
+  // notify_one() was kept. Cancel: throws Cancelled; no notify_one() is lost.
+  [[nodiscard]] NotifiedOperation notified() { return {*this, epoch(), true}; }
 
-  // Wakes the task that has waited longest, if any; the epoch stays.
+  // Wakes the task that has waited longest; the epoch stays. Where nobody waits it is kept for the
+  // next notified(); several are kept as one.
   void notify_one();
   // Begins a new epoch and wakes everybody.
   void notify_all();
@@ -56,6 +60,7 @@ class Notify {
   friend class NotifiedOperation;
   rt::Lock lock_;
   uint64_t epoch_ ABSL_GUARDED_BY(lock_) = 0;
+  bool kept_ ABSL_GUARDED_BY(lock_) = false;  // a notify_one() that found nobody
   rt::WaitList waiting_ ABSL_GUARDED_BY(lock_);
 };
 

@@ -101,20 +101,29 @@ class SelectOperation final : public LeafOperation {
   SelectState state_;
 };
 
+// An operation that ends together with others cannot be taken back once it has been chosen.
+template <typename Op>
+inline constexpr bool kMayBeSelected = !requires { typename Op::EndsWithOthers; };
+
 template <typename Op>
   requires std::derived_from<std::remove_cvref_t<Op>, Operation>
 std::remove_cvref_t<Op> as_operation(Op&& operation) {
+  static_assert(kMayBeSelected<std::remove_cvref_t<Op>>,
+                "select() cannot wait for a Barrier: bound it with timeout(), or race() tasks");
   return std::forward<Op>(operation);
 }
-template <typename T>
-auto as_operation(TaskHandle<T>& handle) {
-  return handle.operator co_await();
+// A TaskHandle or a Future, borrowed.
+template <typename Awaitable>
+  requires std::derived_from<decltype(std::declval<Awaitable&>().operator co_await()), Operation>
+auto as_operation(Awaitable& awaitable) {
+  return awaitable.operator co_await();
 }
 
 }  // namespace rt
 
 // Completes with the first operation that is ready, in the order of the list where several are.
-// Operations: channel send and recv, sleep, Semaphore::acquire, Mutex::lock, a TaskHandle&.
+// Operations: send and recv of channels, changed, sleep, tick, acquire, lock, read, write,
+// notified, a TaskHandle&, a Future&.
 //
 // Cancel: throws Cancelled; no operation has happened then.
 template <typename... Ops>

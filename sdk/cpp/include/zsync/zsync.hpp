@@ -1,6 +1,8 @@
 // Everything of the runtime in one include.
 #pragma once
 
+#include "zsync/barrier.hpp"
+#include "zsync/broadcast.hpp"
 #include "zsync/channel.hpp"
 #include "zsync/config.hpp"
 #include "zsync/executor.hpp"
@@ -8,9 +10,15 @@
 #include "zsync/file.hpp"
 #include "zsync/files.hpp"
 #include "zsync/flow.hpp"
+#include "zsync/future.hpp"
+#include "zsync/interval.hpp"
+#include "zsync/notify.hpp"
+#include "zsync/once_cell.hpp"
+#include "zsync/oneshot.hpp"
 #include "zsync/pipe.hpp"
 #include "zsync/process.hpp"
 #include "zsync/runtime.hpp"
+#include "zsync/rwlock.hpp"
 #include "zsync/select.hpp"
 #include "zsync/signal.hpp"
 #include "zsync/spawn.hpp"
@@ -19,3 +27,4 @@
 #include "zsync/task.hpp"
 #include "zsync/timeout.hpp"
 #include "zsync/unix_socket.hpp"
+#include "zsync/watch_value.hpp"

@@ -108,6 +108,29 @@ TEST_P(FlowOnEveryModel, AnyGivesTheFirstSuccessElseTheLastError) {
   }());
 }
 
+TEST_P(FlowOnEveryModel, AnyPassesOverExceptionsAndItsLosersHaveUnwoundWhenItEnds) {
+  run_here([]() -> Task<void> {
+    std::atomic<int> unwound{0};
+    auto lose = [](std::atomic<int>& count) -> Task<int> {
+      co_await count_unwound(count);
+      co_return 0;
+    };
+    auto fail = []() -> Task<int> {
+      co_await fail_after(0ms, "first");
+      co_return 0;
+    };
+    EXPECT_EQ(co_await any(lose(unwound), fail(), after(1ms, 4), lose(unwound)), 4);
+    EXPECT_EQ(unwound, 2);
+    bool thrown = false;
+    try {
+      (void)co_await any(fail(), fail());
+    } catch (const std::runtime_error&) {
+      thrown = true;
+    }
+    EXPECT_TRUE(thrown);
+  }());
+}
+
 TEST(Flow, TheDecisionOfAllRaceAndAnyIsTheSameOneUnderEverySchedule) {
   explore(300, [](SimRuntime& sim) {
     sim.run([]() -> Task<void> {

@@ -23,6 +23,17 @@ struct World {
   std::optional<Permit> held = semaphore.try_acquire();
   Gate gate;
   TaskHandle<int> target;
+  Promise<int> promise;
+  Future<int> future = promise.future();
+  Broadcast<int> sent = broadcast<int>(2);
+  Subscription<int> subscription = sent.subscribe();
+  WatchValue<int> watched = watch(0);
+  std::pair<OneshotSender<int>, OneshotReceiver<int>> once = oneshot<int>();
+  RwLock rwlock;
+  std::optional<Permit> written = rwlock.try_write();
+  Notify notify;
+  OnceCell<int> cell;
+  Gate made;
 
   World() : target(spawn(wait_for_gate, gate)) { (void)full.try_send(0); }
   static Task<int> wait_for_gate(Gate opened) {
@@ -98,11 +109,116 @@ Task<End> wait_timeout(World& world) {
   EXPECT_TRUE(received.ok() || absl::IsCancelled(received.status())) << received.status();
   co_return received.ok() ? End::kCompleted : End::kCancelled;
 }
+// Gives the end of a wait that throws when it is cancelled.
+template <typename Op, typename Value>
+Task<End> wait_for(Op operation, Value expected) {
+  try {
+    EXPECT_EQ(co_await operation, expected);
+    co_return End::kCompleted;
+  } catch (const Cancelled&) {
+    co_return End::kCancelled;
+  }
+}
+// The same for one whose result carries a status.
+template <typename Op>
+Task<End> wait_for_status(Op operation) {
+  const absl::StatusOr<int> outcome = co_await std::move(operation);
+  EXPECT_TRUE(outcome.ok() ? *outcome == 7 : absl::IsCancelled(outcome.status()))
+      << outcome.status();
+  co_return outcome.ok() ? End::kCompleted : End::kCancelled;
+}
+Task<End> wait_future(World& world) { return wait_for_status(world.future.operator co_await()); }
+Task<End> wait_broadcast(World& world) { return wait_for_status(world.subscription.recv()); }
+Task<End> wait_watch(World& world) {
+  return wait_for(world.watched.changed(), std::optional<int>(7));
+}
+Task<End> wait_oneshot(World& world) {
+  return wait_for(world.once.second.recv(), std::optional<int>(7));
+}
+Task<End> wait_permit(AcquireOperation operation) {
+  try {
+    Permit permit = co_await operation;
+    co_return End::kCompleted;
+  } catch (const Cancelled&) {
+    co_return End::kCancelled;
+  }
+}
+Task<End> wait_read(World& world) { return wait_permit(world.rwlock.read()); }
+Task<End> wait_write(World& world) { return wait_permit(world.rwlock.write()); }
+Task<End> wait_notified(World& world) {
+  try {
+    co_await world.notify.notified();
+    co_return End::kCompleted;
+  } catch (const Cancelled&) {
+    co_return End::kCancelled;
+  }
+}
+struct MakeSeven {
+  Gate made;
+  Task<int> operator()() {
+    (void)co_await made.opened();
+    co_return 7;
+  }
+};
+Task<End> wait_once_cell(World& world) {
+  try {
+    EXPECT_EQ(co_await world.cell.get_or_init(MakeSeven{world.made}), 7);
+    co_return End::kCompleted;
+  } catch (const Cancelled&) {
+    co_return End::kCancelled;
+  }
+}
+Task<End> wait_select_of_many(World& world) {
+  try {
+    auto chosen =
+        co_await select(world.notify.notified(), world.watched.changed(), world.rwlock.read(),
+                        world.once.second.recv(), world.subscription.recv(), world.future);
+    EXPECT_EQ(chosen.index, 5u);
+    co_return End::kCompleted;
+  } catch (const Cancelled&) {
+    co_return End::kCancelled;
+  }
+}
+Task<absl::StatusOr<int>> value_after(World& world, bool awaits_future) {
+  if (awaits_future) co_return co_await world.future;
+  co_await sleep(1h);
+  co_return 0;
+}
+Task<End> wait_any(World& world) {
+  try {
+    const absl::StatusOr<int> first =
+        co_await any(value_after(world, false), value_after(world, true));
+    EXPECT_TRUE(first.ok() ? *first == 7 : absl::IsCancelled(first.status())) << first.status();
+    co_return first.ok() ? End::kCompleted : End::kCancelled;
+  } catch (const Cancelled&) {
+    co_return End::kCancelled;  // refused before its tasks were started
+  }
+}
+Task<End> wait_race(World& world) {
+  try {
+    const auto first = co_await race(value_after(world, true), value_after(world, false));
+    if (!first.value.ok()) co_return End::kCancelled;
+    EXPECT_EQ(*first.value, 7);
+    co_return End::kCompleted;
+  } catch (const Cancelled&) {
+    co_return End::kCancelled;
+  }
+}
+Task<End> wait_timeout_of_future(World& world) {
+  return wait_for_status(timeout(world.future, 1h));
+}
 
 void complete_recv(World& world) { EXPECT_TRUE(world.empty.try_send(7).ok()); }
 void complete_send(World& world) { EXPECT_TRUE(world.full.try_recv().has_value()); }
 void complete_acquire(World& world) { world.held->release(); }
 void complete_join(World& world) { world.gate.open(); }
+void complete_future(World& world) { EXPECT_TRUE(world.promise.set_value(7)); }
+void complete_broadcast(World& world) { EXPECT_TRUE(world.sent.send(7).ok()); }
+void complete_watch(World& world) { EXPECT_TRUE(world.watched.set(7)); }
+void complete_oneshot(World& world) { EXPECT_TRUE(world.once.first.send(7).ok()); }
+void complete_rwlock(World& world) { world.written->release(); }
+void complete_notified(World& world) { world.notify.notify_one(); }
+void complete_once_cell(World& world) { world.made.open(); }
 
 void check_recv(World& world, End end) {
   EXPECT_EQ(world.empty.try_recv().has_value(), end == End::kCancelled);
@@ -114,6 +230,23 @@ void check_acquire(World& world, End) { EXPECT_EQ(world.semaphore.available(), 1
 void check_join(World& world, End end) {
   EXPECT_EQ(world.target.id() == 0, end == End::kCompleted);
 }
+void check_future(World& world, End end) {
+  if (end == End::kCancelled) EXPECT_EQ(*world.future.poll(), absl::StatusOr<int>(7));
+}
+void check_broadcast(World& world, End end) {
+  EXPECT_EQ(world.subscription.try_recv().has_value(), end == End::kCancelled);
+}
+void check_watch(World& world, End end) {
+  EXPECT_EQ(world.watched.try_changed().has_value(), end == End::kCancelled);
+}
+void check_oneshot(World& world, End end) {
+  EXPECT_EQ(world.once.second.try_recv().has_value(), end == End::kCancelled);
+}
+void check_rwlock(World& world, End) { EXPECT_TRUE(world.rwlock.try_write().has_value()); }
+void check_nothing(World&, End) {}
+void check_once_cell(World& world, End end) {
+  EXPECT_EQ(world.cell.get() != nullptr, end == End::kCompleted);
+}
 
 const Case kCases[] = {
     {"recv", wait_recv, complete_recv, check_recv},
@@ -124,6 +257,18 @@ const Case kCases[] = {
     {"select", wait_select, complete_recv, check_recv},
     {"all", wait_all, complete_recv, check_recv},
     {"timeout", wait_timeout, complete_recv, check_recv},
+    {"future", wait_future, complete_future, check_future},
+    {"broadcast", wait_broadcast, complete_broadcast, check_broadcast},
+    {"watch", wait_watch, complete_watch, check_watch},
+    {"oneshot", wait_oneshot, complete_oneshot, check_oneshot},
+    {"read", wait_read, complete_rwlock, check_rwlock},
+    {"write", wait_write, complete_rwlock, check_rwlock},
+    {"notified", wait_notified, complete_notified, check_nothing},
+    {"once_cell", wait_once_cell, complete_once_cell, check_once_cell},
+    {"any", wait_any, complete_future, check_future},
+    {"race", wait_race, complete_future, check_nothing},
+    {"timeout_of_future", wait_timeout_of_future, complete_future, check_future},
+    {"select_of_many", wait_select_of_many, complete_future, check_future},
 };
 
 class EveryOperation : public ::testing::TestWithParam<Case> {};

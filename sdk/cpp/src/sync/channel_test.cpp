@@ -234,6 +234,63 @@ TEST(Channel, BatchesKeepTheOrderAndGiveBackWhatWasNotSent) {
   });
 }
 
+TEST(Channel, HalvesSendAndReceiveInBatchesToo) {
+  explore(100, [](SimRuntime& sim) {
+    sim.run([]() -> Task<void> {
+      Channel<int> channel = bounded<int>(2);
+      TaskHandle<void> sending = spawn(
+          [](Sender<int> out) -> Task<void> {
+            std::vector<int> messages{0, 1, 2, 3, 4, 5, 6, 7};
+            EXPECT_TRUE((co_await out.send_many(messages)).ok());
+            EXPECT_TRUE((co_await out.send_or_return(8)).status.ok());
+          },
+          channel.sender());
+      int next = 0;
+      Receiver<int> in = channel.receiver();
+      while (true) {
+        const std::vector<int> some = co_await in.recv_many(3);
+        if (some.empty()) break;
+        for (int message : some) EXPECT_EQ(message, next++);
+      }
+      EXPECT_EQ(next, 9);
+      co_await sending;
+    }());
+  });
+}
+
+TEST(Channel, ABatchReceiveThatIsCancelledLosesNoMessage) {
+  int cancelled = 0, completed = 0;
+  explore(400, [&](SimRuntime& sim) {
+    sim.run([](SimRuntime& world, int& cancels, int& completions) -> Task<void> {
+      Channel<int> channel = bounded<int>(8);
+      size_t received = 0;
+      TaskHandle<void> receiving =
+          spawn([](Channel<int> in,
+                   size_t& count) -> Task<void> { count += (co_await in.recv_many(2)).size(); },
+                channel, std::ref(received));
+      TaskHandle<void> sending = spawn(
+          [](SimRuntime& random, Channel<int> out) -> Task<void> {
+            for (uint64_t n = random.random_below(5); n > 0; --n) co_await yield_now();
+            for (int i = 0; i < 3; ++i) EXPECT_TRUE((co_await out.send(i)).ok());
+          },
+          std::ref(world), channel);
+      for (uint64_t n = world.random_below(5); n > 0; --n) co_await yield_now();
+      receiving.cancel();
+      co_await sending;
+      try {
+        co_await receiving;
+        ++completions;
+      } catch (const Cancelled&) {
+        ++cancels;
+        EXPECT_EQ(received, 0u);
+      }
+      EXPECT_EQ(received + channel.size(), 3u);
+    }(sim, cancelled, completed));
+  });
+  EXPECT_GT(cancelled, 5);
+  EXPECT_GT(completed, 5);
+}
+
 TEST(Channel, ABatchSendThatIsCancelledKeepsTheRest) {
   explore(200, [](SimRuntime& sim) {
     sim.run([](SimRuntime& world) -> Task<void> {

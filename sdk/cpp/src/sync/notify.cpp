@@ -6,7 +6,12 @@ namespace zsync {
 
 rt::Start NotifiedOperation::start() {
   rt::LockGuard guard(notify_->lock_);
-  if (notify_->epoch_ != seen_) return try_claim() ? rt::Start::kFinished : rt::Start::kWaiting;
+  const bool takes = notify_->epoch_ == seen_ && takes_kept_ && notify_->kept_;
+  if (notify_->epoch_ != seen_ || takes) {
+    if (!try_claim()) return rt::Start::kWaiting;
+    if (takes) notify_->kept_ = false;
+    return rt::Start::kFinished;
+  }
   if (!begin_wait()) return rt::Start::kFinished;
   notify_->waiting_.push_back(*this);
   return rt::Start::kWaiting;
@@ -27,6 +32,7 @@ void Notify::notify_one() {
   {
     rt::LockGuard guard(lock_);
     waiter = waiting_.pop_claimed();
+    if (!waiter) kept_ = true;
   }
   if (waiter) waiter->wake();
 }
