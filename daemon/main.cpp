@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <random>
 
+#include "absl/synchronization/mutex.h"
 #include "daemon/channels/channels_service.hpp"
 #include "daemon/channels/engine.hpp"
 #include "daemon/config/sources.hpp"
@@ -317,6 +318,8 @@ int run_daemon(const Options& options) {
 int main(int argc, char** argv) {
   zsync::daemon::ParsedOptions parsed = zsync::daemon::parse_options(argc, argv);
   if (parsed.exit_code) return *parsed.exit_code;
+  // Debian's abseil is built to look for deadlocks at every lock that gRPC takes.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   // Before any thread exists: signals are read by the runtime, ended shims need no reaping, a
   // client that is gone is an error code.
   zsync::daemon::block_signals(zsync::daemon::kSignals);

@@ -71,31 +71,66 @@ absl::StatusOr<std::unique_ptr<EventLog>> EventLog::open(const std::string& dir,
 void EventLog::append(std::string type, std::string subject,
                       std::map<std::string, std::string> attributes, std::string trace) {
   const int64_t now = clock_();
-  const std::string payload = encode_event(
+  std::string payload = encode_event(
       {0, now, std::move(type), std::move(subject), std::move(attributes), std::move(trace)});
   {
-    rt::LockGuard guard(mutex_);
-    if (owed_records_ > 0 &&
-        writer_.append_gap(segment_log::GapReason::kDiskFull, owed_records_, owed_bytes_, now)
-            .ok()) {
-      owed_records_ = owed_bytes_ = 0;
+    rt::LockGuard guard(lock_);
+    if (pending_.size() == kPendingMax) {
+      ++refused_.records;
+      refused_.bytes += payload.size();
+    } else {
+      pending_.push_back({now, std::move(payload)});
     }
-    const segment_log::Entry entry{now, 0, payload, 0};
-    if (owed_records_ > 0 || !writer_.append({&entry, 1}).status.ok()) {
-      ++owed_records_;
-      owed_bytes_ += payload.size();
-    }
-    while (writer_.disk_bytes() > retention_bytes_max_) {
-      absl::StatusOr<uint64_t> freed = writer_.drop_oldest();
-      if (!freed.ok() || *freed == 0) break;
-    }
+    if (writing_) return;
+    writing_ = true;
   }
-  appended_.notify_all();
+  write_pending();
+}
+
+void EventLog::write_pending() {
+  std::vector<Pending> batch;
+  while (true) {
+    {
+      rt::LockGuard guard(lock_);
+      last_seq_ = writer_.next_seq() - 1;
+      batch.clear();
+      batch.swap(pending_);
+      owed_.records += refused_.records;
+      owed_.bytes += refused_.bytes;
+      refused_ = {};
+      if (batch.empty()) {
+        writing_ = false;
+        return;
+      }
+    }
+    write(batch, batch.back().time_unix_nano);
+    appended_.notify_all();
+  }
+}
+
+// The owed gap goes first, so that the log stays in the order of what happened.
+void EventLog::write(const std::vector<Pending>& batch, int64_t now) {
+  if (owed_.records > 0 &&
+      writer_.append_gap(segment_log::GapReason::kDiskFull, owed_.records, owed_.bytes, now).ok()) {
+    owed_ = {};
+  }
+  std::vector<segment_log::Entry> entries;
+  entries.reserve(batch.size());
+  for (const Pending& event : batch) entries.push_back({event.time_unix_nano, 0, event.payload, 0});
+  const size_t written = owed_.records > 0 ? 0 : writer_.append(entries).count;
+  for (size_t i = written; i < batch.size(); ++i) {
+    ++owed_.records;
+    owed_.bytes += batch[i].payload.size();
+  }
+  while (writer_.disk_bytes() > retention_bytes_max_) {
+    absl::StatusOr<uint64_t> freed = writer_.drop_oldest();
+    if (!freed.ok() || *freed == 0) break;
+  }
 }
 
 uint64_t EventLog::last_seq() const {
-  rt::LockGuard guard(mutex_);
-  return writer_.next_seq() - 1;
+  rt::LockGuard guard(lock_);
+  return last_seq_;
 }
 
 }  // namespace zsync::daemon
