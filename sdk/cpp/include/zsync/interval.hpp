@@ -27,6 +27,7 @@ class TickOperation final : public rt::TimerOperation {
     prepare(*handle.promise().context->scheduler);
     return suspend(*handle.promise().context, handle);
   }
+  // Used by the runtime before start().
   void prepare(rt::Scheduler& scheduler);
   uint64_t await_resume();
 
