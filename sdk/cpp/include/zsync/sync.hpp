@@ -1,11 +1,15 @@
 // Semaphore and Mutex: FIFO-fair, cancel-safe, awaitable.
 #pragma once
 
+#include <atomic>
+#include <coroutine>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <utility>
 
 #include "zsync/assert.hpp"
+#include "zsync/rt/context.hpp"
 #include "zsync/rt/operation.hpp"
 #include "zsync/task.hpp"
 
@@ -41,6 +45,9 @@ class AcquireOperation final : public rt::LeafOperation {
  public:
   // Use Semaphore::acquire().
   AcquireOperation(Semaphore& semaphore, size_t count) : semaphore_(&semaphore), count_(count) {}
+
+  template <typename Promise>
+  bool await_suspend(std::coroutine_handle<Promise> handle);
   rt::Start start() final;
   bool withdraw() noexcept final;
   Permit await_resume() {
@@ -58,8 +65,12 @@ class AcquireOperation final : public rt::LeafOperation {
 // Threads:  every member may be called from any thread.
 class Semaphore {
  public:
+  static constexpr size_t kPermitsMax = SIZE_MAX / 8;
+
   // `permits` may be held at once.
-  explicit Semaphore(size_t permits) : permits_(permits), total_(permits) {}
+  explicit Semaphore(size_t permits) : state_(permits * kPermit), total_(permits) {
+    ZS_ASSERT(permits <= kPermitsMax, "Semaphore(n) with n above Semaphore::kPermitsMax");
+  }
   Semaphore(const Semaphore&) = delete;
   Semaphore& operator=(const Semaphore&) = delete;
 
@@ -74,18 +85,66 @@ class Semaphore {
   // Never waits, and never overtakes a task that does; nullopt: not that many are free.
   std::optional<Permit> try_acquire(size_t count = 1);
   // Permits that nobody holds.
-  size_t available();
+  size_t available() const { return state_.load(std::memory_order_relaxed) / kPermit; }
 
  private:
   friend class AcquireOperation;
   friend class Permit;
-  void release(size_t count);
+  // state_ is the free permits times kPermit, and these. Its bit is the lock, so that letting go of
+  // the lock is the last that is done with a semaphore that may end then.
+  static constexpr size_t kLocked = 1;   // the holder alone changes state_ and waiting_
+  static constexpr size_t kWaiting = 2;  // somebody waits
+  static constexpr size_t kPermit = 4;
 
-  rt::Lock lock_;
-  size_t permits_ ABSL_GUARDED_BY(lock_);
+  // Without the lock, where nobody waits. False: it is locked, somebody waits, or too few are free.
+  bool try_take(size_t count);
+  bool try_give(size_t count);
+  size_t lock();
+  void unlock(size_t permits);
+  void release(size_t count);
+  void serve(size_t count);
+
+  std::atomic<size_t> state_;
   const size_t total_;
-  rt::WaitList waiting_ ABSL_GUARDED_BY(lock_);
+  rt::WaitList waiting_;
 };
+
+template <typename Promise>
+bool AcquireOperation::await_suspend(std::coroutine_handle<Promise> handle) {
+  rt::TaskContext& context = *handle.promise().context;
+  if (!context.cancel_requested() && semaphore_->try_take(count_)) return false;
+  return suspend(context, handle);
+}
+
+inline bool Semaphore::try_take(size_t count) {
+  size_t state = state_.load(std::memory_order_relaxed);
+  while (!(state & (kLocked | kWaiting)) && state / kPermit >= count) {
+    if (state_.compare_exchange_weak(state, state - count * kPermit, std::memory_order_acquire,
+                                     std::memory_order_relaxed)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+inline bool Semaphore::try_give(size_t count) {
+  size_t state = state_.load(std::memory_order_relaxed);
+  while (!(state & (kLocked | kWaiting))) {
+    if (state_.compare_exchange_weak(state, state + count * kPermit, std::memory_order_release,
+                                     std::memory_order_relaxed)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+inline void Semaphore::release(size_t count) {
+  if (!try_give(count)) serve(count);
+}
+
+inline void Permit::release() {
+  if (Semaphore* semaphore = std::exchange(semaphore_, nullptr)) semaphore->release(count_);
+}
 
 // Mutual exclusion between tasks; unlike a thread's lock it may be held across co_await.
 class Mutex {

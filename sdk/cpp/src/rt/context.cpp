@@ -1,9 +1,8 @@
 #include "zsync/rt/context.hpp"
 
-#include <sched.h>
-
 #include <utility>
 
+#include "rt/backoff.hpp"
 #include "zsync/assert.hpp"
 #include "zsync/executor.hpp"
 #include "zsync/rt/scheduler.hpp"
@@ -13,21 +12,6 @@ namespace {
 
 thread_local TaskContext* current = nullptr;
 std::atomic<Scheduler*> global_scheduler{nullptr};
-
-// Waiting for a canceller that is a few instructions from being done.
-class Backoff {
- public:
-  void pause() {
-    if (++spins_ < 64) {
-      __builtin_ia32_pause();
-    } else {
-      sched_yield();
-    }
-  }
-
- private:
-  int spins_ = 0;
-};
 
 }  // namespace
 

@@ -1,0 +1,23 @@
+// Backoff: waiting for somebody who is a few instructions from being done.
+#pragma once
+
+#include <sched.h>
+
+namespace zsync::rt {
+
+class Backoff {
+ public:
+  void pause() {
+    if (++spins_ < kSpinsMax) {
+      __builtin_ia32_pause();
+    } else {
+      sched_yield();
+    }
+  }
+
+ private:
+  static constexpr int kSpinsMax = 64;  // beyond that whoever is waited for was preempted
+  int spins_ = 0;
+};
+
+}  // namespace zsync::rt
