@@ -65,7 +65,7 @@ class AcquireOperation final : public rt::LeafOperation {
 // Threads:  every member may be called from any thread.
 class Semaphore {
  public:
-  static constexpr size_t kPermitsMax = SIZE_MAX / 8;
+  static constexpr size_t kPermitsMax = SIZE_MAX / 8;  // permits; the rest is the state's
 
   // `permits` may be held at once.
   explicit Semaphore(size_t permits) : state_(permits * kPermit), total_(permits) {

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "io/stream.hpp"
 #include "zsync/flow.hpp"
 
 namespace zsync {
@@ -162,17 +163,7 @@ absl::StatusOr<std::pair<UnixStream, UnixStream>> UnixStream::pair() {
 }
 
 Task<absl::Status> UnixStream::read_exact(std::span<std::byte> into) {
-  size_t filled = 0;
-  while (filled < into.size()) {
-    absl::StatusOr<size_t> count = co_await fd_.read_some(into.subspan(filled));
-    if (!count.ok()) co_return count.status();
-    if (*count == 0) {
-      co_return absl::OutOfRangeError(
-          absl::StrCat("read: the peer ended after ", filled, " of ", into.size(), " bytes"));
-    }
-    filled += *count;
-  }
-  co_return absl::OkStatus();
+  return rt::read_exact(fd_, into);
 }
 
 Task<absl::Status> UnixStream::send_fds(std::span<const std::byte> from, std::span<const int> fds) {
@@ -217,10 +208,7 @@ Task<absl::StatusOr<ReceivedFds>> UnixStream::recv_fds(std::span<std::byte> into
   }
 }
 
-absl::Status UnixStream::shutdown_write() {
-  if (::shutdown(get(), SHUT_WR) != 0) return rt::errno_status("shutting a socket down", errno);
-  return absl::OkStatus();
-}
+absl::Status UnixStream::shutdown_write() { return rt::shutdown_write(fd_); }
 
 absl::StatusOr<UnixCredentials> UnixStream::peer_credentials() const {
   ucred peer{};
