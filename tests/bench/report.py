@@ -9,18 +9,43 @@ from world import Sample
 
 @dataclass(frozen=True)
 class Target:
-    """At most, or at least, the limit: for zsync's median of a metric, or for its worst run where nothing may be lost."""
+    """At most, or at least, the limit: for zsync's median of a metric, or for its worst run where nothing may be lost.
+
+    With `beside` the limit is a factor of that peer's median, of the same metric and threads in the same run.
+    """
 
     limit: float
     at_least: bool = False
     worst: bool = False
+    beside: str = ""
 
-    def met(self, row: "Row") -> bool:
+    def bound(self, row: "Row", rows: list["Row"]) -> float | None:
+        """The limit in the row's unit; None where the peer is absent."""
+        if not self.beside:
+            return self.limit
+        peer = [other.median for other in rows if (other.system, other.metric, other.threads)
+                == (self.beside, row.metric, row.threads)]
+        return self.limit * peer[0] if peer else None
+
+    def met(self, row: "Row", rows: list["Row"]) -> bool:
+        bound = self.bound(row, rows)
+        if bound is None:
+            return True
         value = worst(row, self) if self.worst else row.median
-        return value >= self.limit if self.at_least else value <= self.limit
+        return value >= bound if self.at_least else value <= bound
+
+    def verdict(self, row: "Row", rows: list["Row"]) -> str:
+        if self.bound(row, rows) is None:
+            return f"{self} not compared"
+        return f"{self} {'ok' if self.met(row, rows) else 'MISSED'}"
 
     def __str__(self) -> str:
-        return f"{'>=' if self.at_least else '<='} {number(self.limit)}"
+        limit = f"{'>=' if self.at_least else '<='} {number(self.limit)}"
+        return f"{limit}x {self.beside}" if self.beside else limit
+
+
+# Of one metric: one target, or several that all have to be met.
+Targets = dict[str, Target | tuple[Target, ...]]
 
 
 @dataclass(frozen=True)
@@ -37,14 +62,14 @@ class Row:
 
 
 def rows_of(bench: str, samples: list[Sample]) -> list[Row]:
-    """One row for each metric and system, in the order in which they first came."""
+    """One row for each metric, number of threads and system, in the order in which they first came."""
     groups: dict[tuple, list[float]] = {}
     for sample in samples:
         groups.setdefault((sample.metric, sample.system, sample.threads, sample.unit), []).append(sample.value)
     order = {metric: place for place, (metric, *_) in reversed(list(enumerate(groups)))}
     rows = [Row(bench, system, threads, metric, unit, statistics.median(values), min(values), max(values), len(values))
             for (metric, system, threads, unit), values in groups.items()]
-    return sorted(rows, key=lambda row: order[row.metric])
+    return sorted(rows, key=lambda row: (order[row.metric], row.threads))
 
 
 def number(value: float) -> str:
@@ -54,20 +79,26 @@ def number(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
-def cells(row: Row, base: Row | None, target: Target | None) -> list[str]:
+def targets_of(row: Row, targets: Targets) -> tuple[Target, ...]:
+    found = targets.get(row.metric, ())
+    return found if isinstance(found, tuple) else (found,)
+
+
+def cells(row: Row, base: Row | None, verdict: str) -> list[str]:
     ratio = "" if base is None or base is row or base.median == 0 else f"{row.median / base.median:.2f}"
-    verdict = "" if target is None else f"{target} {'ok' if target.met(row) else 'MISSED'}"
     return [row.metric, row.system, str(row.threads), number(row.median), number(row.min), number(row.max), row.unit,
             ratio, verdict]
 
 
-def table(rows: list[Row], targets: dict[str, Target], zsync: str) -> str:
-    """The ratio is that of a row's median to zsync's for the same metric."""
-    base = {row.metric: row for row in rows if row.system == zsync}
+def table(rows: list[Row], targets: Targets, zsync: str) -> str:
+    """The ratio is that of a row's median to zsync's for the same metric, and the same threads where there are any."""
+    any_threads = {row.metric: row for row in rows if row.system == zsync}
+    base = {(row.metric, row.threads): row for row in rows if row.system == zsync}
     lines = [["metric", "system", "t", "median", "min", "max", "unit", "x zsync", "target"]]
     for row in rows:
-        goal = targets.get(row.metric) if row.system.startswith("zsync") else None
-        lines.append(cells(row, base.get(row.metric), goal))
+        goals = targets_of(row, targets) if row.system.startswith("zsync") else ()
+        lines.append(cells(row, base.get((row.metric, row.threads), any_threads.get(row.metric)),
+                           ", ".join(goal.verdict(row, rows) for goal in goals)))
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     right = {2, 3, 4, 5, 7}
     return "\n".join("  ".join(cell.rjust(width) if column in right else cell.ljust(width)
@@ -78,11 +109,15 @@ def worst(row: Row, target: Target) -> float:
     return row.min if target.at_least else row.max
 
 
-def missed(rows: list[Row], targets: dict[str, Target], zsync: str) -> list[str]:
-    return [f"{row.bench}: {row.metric} {number(row.median)} (worst run {number(worst(row, targets[row.metric]))}) {row.unit}, "
-            f"target {targets[row.metric]}"
-            for row in rows if row.system == zsync and row.metric in targets
-            and not targets[row.metric].met(row)]
+def missed(rows: list[Row], targets: Targets, zsync: str) -> list[str]:
+    """One line for each target of zsync's that was not met."""
+    lines = []
+    for row in rows:
+        for target in targets_of(row, targets) if row.system == zsync else ():
+            if not target.met(row, rows):
+                lines.append(f"{row.bench}: {row.metric}, t={row.threads}: {number(row.median)} "
+                             f"(worst run {number(worst(row, target))}) {row.unit}, target {target}")
+    return lines
 
 
 def write_json(path: Path, rows: list[Row]) -> None:

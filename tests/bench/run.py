@@ -28,6 +28,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="benches to run (default: all): " + " ".join(bench_names()))
     parser.add_argument("--runs", type=int, help="runs of each bench (default: its own number)")
+    parser.add_argument("--long", action="store_true", help="the sizes that take minutes as well (bench runtime)")
     parser.add_argument("--bin", type=Path, default=ROOT / "build/bin", help="folder of zsyncd, zsyncctl, zsync-shim")
     parser.add_argument("--client", type=Path, default=ROOT / "build/meson/tests/bench/bench-client")
     parser.add_argument("--against", type=Path, help="folder with the programs of a second build")
@@ -72,7 +73,7 @@ def main() -> int:
     chosen.out.mkdir(parents=True, exist_ok=True)
     scratch = chosen.out.resolve() / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
-    world = World(scratch, chosen.client.resolve(), builds)
+    world = World(scratch, chosen.client.resolve(), builds, chosen.long)
     print(f"machine: {procfs.machine()}; states on {procfs.file_system(chosen.out)}; nothing is pinned, nothing spins")
     rows, misses, failed = [], [], []
     for name in chosen.names or bench_names():

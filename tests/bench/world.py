@@ -23,6 +23,11 @@ class Build:
     name: str
     bin: Path
 
+    def program(self, name: str) -> Path | None:
+        """A bench program of this build, beside zsyncd or where meson makes it; None for a build that has none."""
+        places = (self.bin / name, self.bin.parent / "meson/tests/bench" / name)
+        return next((place for place in places if place.exists()), None)
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -89,8 +94,8 @@ class Daemon:
 class World:
     """One invocation of `./dev bench`."""
 
-    def __init__(self, scratch: Path, client: Path, builds: list[Build]):
-        self.scratch, self.client_program, self.builds = scratch, client, builds
+    def __init__(self, scratch: Path, client: Path, builds: list[Build], long: bool = False):
+        self.scratch, self.client_program, self.builds, self.long = scratch, client, builds, long
         self.notes: dict[str, None] = {}
         self.made = 0
 
