@@ -30,10 +30,10 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr int kClients = 4;
-constexpr int kDelayMaxMs = 220;       // of a kill after the daemon was ready
-constexpr int kStartDelayMaxMs = 40;   // of a kill while it starts
-constexpr int kSubmitDelayMaxMs = 12;  // of a kill after a submit began
-constexpr int kHitsPerThousand = 20;   // each phase
+constexpr int kDelayMaxMs = 220;      // of a kill after the daemon was ready
+constexpr int kStartDelayMaxMs = 40;  // of a kill while it starts
+constexpr int kSubmitDelayMaxMs = 5;  // of a kill after a submit began
+constexpr int kHitsPerThousand = 20;  // each phase
 constexpr size_t kFaultsShown = 30;
 constexpr size_t kLogShown = 2000;  // bytes of zsyncd's log
 constexpr milliseconds kReadyLimit{20'000};
@@ -124,7 +124,7 @@ void Run::kill_and_restart(int kill) {
     poll(nullptr, 0, static_cast<int>(random_() % kStartDelayMaxMs));
   } else {
     if (!ready()) return;
-    if (random_() % 3 == 0) {  // aimed at the time between a submit and its reply
+    if (random_() % 2 == 0) {  // aimed at the time between a submit and its reply
       ledgers_.wait_for_submit(milliseconds(kDelayMaxMs));
       poll(nullptr, 0, static_cast<int>(random_() % kSubmitDelayMaxMs));
     } else {
