@@ -9,6 +9,7 @@
 #include <vector>
 
 namespace zsync::daemon {
+
 std::string one_line(absl::string_view text) {
   std::string out;
   for (const char letter : text) {

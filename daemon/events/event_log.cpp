@@ -90,20 +90,21 @@ void EventLog::append(std::string type, std::string subject,
 void EventLog::write_pending() {
   std::vector<Pending> batch;
   while (true) {
+    Owed refused;  // after the batch, which was full by then
     {
       rt::LockGuard guard(lock_);
       last_seq_ = writer_.next_seq() - 1;
       batch.clear();
       batch.swap(pending_);
-      owed_.records += refused_.records;
-      owed_.bytes += refused_.bytes;
-      refused_ = {};
+      refused = std::exchange(refused_, {});
       if (batch.empty()) {
         writing_ = false;
         return;
       }
     }
     write(batch, batch.back().time_unix_nano);
+    owed_.records += refused.records;
+    owed_.bytes += refused.bytes;
     appended_.notify_all();
   }
 }
