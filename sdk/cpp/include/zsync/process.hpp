@@ -71,6 +71,10 @@ struct ProcessOptions {
   Stdio stderr_to = Stdio::inherit();   // where its complaints go
   std::vector<int> pass_fds;            // become the child's 3, 4, ...; they stay the caller's
   ProcessGroup group = ProcessGroup::inherit;  // whose signals it gets
+  // A terminal (Pty::path()) that becomes the child's controlling terminal, in a session of its own
+  // whatever `group` says, and those of its standard streams that are Stdio::inherit(). It must not
+  // be another session's. Empty: none.
+  std::string terminal;
   bool kill_on_drop = false;  // SIGKILL when the Process is destroyed before the child has ended
 };
 
@@ -107,7 +111,8 @@ class Process {
   // be called in a task; the child's pipes then belong to the task's worker.
   //
   // Errors: kNotFound "exec NAME: No such file or directory", kPermissionDenied, ... for a program
-  //         that cannot be executed; the same with "chdir DIR" for its directory; kInvalidArgument
+  //         that cannot be executed; the same with "chdir DIR" for its directory and "opening the
+  //         terminal PATH" for its terminal; kInvalidArgument
   //         for no program or a NUL in a word; kResourceExhausted when there are too many processes
   //         or open files. No child is left then.
   static absl::StatusOr<Process> spawn(const ProcessOptions& options);

@@ -53,9 +53,10 @@ class SpawnPlan {
     if (absl::Status status = check(); !status.ok()) return status;
     set_attributes();
     Process process;
-    process.own_group_ = options_.group != ProcessGroup::inherit;
+    process.own_group_ = options_.group != ProcessGroup::inherit || !options_.terminal.empty();
     process.kill_on_drop_ = options_.kill_on_drop;
     if (absl::Status status = enter_directory(); !status.ok()) return status;
+    if (absl::Status status = take_terminal(); !status.ok()) return status;
     if (absl::Status status = connect_streams(process); !status.ok()) return status;
     if (absl::Status status = pass_descriptors(); !status.ok()) return status;
     posix_spawn_file_actions_addclosefrom_np(&actions_, first_free());
@@ -86,6 +87,8 @@ class SpawnPlan {
       if (absl::Status status = check_word("env", name); !status.ok()) return status;
       if (absl::Status status = check_word("env", value.value_or("")); !status.ok()) return status;
     }
+    if (absl::Status status = check_word("terminal", options_.terminal); !status.ok())
+      return status;
     return check_word("cwd", options_.cwd);
   }
 
@@ -97,7 +100,9 @@ class SpawnPlan {
     posix_spawnattr_setsigmask(&attributes_, &none);
     posix_spawnattr_setsigdefault(&attributes_, &defaults);
     short flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
-    if (options_.group == ProcessGroup::own) {
+    if (!options_.terminal.empty()) {
+      flags |= POSIX_SPAWN_SETSID;
+    } else if (options_.group == ProcessGroup::own) {
       posix_spawnattr_setpgroup(&attributes_, 0);
       flags |= POSIX_SPAWN_SETPGROUP;
     } else if (options_.group == ProcessGroup::own_session) {
@@ -115,6 +120,23 @@ class SpawnPlan {
     }
     posix_spawn_file_actions_addfchdir_np(&actions_, directory.get());
     held_.push_back(std::move(directory));
+    return absl::OkStatus();
+  }
+
+  // The first terminal that the leader of a session opens becomes its controlling terminal. What is
+  // opened here finds out whether it can be, and keeps the other side from seeing an end before the
+  // child has it.
+  absl::Status take_terminal() {
+    if (options_.terminal.empty()) return absl::OkStatus();
+    UniqueFd terminal(::open(options_.terminal.c_str(), O_RDWR | O_NOCTTY | O_CLOEXEC));
+    if (!terminal || !::isatty(terminal.get())) {
+      return rt::errno_status(absl::StrCat("opening the terminal ", options_.terminal), errno);
+    }
+    posix_spawn_file_actions_addopen(&actions_, 0, options_.terminal.c_str(), O_RDWR, 0);
+    for (int stream = 1; stream < kStreams; ++stream) {
+      posix_spawn_file_actions_adddup2(&actions_, 0, stream);
+    }
+    held_.push_back(std::move(terminal));
     return absl::OkStatus();
   }
 
