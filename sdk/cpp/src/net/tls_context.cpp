@@ -95,6 +95,12 @@ int on_new_session(SSL* ssl, SSL_SESSION* session) {
   return TlsConnection::of(ssl).keep_session(session) ? 1 : 0;
 }
 
+bool may_be_taken_up(const SSL_SESSION* session) {
+  const long age = static_cast<long>(std::time(nullptr)) - ::SSL_SESSION_get_time(session);
+  return ::SSL_SESSION_is_resumable(session) && age >= 0 &&
+         age < ::SSL_SESSION_get_timeout(session);
+}
+
 int on_verified(int ok, X509_STORE_CTX* verified) {
   void* const ssl = ::X509_STORE_CTX_get_ex_data(verified, ::SSL_get_ex_data_X509_STORE_CTX_idx());
   if (!ok) TlsConnection::of(static_cast<SSL*>(ssl)).note_complaint(verified);
@@ -122,11 +128,13 @@ Session SessionCache::take(const std::string& host) {
   while (!found->second.empty()) {
     Session session = std::move(found->second.back());
     found->second.pop_back();
-    const long age = static_cast<long>(std::time(nullptr)) - ::SSL_SESSION_get_time(session.get());
-    if (::SSL_SESSION_is_resumable(session.get()) && age >= 0 &&
-        age < ::SSL_SESSION_get_timeout(session.get())) {
-      return session;
+    if (!may_be_taken_up(session.get())) continue;
+    // A ticket of TLS 1.2 is good for many times, and a server need not give another one.
+    if (::SSL_SESSION_get_protocol_version(session.get()) < TLS1_3_VERSION) {
+      ::SSL_SESSION_up_ref(session.get());
+      found->second.emplace_back(session.get());
     }
+    return session;
   }
   return nullptr;
 }

@@ -20,7 +20,8 @@ namespace zsync::net {
 
 using Session = std::unique_ptr<SSL_SESSION, OpenSslFree<::SSL_SESSION_free>>;
 
-// Sessions by host, the newest last. A ticket is used once (RFC 8446, C.4), so there are several.
+// Sessions by host, the newest last. One of TLS 1.3 is used once (RFC 8446, C.4), so there are
+// several.
 // Threads: any.
 class SessionCache {
  public:

@@ -101,7 +101,7 @@ TEST_P(TlsForeignOnEveryModel, OurClientTalksToAnOpensslServerAndResumes) {
         line += co_await read_until(server->stdout_pipe(), "\n");
       }
       const SocketAddress address = *SocketAddress::parse(line.substr(0, line.find('\n')));
-      for (const bool resumed : {false, true}) {
+      for (const bool resumed : {false, true, true, true}) {
         auto tcp = co_await connect_tcp({address});
         auto stream = co_await TlsStream::connect(context, *std::move(tcp), "a.test");
         EXPECT_TRUE(stream.ok()) << stream.status();
