@@ -343,8 +343,9 @@ Task<absl::StatusOr<size_t>> TlsConnection::read_some(std::span<std::byte> into)
 }
 
 Task<absl::Status> TlsConnection::write_all(std::span<const std::byte> from) {
-  if (absl::Status turn = co_await rt::CheckpointOperation(); !turn.ok()) co_return turn;
   while (true) {
+    // Between pieces, too: a peer that keeps up would otherwise hold this worker to the end.
+    if (absl::Status turn = co_await rt::CheckpointOperation(); !turn.ok()) co_return turn;
     const Step step = write_step(from);
     if (step == Step::kFailed) co_return failure();
     if (step == Step::kDone) {
