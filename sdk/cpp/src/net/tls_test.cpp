@@ -419,18 +419,25 @@ TEST_P(TlsOnEveryModel, AReaderSendsWhatACancelledWriteHasLeft) {
     const std::string large(size_t{8} << 20, 'l');
     EXPECT_TRUE(absl::IsDeadlineExceeded(
         co_await timeout(both.client->write_all(std::string_view(large)), 5ms)));
-    // The peer reads until nothing comes for want of the rest of a record; then it answers.
+    // Pieces are encrypted whole, and the writer is gone: the reader sends the rest of the last
+    // one.
+    constexpr size_t kPiece = 64 << 10;
     auto reading = spawn(
         [](TlsStream& stream) -> Task<std::string> { co_return co_await read_text(stream, 4); },
         std::ref(*both.client));
-    std::vector<std::byte> buffer(100'000);
+    std::vector<std::byte> buffer(kPiece);
     size_t heard = 0;
-    while (true) {
-      const absl::StatusOr<size_t> count = co_await timeout(both.server->read_some(buffer), 50ms);
-      if (!count.ok()) break;
-      heard += *count;
+    for (int pauses = 0; pauses < 100 && (pauses == 0 || heard % kPiece != 0);) {
+      const absl::StatusOr<size_t> count = co_await timeout(both.server->read_some(buffer), 20ms);
+      if (count.ok()) {
+        heard += *count;
+      } else {
+        EXPECT_TRUE(absl::IsDeadlineExceeded(count.status())) << count.status();
+        ++pauses;
+      }
     }
-    EXPECT_EQ(heard % 16384, 0u) << "a record was not sent to its end";
+    EXPECT_GT(heard, 0u);
+    EXPECT_EQ(heard % kPiece, 0u) << "the rest of a piece was not sent";
     EXPECT_TRUE((co_await both.server->write_all("done")).ok());
     EXPECT_EQ(co_await reading, "done");
   }(house));
