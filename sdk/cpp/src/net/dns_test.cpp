@@ -251,15 +251,13 @@ TEST_P(DnsOnEveryModel, ManyLookupsAtOnceGetTheirOwnAnswers) {
 TEST_P(DnsOnEveryModel, ACancelledLookupIsGoneWithItsSockets) {
   const DnsServer server(usual_zone());
   run_here([](const DnsServer& asked) -> Task<void> {
-    (void)co_await asked.resolver().resolve("four.test", 1);  // whatever is opened once
     const int before = open_descriptors();
-    const int questions = asked.asked_by_udp();
     auto addresses = spawn(asked.resolver().resolve("silent.test", 1));
-    co_await asked.asked(questions + 1);
+    co_await asked.asked(1);
     addresses.cancel();
     EXPECT_EQ((co_await addresses).status().code(), absl::StatusCode::kCancelled);
     auto text = spawn(asked.resolver().txt("silent.test"));
-    co_await asked.asked(questions + 3);
+    co_await asked.asked(3);
     text.cancel();
     EXPECT_EQ((co_await text).status().code(), absl::StatusCode::kCancelled);
     const absl::Status late = (co_await timeout(asked.resolver().txt("silent.test"), 5ms)).status();
