@@ -130,7 +130,7 @@ class Service final : public v1::Daemon::CallbackService {
     info.set_uid(getuid());
     info.set_socket(facts_.socket);
     info.set_state_dir(facts_.state_dir);
-    info.set_backend(gate_.runtime().backend());
+    info.set_backend(name_of(gate_.runtime().backend()));
     info.set_workers(static_cast<uint32_t>(gate_.runtime().workers()));
     info.set_started_unix_nano(facts_.started_unix_nano);
     const int64_t uptime = unix_nano_now() - facts_.started_unix_nano;

@@ -3,10 +3,12 @@
 
 #include <chrono>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "zsync/backend.hpp"
 
 namespace zsync {
 
@@ -26,6 +28,10 @@ struct Config {
   size_t workers = 0;                // threads; 0: as many as this process may use
   size_t blocking_threads_max = 64;  // threads for spawn_blocking and files, started on demand
   std::chrono::milliseconds blocking_idle{5000};  // a blocking thread without work ends after this
+  // How workers wait for descriptors; nullopt: io_uring where the system lets it, else libuv. The
+  // variable ZSYNC_BACKEND decides before this does. What is named and refused is an error.
+  std::optional<Backend> backend;
+
   // Fitted to the machine: affinity mask and cgroup CPU quota decide the number of workers.
   static Config optimal();
   // For short programs: the calling thread does the work.

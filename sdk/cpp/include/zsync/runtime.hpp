@@ -4,11 +4,13 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <type_traits>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "zsync/backend.hpp"
 #include "zsync/config.hpp"
 #include "zsync/spawn.hpp"
 #include "zsync/stop_token.hpp"
@@ -28,8 +30,9 @@ class Runtime {
  public:
   // Runtime::builder().workers(2).build()
   static RuntimeBuilder builder();
-  // Errors: kInvalidArgument from Config::validate(); kResourceExhausted when threads or
-  // descriptors cannot be had.
+  // Errors: kInvalidArgument from Config::validate() and for a word that is no backend in
+  // ZSYNC_BACKEND; kResourceExhausted when threads or descriptors cannot be had; what refuses
+  // io_uring where that is forced.
   static absl::StatusOr<std::unique_ptr<Runtime>> create(const Config& config);
 
   ~Runtime();
@@ -65,8 +68,11 @@ class Runtime {
   size_t active_tasks() const;
   // Threads that run tasks; with ExecutionModel::caller 1, and no thread of the runtime's own.
   size_t workers() const;
-  // The name of the I/O backend: "libuv".
-  const char* backend() const;
+  // How the workers wait for descriptors.
+  Backend backend() const;
+  // Why it is not io_uring, in one line with the cure; empty when it is, or when libuv was asked
+  // for.
+  const std::string& backend_reason() const;
 
   // Cancels every task, waits until all have unwound, joins the workers. Idempotent; called by the
   // destructor.
@@ -94,6 +100,10 @@ class RuntimeBuilder {
   // Config::blocking_threads_max.
   RuntimeBuilder& blocking_threads_max(size_t count) {
     return config_.blocking_threads_max = count, *this;
+  }
+  // Config::backend; nullopt: the best that works.
+  RuntimeBuilder& backend(std::optional<Backend> backend) {
+    return config_.backend = backend, *this;
   }
   // Errors: as Runtime::create().
   absl::StatusOr<std::unique_ptr<Runtime>> build() { return Runtime::create(config_); }

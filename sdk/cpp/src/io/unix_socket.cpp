@@ -124,6 +124,19 @@ ssize_t recv_once(int socket, std::span<std::byte> into, std::vector<UniqueFd>& 
   return count;
 }
 
+absl::StatusOr<ReceivedFds> checked(ReceivedFds received, size_t fds_max, bool truncated) {
+  if (truncated) {
+    return absl::ResourceExhaustedError(
+        "receiving descriptors: this process may open no more; raise the limit (ulimit -n)");
+  }
+  if (received.fds.size() > fds_max) {
+    return absl::ResourceExhaustedError(absl::StrCat("receiving descriptors: the peer sent ",
+                                                     received.fds.size(), ", at most ", fds_max,
+                                                     " were expected"));
+  }
+  return received;
+}
+
 }  // namespace
 
 absl::StatusOr<UnixStream> UnixStream::adopt(UniqueFd socket) {
@@ -186,25 +199,20 @@ Task<absl::Status> UnixStream::send_fds(std::span<const std::byte> from, std::sp
 Task<absl::StatusOr<ReceivedFds>> UnixStream::recv_fds(std::span<std::byte> into, size_t fds_max) {
   if (absl::Status turn = co_await rt::CheckpointOperation(); !turn.ok()) co_return turn;
   while (true) {
-    ReceivedFds received;
-    bool truncated = false;
-    const ssize_t count = recv_once(get(), into, received.fds, truncated);
-    if (count >= 0) {
-      received.bytes = static_cast<size_t>(count);
-      if (truncated) {
-        co_return absl::ResourceExhaustedError(
-            "receiving descriptors: this process may open no more; raise the limit (ulimit -n)");
+    if (fd_.begin_read()) {
+      ReceivedFds received;
+      bool truncated = false;
+      const ssize_t count = recv_once(get(), into, received.fds, truncated);
+      const int error = count < 0 ? errno : 0;
+      if (error != EAGAIN) fd_.end_read();
+      if (error == 0) {
+        received.bytes = static_cast<size_t>(count);
+        co_return checked(std::move(received), fds_max, truncated);
       }
-      if (received.fds.size() > fds_max) {
-        co_return absl::ResourceExhaustedError(absl::StrCat("receiving descriptors: the peer sent ",
-                                                            received.fds.size(), ", at most ",
-                                                            fds_max, " were expected"));
-      }
-      co_return received;
+      if (error == EINTR) continue;
+      if (error != EAGAIN) co_return rt::errno_status("receiving descriptors", error);
     }
-    if (errno == EINTR) continue;
-    if (errno != EAGAIN) co_return rt::errno_status("receiving descriptors", errno);
-    if (absl::Status ready = co_await fd_.readable(); !ready.ok()) co_return ready;
+    if (absl::Status news = co_await fd_.news(); !news.ok()) co_return news;
   }
 }
 
@@ -315,11 +323,15 @@ void UnixListener::close() {
 Task<absl::StatusOr<UnixStream>> UnixListener::accept() {
   if (absl::Status turn = co_await rt::CheckpointOperation(); !turn.ok()) co_return turn;
   while (true) {
-    UniqueFd socket(::accept4(get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-    if (socket) co_return UnixStream::adopt(std::move(socket));
-    if (errno == EINTR || errno == ECONNABORTED) continue;
-    if (errno != EAGAIN) co_return rt::errno_status("accepting a connection", errno);
-    if (absl::Status ready = co_await fd_.readable(); !ready.ok()) co_return ready;
+    if (fd_.begin_read()) {
+      UniqueFd socket(::accept4(get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+      const int error = socket ? 0 : errno;
+      if (error != EAGAIN) fd_.end_read();
+      if (error == 0) co_return UnixStream::adopt(std::move(socket));
+      if (error == EINTR || error == ECONNABORTED) continue;
+      if (error != EAGAIN) co_return rt::errno_status("accepting a connection", error);
+    }
+    if (absl::Status news = co_await fd_.news(); !news.ok()) co_return news;
   }
 }
 

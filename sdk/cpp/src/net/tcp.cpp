@@ -203,11 +203,15 @@ absl::StatusOr<TcpListener> TcpListener::adopt(UniqueFd socket) {
 Task<absl::StatusOr<TcpStream>> TcpListener::accept() {
   if (absl::Status turn = co_await rt::CheckpointOperation(); !turn.ok()) co_return turn;
   while (true) {
-    UniqueFd socket(::accept4(get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-    if (socket) co_return TcpStream::adopt(std::move(socket));
-    if (errno == EINTR || is_of_the_connection(errno)) continue;
-    if (errno != EAGAIN) co_return accept_status(errno);
-    if (absl::Status ready = co_await fd_.readable(); !ready.ok()) co_return ready;
+    if (fd_.begin_read()) {
+      UniqueFd socket(::accept4(get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+      const int error = socket ? 0 : errno;
+      if (error != EAGAIN) fd_.end_read();
+      if (error == 0) co_return TcpStream::adopt(std::move(socket));
+      if (error == EINTR || is_of_the_connection(error)) continue;
+      if (error != EAGAIN) co_return accept_status(error);
+    }
+    if (absl::Status news = co_await fd_.news(); !news.ok()) co_return news;
   }
 }
 

@@ -255,7 +255,8 @@ Task<absl::StatusOr<ReceivedDatagram>> UdpSocket::recv_from(std::span<std::byte>
   if (absl::Status turn = co_await rt::CheckpointOperation(); !turn.ok()) co_return turn;
   while (true) {
     DatagramSlot slot;
-    const int error = receive_once(get(), into, slot);
+    const int error = fd_.begin_read() ? receive_once(get(), into, slot) : EAGAIN;
+    if (error != EAGAIN) fd_.end_read();
     if (error == 0 && slot.lost_bytes > 0) {
       co_return absl::OutOfRangeError(absl::StrCat(kReceiving, ": it had ", slot.lost_bytes,
                                                    " bytes, the buffer ", into.size(),
@@ -264,7 +265,7 @@ Task<absl::StatusOr<ReceivedDatagram>> UdpSocket::recv_from(std::span<std::byte>
     if (error == 0) co_return slot.received;
     if (error == EINTR) continue;
     if (error != EAGAIN) co_return rt::errno_status(kReceiving, error);
-    if (absl::Status ready = co_await fd_.readable(); !ready.ok()) co_return ready;
+    if (absl::Status news = co_await fd_.news(); !news.ok()) co_return news;
   }
 }
 
@@ -274,11 +275,15 @@ Task<absl::StatusOr<size_t>> UdpSocket::recv_many(std::span<DatagramSlot> slots)
   }
   if (absl::Status turn = co_await rt::CheckpointOperation(); !turn.ok()) co_return turn;
   while (true) {
-    const int count = receive_batch(get(), slots);
-    if (count > 0) co_return static_cast<size_t>(count);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0 && errno != EAGAIN) co_return rt::errno_status(kReceiving, errno);
-    if (absl::Status ready = co_await fd_.readable(); !ready.ok()) co_return ready;
+    if (fd_.begin_read()) {
+      const int count = receive_batch(get(), slots);
+      const int error = count < 0 ? errno : 0;
+      if (error != EAGAIN) fd_.end_read();
+      if (count > 0) co_return static_cast<size_t>(count);
+      if (error == EINTR) continue;
+      if (error != 0 && error != EAGAIN) co_return rt::errno_status(kReceiving, error);
+    }
+    if (absl::Status news = co_await fd_.news(); !news.ok()) co_return news;
   }
 }
 

@@ -64,7 +64,8 @@ void Runtime::drive_until(rt::TaskContext& target) { pool_->drive_until(target);
 void Runtime::wait_idle() { pool_->wait_idle(); }
 size_t Runtime::active_tasks() const { return pool_->active(); }
 size_t Runtime::workers() const { return pool_->workers(); }
-const char* Runtime::backend() const { return "libuv"; }
+Backend Runtime::backend() const { return pool_->backing().backend; }
+const std::string& Runtime::backend_reason() const { return pool_->backing().reason; }
 void Runtime::stop() { pool_->stop(); }
 rt::Scheduler& Runtime::scheduler() { return *pool_; }
 

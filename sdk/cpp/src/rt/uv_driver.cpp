@@ -6,19 +6,19 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "rt/worker_pool.hpp"
+#include "rt/driver.hpp"
 
 namespace zsync::rt {
 
-class FdSource {
+namespace {
+
+class UvSource final : public FdSource {
  public:
   uv_poll_t poll;
   FdListener* listener = nullptr;
   uint32_t armed = 0;
   std::function<void()> closed;
 };
-
-namespace {
 
 class UvDriver final : public Driver {
  public:
@@ -66,7 +66,7 @@ class UvDriver final : public Driver {
   void wake() override { uv_async_send(&wake_); }
 
   absl::StatusOr<FdSource*> add(int fd, FdListener& listener) override {
-    auto source = std::make_unique<FdSource>();
+    auto source = std::make_unique<UvSource>();
     source->listener = &listener;
     if (int error = uv_poll_init(&loop_, &source->poll, fd))
       return refused("watching a descriptor", error);
@@ -74,7 +74,9 @@ class UvDriver final : public Driver {
     return source.release();
   }
 
-  void arm(FdSource& source, uint32_t events) override {
+  void arm(FdSource& watched, uint32_t events) override {
+    auto& source = static_cast<UvSource&>(watched);
+    if (events & kNews) events = (events & ~kNews) | kReadable;
     if (events == source.armed) return;
     source.armed = events;
     if (events == 0) {
@@ -86,7 +88,7 @@ class UvDriver final : public Driver {
     if (events & kHangup) mask |= UV_DISCONNECT;
     if (events & kWritable) mask |= UV_WRITABLE;
     uv_poll_start(&source.poll, mask, [](uv_poll_t* handle, int status, int ready) {
-      auto& source = *static_cast<FdSource*>(handle->data);
+      auto& source = *static_cast<UvSource*>(handle->data);
       uint32_t events = 0;
       if (ready & (UV_READABLE | UV_DISCONNECT)) events |= kReadable;
       if (ready & UV_WRITABLE) events |= kWritable;
@@ -99,10 +101,11 @@ class UvDriver final : public Driver {
     });
   }
 
-  void remove(FdSource& source, std::function<void()> then) override {
+  void remove(FdSource& watched, std::function<void()> then) override {
+    auto& source = static_cast<UvSource&>(watched);
     source.closed = std::move(then);
     uv_close(reinterpret_cast<uv_handle_t*>(&source.poll), [](uv_handle_t* handle) {
-      std::unique_ptr<FdSource> source(static_cast<FdSource*>(handle->data));
+      std::unique_ptr<UvSource> source(static_cast<UvSource*>(handle->data));
       source->closed();
     });
   }

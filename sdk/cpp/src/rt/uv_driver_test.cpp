@@ -6,7 +6,7 @@
 #include <mutex>
 #include <thread>
 
-#include "rt/worker_pool.hpp"
+#include "rt/driver.hpp"
 
 namespace zsync::rt {
 namespace {

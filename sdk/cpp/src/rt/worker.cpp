@@ -164,6 +164,11 @@ void Worker::park(const std::function<bool()>& done) {
   parked_.store(false, std::memory_order_seq_cst);
 }
 
+void Worker::leave() {
+  while (run_posted()) driver_->poll();
+  driver_->leave();
+}
+
 void Worker::run_until(const std::function<bool()>& done) {
   while (!done()) {
     if (TaskContext* context = next()) {

@@ -46,11 +46,12 @@ absl::StatusOr<std::unique_ptr<WorkerPool>> WorkerPool::create(const Config& con
   if (config.model == ExecutionModel::multi_thread) {
     count = config.workers ? config.workers : usable_cpus();
   }
+  absl::StatusOr<Drivers> drivers = make_drivers(config, count);
+  if (!drivers.ok()) return drivers.status();
+  pool->backing_ = std::move(drivers->backing);
   for (size_t i = 0; i < count; ++i) {
-    absl::StatusOr<std::unique_ptr<Driver>> driver = make_uv_driver();
-    if (!driver.ok()) return driver.status();
     pool->workers_.push_back(
-        std::make_unique<Worker>(*pool, static_cast<int>(i), std::move(*driver)));
+        std::make_unique<Worker>(*pool, static_cast<int>(i), std::move(drivers->each[i])));
   }
   if (config.model != ExecutionModel::caller) {
     try {
@@ -71,6 +72,7 @@ void WorkerPool::start_threads() {
     threads_.emplace_back([this, worker = worker.get()] {
       WorkerThread mark(this, worker);
       worker->run_until([this] { return stopping_.load(std::memory_order_acquire); });
+      worker->leave();
     });
   }
 }
@@ -208,6 +210,7 @@ void WorkerPool::wait_for(const std::function<bool()>& done) {
       std::lock_guard<std::mutex> guard(live_mutex_);
       return done();
     });
+    workers_[0]->leave();
     return;
   }
   std::unique_lock<std::mutex> guard(live_mutex_);
@@ -218,6 +221,7 @@ void WorkerPool::drive_until(TaskContext& target) {
   if (config_.model == ExecutionModel::caller) {
     WorkerThread mark(this, workers_[0].get());
     workers_[0]->run_until([&target] { return target.done(); });
+    workers_[0]->leave();
     return;
   }
   JoinOperation operation(target);
@@ -263,7 +267,7 @@ void WorkerPool::stop() {
   // 4. What was posted while the workers left: closing descriptors, for example.
   for (auto& worker : workers_) {
     WorkerThread mark(this, worker.get());
-    while (worker->run_posted()) worker->driver().poll();
+    worker->leave();
   }
   // 5. Whoever woke the last tasks has left.
   while (visitors_.load(std::memory_order_acquire) > 0) sched_yield();

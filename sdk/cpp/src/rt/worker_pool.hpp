@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "rt/blocking_pool.hpp"
+#include "rt/driver.hpp"
 #include "zsync/config.hpp"
 #include "zsync/rt/scheduler.hpp"
 #include "zsync/rt/timer.hpp"
@@ -43,6 +44,8 @@ class Worker {
 
   // Runs strands on this thread until `done` says so.
   void run_until(const std::function<bool()>& done);
+  // What is posted and the driver's affairs are brought to an end on this thread.
+  void leave();
 
   // Strands that any worker may run. True when others were there. Threads: owner and thieves.
   bool push_shared(TaskContext& context);
@@ -118,6 +121,7 @@ class WorkerPool final : public Scheduler {
   void stop();
   size_t active() const { return live_count_.load(std::memory_order_acquire); }
   size_t workers() const { return workers_.size(); }
+  const Backing& backing() const { return backing_; }
 
  private:
   friend class Worker;
@@ -137,6 +141,7 @@ class WorkerPool final : public Scheduler {
   void wait_for(const std::function<bool()>& done);
 
   const Config config_;
+  Backing backing_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::thread> threads_;
   BlockingPool blocking_;
@@ -162,8 +167,5 @@ class WorkerPool final : public Scheduler {
   std::atomic<size_t> live_count_{0};
   size_t foreground_count_ = 0;  // guarded by live_mutex_
 };
-
-// The first driver: libuv. Errors: kResourceExhausted when descriptors run out.
-absl::StatusOr<std::unique_ptr<Driver>> make_uv_driver();
 
 }  // namespace zsync::rt

@@ -52,6 +52,29 @@ class ReadyOperation final : public LeafOperation {
   uint32_t events_;
 };
 
+// Writes once to a socket, together with what else its worker sends in this turn.
+class SendOperation final : public Operation, public Completion {
+ public:
+  // In the home worker only.
+  SendOperation(FdState& state, std::span<const std::byte> from) : state_(&state), from_(from) {}
+  bool await_ready() const noexcept { return false; }
+  template <typename Promise>
+  bool await_suspend(std::coroutine_handle<Promise> handle) {
+    return suspend_uncancellable(*handle.promise().context, handle);
+  }
+  // -> bytes, or a negated errno.
+  int await_resume() const noexcept { return result_; }
+
+  Start start() final;
+  bool withdraw() noexcept final { return false; }
+  void on_complete(int result) final;
+
+ private:
+  FdState* state_;
+  std::span<const std::byte> from_;
+  int result_ = 0;
+};
+
 // Where an operation that need not wait takes its turn: a cancelled task gets kCancelled, one that
 // has used up its budget lets others run first.
 class CheckpointOperation {
@@ -104,6 +127,24 @@ class Fd {
   // Completes when the peer has closed its side of a socket. Cancel: kCancelled.
   Task<absl::Status> hangup();
 
+  // Reading by a system call of one's own, without asking in vain:
+  //
+  //   while (true) {
+  //     if (fd.begin_read()) {
+  //       const ssize_t count = ::recvmsg(fd.get(), ...);
+  //       if (count >= 0 || errno != EAGAIN) fd.end_read();
+  //       ...
+  //     }
+  //     if (absl::Status news = co_await fd.news(); !news.ok()) co_return news;
+  //   }
+  //
+  // False: it was drained and nothing has come since; wait for news() first.
+  bool begin_read();
+  // There may be more; not called after EAGAIN.
+  void end_read();
+  // Completes when begin_read() is worth a try. Cancel: kCancelled.
+  Task<absl::Status> news();
+
   // Reads what is there, waiting for at least one byte -> bytes read; 0: the end.
   //
   // Errors: the system's, by name. Cancel: kCancelled; no byte is lost.
@@ -124,7 +165,6 @@ class Fd {
  private:
   explicit Fd(std::shared_ptr<FdState> state) : state_(std::move(state)) {}
   Task<absl::Status> ready(uint32_t events);
-  ssize_t write_once(std::span<const std::byte> from);
 
   std::shared_ptr<FdState> state_;
 };

@@ -3,9 +3,11 @@
 
 #include <chrono>
 #include <coroutine>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -16,13 +18,16 @@ namespace zsync::rt {
 using TimePoint = std::chrono::steady_clock::time_point;
 using Duration = std::chrono::nanoseconds;
 
-class FdSource;
 class TimerQueue;
 
 // What a readiness source tells and is asked for.
 inline constexpr uint32_t kReadable = 1;
 inline constexpr uint32_t kWritable = 2;
 inline constexpr uint32_t kHangup = 4;  // the peer has closed its side
+// Asked for: readable, by one who has just found nothing there. A driver may go on telling then,
+// once for each change and unasked.
+inline constexpr uint32_t kNews = 8;
+inline constexpr uint32_t kUrgent = 16;  // told: there is urgent data, so a read may end before it
 
 // Told by a driver that a descriptor is ready. Threads: the home worker.
 class FdListener {
@@ -33,8 +38,29 @@ class FdListener {
   ~FdListener() = default;
 };
 
-// The kernel side of one worker: readiness and sleeping. uv is the first; a simulator and io_uring
-// stand behind the same seam. Threads: the home worker, except wake().
+// A descriptor that a driver watches; each has its own kind.
+class FdSource {
+ public:
+  FdSource(const FdSource&) = delete;
+  FdSource& operator=(const FdSource&) = delete;
+
+ protected:
+  FdSource() = default;
+  ~FdSource() = default;
+};
+
+// Told what a call that a driver made returned: its count, or a negated errno. Threads: the home
+// worker.
+class Completion {
+ public:
+  virtual void on_complete(int result) = 0;
+
+ protected:
+  ~Completion() = default;
+};
+
+// The kernel side of one worker: readiness and sleeping. io_uring and libuv are real; a simulation
+// has none. Threads: the home worker, except wake().
 class Driver {
  public:
   virtual ~Driver() = default;
@@ -47,6 +73,14 @@ class Driver {
   virtual void arm(FdSource& source, uint32_t events) = 0;
   // Stops listening, then runs `then` once the descriptor may be closed.
   virtual void remove(FdSource& source, std::function<void()> then) = 0;
+  // Whether send() is better now than a call of one's own.
+  virtual bool batches_sends() const { return false; }
+  // Sends together with what else goes out in this turn, without waiting for room: the completion
+  // comes in the turn that submits it (-EAGAIN: there was no room), so that there is nothing to
+  // cancel. `from` and `completion` stay until then, and the socket open.
+  virtual void send(int, std::span<const std::byte>, Completion&) {}
+  // The thread that has driven it stops doing so; another one may go on.
+  virtual void leave() {}
 };
 
 class Scheduler {

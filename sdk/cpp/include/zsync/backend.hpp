@@ -1,0 +1,32 @@
+// Backend: how workers wait for descriptors and timers, and what this machine has of it.
+#pragma once
+
+#include <string>
+
+namespace zsync {
+
+enum class Backend {
+  io_uring,  // a ring for each worker; Linux 5.19, better 6.1
+  libuv,     // epoll through libuv; everywhere
+};
+
+// "io_uring", "libuv".
+const char* name_of(Backend backend) noexcept;
+
+// The variable that decides before Config::backend does: "io_uring" or "libuv".
+inline constexpr char kBackendVariable[] = "ZSYNC_BACKEND";
+
+// What a try with a ring of its own showed.
+struct BackendProbe {
+  bool io_uring = false;
+  std::string reason;          // one line: why there is no io_uring, and the cure; else empty
+  bool defer_taskrun = false;  // the kernel's work waits for the worker instead of interrupting it
+  bool single_issuer = false;  // the kernel may rely on one thread a ring
+};
+
+// Tried once, at the first call; a filter that is installed later is not seen.
+//
+// Threads: any. Cost: a few system calls once.
+const BackendProbe& probe_backends();
+
+}  // namespace zsync
