@@ -19,6 +19,7 @@ void wake_rows(const Settings& settings);
 void memory_rows(const Settings& settings);
 void life_rows(const Settings& settings);
 void unix_rows(const Settings& settings);
+void tcp_rows(const Settings& settings);
 
 // Worker threads that steal from each other, also where there is only one; everything else as
 // Config::optimal() has it.

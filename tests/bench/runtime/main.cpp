@@ -13,6 +13,7 @@ int main(int argc, char** argv) {
                      {"wake", wake_rows},
                      {"memory", memory_rows},
                      {"life", life_rows},
-                     {"unix", unix_rows}},
+                     {"unix", unix_rows},
+                     {"tcp", tcp_rows}},
                     argc, argv);
 }

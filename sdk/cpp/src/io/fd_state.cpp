@@ -1,5 +1,6 @@
 #include "io/fd_state.hpp"
 
+#include <netinet/in.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -18,10 +19,10 @@ namespace {
 FdKind kind_of(int descriptor) {
   struct stat info;
   if (::fstat(descriptor, &info) != 0 || !S_ISSOCK(info.st_mode)) return FdKind::kPlain;
-  int type = 0;
-  socklen_t size = sizeof type;
-  const bool known = ::getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
-  return known && type == SOCK_STREAM ? FdKind::kStreamSocket : FdKind::kOtherSocket;
+  int protocol = 0;
+  socklen_t size = sizeof protocol;
+  const bool known = ::getsockopt(descriptor, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0;
+  return known && protocol == IPPROTO_TCP ? FdKind::kTcp : FdKind::kOtherSocket;
 }
 
 ssize_t write_masked(int descriptor, std::span<const std::byte> from) {
@@ -121,36 +122,20 @@ void FdState::rearm() {
                              (hangups_.empty() ? 0 : kHangup) | (news_.empty() ? 0 : kNews));
 }
 
-// recvmsg() tells what recv() does not: that descriptors stopped it short.
-ssize_t FdState::receive(std::span<std::byte> into) {
-  iovec bytes{into.data(), into.size()};
-  msghdr message{};
-  message.msg_iov = &bytes;
-  message.msg_iovlen = 1;
-  const ssize_t count = ::recvmsg(descriptor_, &message, 0);
-  if (count < 0) return count;
-  const bool short_read = count > 0 && static_cast<size_t>(count) < into.size();
-  if (!short_read || (message.msg_flags & MSG_CTRUNC) != 0 ||
-      eventful_.load(std::memory_order_acquire)) {
-    end_read();
-  }
-  return count;
-}
-
 ssize_t FdState::read_once(std::span<std::byte> into) {
-  if (kind_ == FdKind::kStreamSocket) {
-    const ssize_t count = receive(into);
-    if (count < 0 && errno != EAGAIN) end_read();
-    return count;
-  }
-  const ssize_t count = ::read(descriptor_, into.data(), into.size());
-  if (count >= 0 || errno != EAGAIN) end_read();
+  const ssize_t count = kind_ <= FdKind::kOtherSocket
+                            ? ::recv(descriptor_, into.data(), into.size(), 0)
+                            : ::read(descriptor_, into.data(), into.size());
+  const bool emptied = kind_ == FdKind::kTcp && count > 0 &&
+                       static_cast<size_t>(count) < into.size() &&
+                       !eventful_.load(std::memory_order_acquire);
+  if (!emptied && (count >= 0 || errno != EAGAIN)) end_read();
   return count;
 }
 
 ssize_t FdState::write_once(std::span<const std::byte> from) {
   switch (kind_) {
-    case FdKind::kStreamSocket:
+    case FdKind::kTcp:
     case FdKind::kOtherSocket:
       return ::send(descriptor_, from.data(), from.size(), MSG_NOSIGNAL);
     case FdKind::kPlain: {

@@ -17,7 +17,7 @@ namespace zsync::rt {
 
 // What reads and writes have to heed.
 enum class FdKind : uint8_t {
-  kStreamSocket,
+  kTcp,
   kOtherSocket,
   kPlain,   // written with pwritev2(RWF_NOSIGNAL), until that turns out not to be known
   kMasked,  // written with the signal blocked in this thread: two system calls more
@@ -28,9 +28,9 @@ enum class FdKind : uint8_t {
 //   1. It is set before the system call that reads, so an event during the call is not lost.
 //   2. A wait for news enlists under the lock and only while it is set; events take it back under
 //      the lock, then wake.
-//   3. A stream that gave less than was asked for is drained too, unless the peer has ended it or
-//      sent urgent data (`eventful_`): then an end or a mark stopped the read, of which no further
-//      event tells.
+//   3. A TCP stream that gave less than was asked for is drained too, unless the peer has ended it
+//      or sent urgent data (`eventful_`): then an end or a mark stopped the read, of which no
+//      further event tells. Unix sockets stop at descriptors as well, so they have to say EAGAIN.
 class FdState final : public FdListener, public std::enable_shared_from_this<FdState> {
  public:
   FdState(int descriptor, Scheduler& scheduler);
@@ -69,7 +69,6 @@ class FdState final : public FdListener, public std::enable_shared_from_this<FdS
   void take(uint32_t events, Woken& woken) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   WaitList& list(uint32_t event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void rearm() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
-  ssize_t receive(std::span<std::byte> into);
 
   const int descriptor_;
   Scheduler& scheduler_;
