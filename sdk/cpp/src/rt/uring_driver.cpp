@@ -265,6 +265,7 @@ class UringDriver final : public Driver {
   }
 
   void take_completions() {
+    if (early_.empty() && ring_->completions() == 0) return;
     size_t events = 0;
     const std::vector<io_uring_cqe> early = std::exchange(early_, {});
     for (const io_uring_cqe& completion : early) events += take(completion);
