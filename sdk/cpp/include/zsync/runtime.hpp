@@ -20,7 +20,9 @@ namespace zsync {
 
 namespace rt {
 class WorkerPool;
-}
+// Fails an assertion with what kept run() from starting a runtime.
+void assert_started(const absl::Status& status);
+}  // namespace rt
 
 class RuntimeBuilder;
 
@@ -131,7 +133,7 @@ Runtime* get_global_runtime();
 template <typename T>
 T run(Task<T> main, const Config& config = Config::optimal()) {
   absl::StatusOr<std::unique_ptr<Runtime>> runtime = Runtime::create(config);
-  ZS_ASSERT(runtime.ok(), "run(): the runtime cannot start; Runtime::create(config) tells why");
+  rt::assert_started(runtime.status());
   struct Ending {
     Runtime& runtime;
     ~Ending() { runtime.wait_idle(); }

@@ -1,8 +1,10 @@
 #include "zsync/runtime.hpp"
 
 #include <mutex>
+#include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "rt/worker_pool.hpp"
 
 namespace zsync {
@@ -46,6 +48,11 @@ Start BlockingOperation::start() {
     wake();
   });
   return Start::kWaiting;
+}
+
+void assert_started(const absl::Status& status) {
+  const std::string message = absl::StrCat("run(): the runtime cannot start: ", status.message());
+  ZS_ASSERT(status.ok(), message.c_str());
 }
 
 }  // namespace rt
