@@ -3,7 +3,10 @@
 
 #include <exception>
 #include <functional>
+#include <optional>
 #include <utility>
+#include <variant>
+#include <vector>
 
 #include "zsync/spawn.hpp"
 #include "zsync/task.hpp"
@@ -66,6 +69,9 @@ class DrainOperation : public Operation {
   const bool pass_cancel_on_;
 };
 
+// Waits until every one of them is empty, and gives up a reference to each. Never withdrawn.
+Task<void> drain_executors(std::vector<ExecutorState*> executors);
+
 }  // namespace rt
 
 // Lifetime: an Executor destroyed with live tasks cancels them, and the enclosing task does not
@@ -82,11 +88,11 @@ class Executor {
   // Starts a task of the group. Dropping the handle does not cancel it.
   template <typename T>
   TaskHandle<T> spawn(Task<T> task) {
-    rt::RootPromise<T>* promise = rt::make_root(std::move(task)).release();
-    promise->ref();
-    state_->child_started(*promise);
-    rt::launch(state_->scheduler(), *promise, SpawnOptions{});
-    return TaskHandle<T>(promise, /*cancel_on_drop=*/false);
+    task.become_strand().become_task();
+    rt::TaskContext& strand = task.release_strand();
+    state_->child_started(strand);
+    rt::launch(state_->scheduler(), strand, SpawnOptions{});
+    return TaskHandle<T>(strand, /*cancel_on_drop=*/false);
   }
   // Starts a coroutine function or a plain callable; it and its arguments live in the task's frame.
   template <typename Function, typename... Args>

@@ -26,7 +26,7 @@ class YieldOperation {
   template <typename Promise>
   bool await_suspend(std::coroutine_handle<Promise> handle) {
     TaskContext& context = *handle.promise().context;
-    cancelled_ = context.cancel_requested();
+    cancelled_ = context.cancelled_here();
     if (cancelled_) return false;
     context.resume_point = handle;
     context.yield();
@@ -65,12 +65,12 @@ template <typename T>
 using Voidless = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
 
 template <typename T>
-Voidless<T> take_voidless(RootPromise<T>& branch) {
+Voidless<T> take_voidless(Task<T>& branch) {
   if constexpr (std::is_void_v<T>) {
-    branch.take();
+    take_result<T>(branch.block());
     return {};
   } else {
-    return branch.take();
+    return take_result<T>(branch.block());
   }
 }
 
@@ -98,49 +98,118 @@ inline rt::SleepOperation sleep_until(rt::TimePoint deadline) {
   return rt::SleepOperation(deadline);
 }
 
+namespace rt {
+
+template <typename... T>
+void add_all(BranchScope& scope, std::tuple<Task<T>...>& tasks) {
+  std::apply([&scope](auto&... task) { (scope.add(task), ...); }, tasks);
+}
+template <typename T>
+void add_all(BranchScope& scope, std::vector<Task<T>>& tasks) {
+  for (Task<T>& task : tasks) scope.add(task);
+}
+
+// `failed`: the task whose exception is to be rethrown, -1 for none.
+template <typename Result, typename... T>
+Result take_all(std::tuple<Task<T>...>& tasks, int failed) {
+  return std::apply(
+      [failed](auto&... task) {
+        int index = 0;
+        if (failed >= 0) ((index++ == failed ? (void)take_voidless(task) : void()), ...);
+        return Result{take_voidless(task)...};
+      },
+      tasks);
+}
+template <typename Result, typename T>
+Result take_all(std::vector<Task<T>>& tasks, int failed) {
+  if (failed >= 0) (void)take_voidless(tasks[static_cast<size_t>(failed)]);
+  if constexpr (std::is_void_v<T>) {
+    for (Task<T>& task : tasks) take_voidless(task);
+  } else {
+    Result results;
+    results.reserve(tasks.size());
+    for (Task<T>& task : tasks) results.push_back(take_voidless(task));
+    return results;
+  }
+}
+
+// What all() gives: tasks that run when it is awaited, as branches of the awaiting strand. They and
+// everything that waiting for them needs are in the awaiting frame.
+template <typename Result, typename Tasks>
+class [[nodiscard]] AllTasks {
+ public:
+  // The type that co_await gives.
+  using value_type = Result;
+
+  template <typename... Parts>
+  explicit AllTasks(std::in_place_t, Parts&&... parts) : tasks_(std::forward<Parts>(parts)...) {}
+
+  auto operator co_await() && {
+    struct Awaiter : BranchScope {
+      explicit Awaiter(Tasks& forked) : BranchScope(CancelRest::kOnError), tasks(forked) {
+        add_all(*this, tasks);
+      }
+      Result await_resume() {
+        BranchScope::await_resume();
+        return take_all<Result>(tasks, decisive());
+      }
+      Tasks& tasks;
+    };
+    return Awaiter(tasks_);
+  }
+
+  // As a task of its own. Implicit: all(...) may stand where a Task may.
+  operator Task<Result>() && { return as_task(std::move(*this)); }
+
+ private:
+  Tasks tasks_;
+};
+
+template <typename T>
+Task<T>&& as_task(Task<T>&& task) {
+  return std::move(task);
+}
+template <typename Result, typename Tasks>
+Task<Result> as_task(AllTasks<Result, Tasks> all) {
+  co_return co_await std::move(all);
+}
+
+template <typename T>
+inline constexpr bool kIsGroup = false;
+template <typename Result, typename Tasks>
+inline constexpr bool kIsGroup<AllTasks<Result, Tasks>> = true;
+template <typename T>
+concept Group = kIsGroup<T>;
+template <typename T>
+concept TaskOrGroup = kIsTask<T> || kIsGroup<T>;
+
+}  // namespace rt
+
 // Runs all tasks concurrently -> a tuple of their results (std::monostate for void).
 //
+// On a worker the first one starts at once on this thread and idle workers may take the others; no
+// memory is taken besides the tasks' frames. What is awaited may also be given to spawn(),
+// timeout(), shield(), race() or another all().
 // Errors: the first exception cancels the rest, waits for them, and is rethrown. A status that a
-// task
-//         returns is a result like any other.
-template <typename... T>
-Task<std::tuple<rt::Voidless<T>...>> all(Task<T>... tasks) {
-  rt::BranchScope scope(rt::BranchScope::CancelRest::kOnError);
-  auto branches = std::tuple<rt::RootPromise<T>&...>(scope.add(std::move(tasks))...);
-  co_await scope;
-  if (const int failed = scope.decisive(); failed >= 0) {
-    int index = 0;
-    std::apply([&](auto&... branch) { ((index++ == failed ? (void)branch.take() : void()), ...); },
-               branches);
-  }
-  co_return std::apply(
-      [](auto&... branch) { return std::tuple<rt::Voidless<T>...>{rt::take_voidless(branch)...}; },
-      branches);
+//         task returns is a result like any other.
+template <rt::TaskOrGroup... Tasks>
+auto all(Tasks... tasks) {
+  using Result = std::tuple<rt::Voidless<typename Tasks::value_type>...>;
+  using Parts = std::tuple<Task<typename Tasks::value_type>...>;
+  return rt::AllTasks<Result, Parts>(std::in_place, rt::as_task(std::move(tasks))...);
 }
 
-// The same for a list of tasks -> their results in order.
+// The same for a list of tasks -> their results in order; nothing for tasks without a result.
 template <typename T>
-  requires(!std::is_void_v<T>)
-Task<std::vector<T>> all(std::vector<Task<T>> tasks) {
-  rt::BranchScope scope(rt::BranchScope::CancelRest::kOnError);
-  std::vector<rt::RootPromise<T>*> branches;
-  for (Task<T>& task : tasks) branches.push_back(&scope.add(std::move(task)));
-  co_await scope;
-  if (scope.decisive() >= 0) branches[scope.decisive()]->take();
-  std::vector<T> results;
-  results.reserve(branches.size());
-  for (rt::RootPromise<T>* branch : branches) results.push_back(branch->take());
-  co_return results;
+auto all(std::vector<Task<T>> tasks) {
+  using Result = std::conditional_t<std::is_void_v<T>, void, std::vector<rt::Voidless<T>>>;
+  return rt::AllTasks<Result, std::vector<Task<T>>>(std::in_place, std::move(tasks));
 }
 
-// The same for tasks without a result.
-inline Task<void> all(std::vector<Task<void>> tasks) {
-  rt::BranchScope scope(rt::BranchScope::CancelRest::kOnError);
-  std::vector<rt::RootPromise<void>*> branches;
-  for (Task<void>& task : tasks) branches.push_back(&scope.add(std::move(task)));
-  co_await scope;
-  if (scope.decisive() >= 0) branches[scope.decisive()]->take();
-  for (rt::RootPromise<void>* branch : branches) branch->take();
+// Starts all(...) as a task of its own.
+template <rt::Group Group>
+[[nodiscard]] auto spawn(Group group) {
+  return spawn(rt::as_task(std::move(group)));
 }
 
 // Which task was first and what it gave: the common type of the tasks, or a variant of their types.
@@ -150,45 +219,47 @@ struct RaceResult {
   typename rt::ChoiceOf<T...>::type value;  // std::monostate for void
 };
 
-// Runs all tasks until the first one ends; the others are cancelled and have ended when this does.
-//
-// Errors: what the first one threw.
+namespace rt {
+
 template <typename... T>
-  requires(sizeof...(T) > 0)
-Task<RaceResult<T...>> race(Task<T>... tasks) {
-  using Choice = typename rt::ChoiceOf<T...>::type;
-  rt::BranchScope scope(rt::BranchScope::CancelRest::kOnFirst);
-  auto branches = std::tuple<rt::RootPromise<T>&...>(scope.add(std::move(tasks))...);
+Task<RaceResult<T...>> race_tasks(Task<T>... tasks) {
+  using Choice = typename ChoiceOf<T...>::type;
+  BranchScope scope(BranchScope::CancelRest::kOnFirst);
+  (scope.add(tasks), ...);
   co_await scope;
   const size_t winner = static_cast<size_t>(scope.decisive());
   std::optional<Choice> value;
   [&]<size_t... I>(std::index_sequence<I...>) {
-    auto take = [&]<size_t N>(std::integral_constant<size_t, N>) {
+    auto take = [&]<size_t N>(std::integral_constant<size_t, N>, auto& task) {
       if (N != winner) return;
-      if constexpr (std::is_same_v<Choice,
-                                   rt::Voidless<std::tuple_element_t<N, std::tuple<T...>>>>) {
-        value.emplace(rt::take_voidless(std::get<N>(branches)));
+      if constexpr (std::is_same_v<Choice, Voidless<std::tuple_element_t<N, std::tuple<T...>>>>) {
+        value.emplace(take_voidless(task));
       } else {
-        value.emplace(std::in_place_index<N>, rt::take_voidless(std::get<N>(branches)));
+        value.emplace(std::in_place_index<N>, take_voidless(task));
       }
     };
-    (take(std::integral_constant<size_t, I>{}), ...);
+    (take(std::integral_constant<size_t, I>{}, tasks), ...);
   }(std::index_sequence_for<T...>{});
   co_return RaceResult<T...>{winner, std::move(*value)};
 }
 
-namespace rt {
-
 template <typename T>
-bool branch_succeeded(TaskContext& context) {
-  auto& branch = static_cast<RootPromise<T>&>(context);
-  if (branch.error) return false;
-  if constexpr (std::is_same_v<T, absl::Status>) return branch.value->ok();
-  if constexpr (kCarriesStatus<T> && !std::is_same_v<T, absl::Status>) return branch.value->ok();
+bool branch_succeeded(TaskContext& strand) {
+  if (strand.error()) return false;
+  if constexpr (kCarriesStatus<T>) return FrameBlock::of(strand).value<T>().ok();
   return true;
 }
 
 }  // namespace rt
+
+// Runs all tasks until the first one ends; the others are cancelled and have ended when this does.
+//
+// Errors: what the first one threw.
+template <rt::TaskOrGroup... Tasks>
+  requires(sizeof...(Tasks) > 0)
+auto race(Tasks... tasks) {
+  return rt::race_tasks(rt::as_task(std::move(tasks))...);
+}
 
 // The first task that neither throws nor returns a status that is not ok; the others are cancelled.
 //
@@ -198,11 +269,10 @@ template <typename T, typename... Same>
 Task<T> any(Task<T> first, Task<Same>... rest) {
   rt::BranchScope scope(rt::BranchScope::CancelRest::kOnSuccess);
   scope.set_success_test(&rt::branch_succeeded<T>);
-  std::vector<rt::RootPromise<T>*> branches{&scope.add(std::move(first)),
-                                            &scope.add(std::move(rest))...};
+  rt::TaskContext* const branches[] = {&scope.add(first), &scope.add(rest)...};
   co_await scope;
-  const int winner = scope.decisive();
-  co_return winner >= 0 ? branches[winner]->take() : branches.back()->take();
+  const size_t chosen = scope.decisive() >= 0 ? scope.decisive() : sizeof...(rest);
+  co_return rt::take_result<T>(rt::FrameBlock::of(*branches[chosen]));
 }
 
 }  // namespace zsync

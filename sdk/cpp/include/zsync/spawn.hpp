@@ -8,7 +8,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "zsync/rt/root.hpp"
+#include "zsync/rt/frame.hpp"
 #include "zsync/rt/scheduler.hpp"
 #include "zsync/task.hpp"
 
@@ -37,6 +37,21 @@ class JoinOperation : public LeafOperation {
 // Counts the strand and puts it into the scheduler's queue.
 void launch(Scheduler& scheduler, TaskContext& context, const SpawnOptions& options);
 
+// "kInternal: what()" of what a task threw.
+absl::Status describe_error(const std::exception_ptr& thrown);
+
+// What has become of an ended strand, without exceptions; its result is moved out.
+template <typename T>
+typename OutcomeOf<T>::type outcome_of_strand(TaskContext& strand) {
+  if (strand.was_cancelled()) return absl::CancelledError("task was cancelled");
+  if (strand.error()) return describe_error(strand.error());
+  if constexpr (std::is_void_v<T>) {
+    return absl::OkStatus();
+  } else {
+    return std::move(FrameBlock::of(strand).value<T>());
+  }
+}
+
 }  // namespace rt
 
 // Lifetime: a handle that is neither joined nor detached requests the task's cancellation when it
@@ -51,15 +66,15 @@ class TaskHandle {
   // What outcome() gives: Status or StatusOr; a StatusOr stays flat.
   using Outcome = typename rt::OutcomeOf<T>::type;
 
-  // Use spawn(). Takes over one reference to `promise`.
-  explicit TaskHandle(rt::RootPromise<T>* promise, bool cancel_on_drop = true)
-      : promise_(promise), cancel_on_drop_(cancel_on_drop) {}
+  // Use spawn(). Takes over one reference to `strand`.
+  explicit TaskHandle(rt::TaskContext& strand, bool cancel_on_drop = true)
+      : strand_(&strand), cancel_on_drop_(cancel_on_drop) {}
   TaskHandle(TaskHandle&& other) noexcept
-      : promise_(std::exchange(other.promise_, nullptr)), cancel_on_drop_(other.cancel_on_drop_) {}
+      : strand_(std::exchange(other.strand_, nullptr)), cancel_on_drop_(other.cancel_on_drop_) {}
   TaskHandle& operator=(TaskHandle&& other) noexcept {
     if (this != &other) {
       drop();
-      promise_ = std::exchange(other.promise_, nullptr);
+      strand_ = std::exchange(other.strand_, nullptr);
       cancel_on_drop_ = other.cancel_on_drop_;
     }
     return *this;
@@ -72,30 +87,30 @@ class TaskHandle {
   // Cancel: safe; ends the waiting (throws Cancelled), not the task. A handle is joined once.
   auto operator co_await() {
     struct Awaiter : rt::JoinOperation {
-      explicit Awaiter(TaskHandle& awaited) : JoinOperation(*awaited.promise_), handle(awaited) {}
+      explicit Awaiter(TaskHandle& awaited) : JoinOperation(*awaited.strand_), handle(awaited) {}
       T await_resume() {
         if (cancelled()) throw Cancelled();
         return handle.take_result();
       }
       TaskHandle& handle;
     };
-    ZS_ASSERT(promise_, kJoinedBefore);
+    ZS_ASSERT(strand_, kJoinedBefore);
     return Awaiter(*this);
   }
 
   // Waits on a plain thread. Errors: as co_await.
   T join() {
-    ZS_ASSERT(promise_, kJoinedBefore);
+    ZS_ASSERT(strand_, kJoinedBefore);
     rt::assert_may_block(
         "TaskHandle::join() on a worker blocks every task of it: co_await the handle");
-    rt::JoinOperation operation(*promise_);
+    rt::JoinOperation operation(*strand_);
     rt::block_on_operation(operation);
     return take_result();
   }
 
   // Requests the cancellation; returns at once.
   void cancel() {
-    if (promise_) promise_->cancel();
+    if (strand_) strand_->cancel();
   }
   // Lets the task go on without a handle.
   void detach() && { cancel_on_drop_ = false, drop(); }
@@ -103,16 +118,15 @@ class TaskHandle {
   void detach() & { cancel_on_drop_ = false, drop(); }
 
   // Whether the task has ended, so that outcome() and take() answer; false for an empty handle.
-  bool done() const { return promise_ && promise_->done(); }
+  bool done() const { return strand_ && strand_->done(); }
 
   // The result without waiting and without exceptions; taken once.
   //
   // Errors: kUnavailable while the task runs; kCancelled; kInternal with what() of an exception.
   Outcome outcome() {
-    ZS_ASSERT(promise_, kJoinedBefore);
+    ZS_ASSERT(strand_, kJoinedBefore);
     if (!done()) return absl::UnavailableError("task is still running: co_await its handle first");
-    Outcome result = promise_->take_outcome();
-    cancel_on_drop_ = false;
+    Outcome result = rt::outcome_of_strand<T>(*strand_);
     drop();
     return result;
   }
@@ -125,16 +139,16 @@ class TaskHandle {
 
   // The strand behind the handle, for combinators.
   rt::TaskContext& strand() {
-    ZS_ASSERT(promise_, kJoinedBefore);
-    return *promise_;
+    ZS_ASSERT(strand_, kJoinedBefore);
+    return *strand_;
   }
 
   // Numbers the runtime's tasks; 0 for an empty handle.
-  uint64_t id() const { return promise_ ? promise_->id : 0; }
+  uint64_t id() const { return strand_ ? strand_->id : 0; }
   // SpawnOptions::name.
   const std::string& name() const {
-    ZS_ASSERT(promise_, kJoinedBefore);
-    return promise_->name;
+    ZS_ASSERT(strand_, kJoinedBefore);
+    return strand_->name();
   }
 
  private:
@@ -142,24 +156,23 @@ class TaskHandle {
       "this TaskHandle was joined, detached or moved before: a task is joined once";
 
   T take_result() {
-    rt::RootPromise<T>* promise = std::exchange(promise_, nullptr);
     struct Release {
-      rt::RootPromise<T>* promise;
-      ~Release() { promise->unref(); }
-    } release{promise};
+      rt::TaskContext* strand;
+      ~Release() { strand->unref(); }
+    } release{std::exchange(strand_, nullptr)};
     if constexpr (rt::kCarriesStatus<T>) {
-      if (promise->was_cancelled) return absl::CancelledError("task was cancelled");
+      if (release.strand->was_cancelled()) return absl::CancelledError("task was cancelled");
     }
-    return promise->take();
+    return rt::take_result<T>(rt::FrameBlock::of(*release.strand));
   }
 
   void drop() {
-    if (!promise_) return;
-    if (cancel_on_drop_ && !promise_->done()) promise_->cancel();
-    std::exchange(promise_, nullptr)->unref();
+    if (!strand_) return;
+    if (cancel_on_drop_ && !strand_->done()) strand_->cancel();
+    std::exchange(strand_, nullptr)->unref();
   }
 
-  rt::RootPromise<T>* promise_;
+  rt::TaskContext* strand_;
   bool cancel_on_drop_ = true;
 };
 
@@ -168,10 +181,10 @@ namespace rt {
 template <typename T>
 TaskHandle<T> spawn_on(Scheduler& scheduler, SpawnOptions options, Task<T> task,
                        bool cancel_on_drop = true) {
-  RootPromise<T>* promise = make_root(std::move(task)).release();
-  promise->ref();  // one reference for the runner, one for the handle
-  launch(scheduler, *promise, options);
-  return TaskHandle<T>(promise, cancel_on_drop);
+  task.become_strand().become_task();
+  TaskContext& strand = task.release_strand();
+  launch(scheduler, strand, options);
+  return TaskHandle<T>(strand, cancel_on_drop);
 }
 
 // Keeps a callable and its arguments in the frame, so that they live as long as the task.

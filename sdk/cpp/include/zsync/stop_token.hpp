@@ -15,7 +15,11 @@ class StopToken {
   // A token that never asks to stop.
   StopToken() = default;
   // The token of the task that runs on this thread; outside a task: one that never asks to stop.
-  static StopToken current() { return StopToken(rt::current_context()); }
+  static StopToken current() {
+    rt::TaskContext* const strand = rt::current_context();
+    if (strand) (void)strand->cancelled_here();  // from now on a cancel of any strand above is seen
+    return StopToken(strand);
+  }
 
   // Whether the task was asked to stop; once true it stays true.
   bool stop_requested() const { return context_ && context_->cancel_requested(); }

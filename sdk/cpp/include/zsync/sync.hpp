@@ -112,7 +112,7 @@ class Semaphore {
 template <typename Promise>
 bool AcquireOperation::await_suspend(std::coroutine_handle<Promise> handle) {
   rt::TaskContext& context = *handle.promise().context;
-  if (!context.cancel_requested() && semaphore_->try_take(count_)) return false;
+  if (!context.cancelled_here() && semaphore_->try_take(count_)) return false;
   return suspend(context, handle);
 }
 

@@ -20,12 +20,11 @@
 #include <shared_mutex>
 #include <type_traits>
 #include <utility>
-#include <variant>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "zsync/assert.hpp"
-#include "zsync/rt/context.hpp"
+#include "zsync/rt/frame.hpp"
 
 namespace zsync {
 
@@ -80,62 +79,83 @@ inline constexpr bool kIsLockGuard<std::scoped_lock<M...>> = true;
 template <typename M>
 inline constexpr bool kIsLockGuard<std::shared_lock<M>> = true;
 
-class PromiseBase {
- public:
-  struct FinalAwaiter {
-    bool await_ready() const noexcept { return false; }
-    template <typename Promise>
-    std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> handle) const noexcept {
-      return handle.promise().continuation;
-    }
-    void await_resume() const noexcept {}
-  };
-
-  std::suspend_always initial_suspend() const noexcept { return {}; }
-  FinalAwaiter final_suspend() const noexcept { return {}; }
-  void unhandled_exception() noexcept { error = std::current_exception(); }
-
-  TaskContext* context = nullptr;
-  std::coroutine_handle<> continuation;
-  std::exception_ptr error;
-};
-
 // A thread's lock must not be held across a suspension.
 template <typename... Args>
 consteval bool no_lock_guards() {
   return (!kIsLockGuard<std::remove_cvref_t<Args>> && ...);
 }
 
-template <typename T>
-class TaskPromise : public PromiseBase {
+class PromiseBase {
+ public:
+  struct FinalAwaiter {
+    bool await_ready() const noexcept { return false; }
+    template <typename Promise>
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> handle) const noexcept {
+      const PromiseBase& promise = handle.promise();
+      if (promise.continuation) return promise.continuation;
+      return promise.context->finish();  // destroys the frame
+    }
+    void await_resume() const noexcept {}
+  };
+
+  std::suspend_always initial_suspend() const noexcept { return {}; }
+  FinalAwaiter final_suspend() const noexcept { return {}; }
+
+  static void operator delete(void* frame) noexcept { FrameBlock::frame_destroyed(frame); }
+
+  TaskContext* context = nullptr;
+  std::coroutine_handle<> continuation;  // who awaits it; none: it is the outermost of its strand
+};
+
+template <typename T, typename Self>
+class ReturningPromise : public PromiseBase {
  public:
   template <typename U = T>
     requires std::constructible_from<T, U&&>
   void return_value(U&& value) {
-    value_.emplace(std::forward<U>(value));
+    FrameBlock& block = static_cast<Self*>(this)->block();
+    ::new (block.template value_room<T>()) T(std::forward<U>(value));
+    block.header().has_value = true;
   }
-  T take() {
-    if (error) std::rethrow_exception(std::move(error));
-    return std::move(*value_);
-  }
-
- private:
-  std::optional<T> value_;
 };
 
-template <>
-class TaskPromise<void> : public PromiseBase {
+template <typename Self>
+class ReturningPromise<void, Self> : public PromiseBase {
  public:
   void return_void() noexcept {}
-  void take() {
-    if (error) std::rethrow_exception(std::move(error));
-  }
 };
 
+template <typename T>
+class TaskPromise : public ReturningPromise<T, TaskPromise<T>> {
+ public:
+  TaskPromise() = default;
+  template <typename... Args>
+  explicit TaskPromise(const Args&...) {
+    static_assert(no_lock_guards<Args...>(),
+                  "a thread lock is held across co_await: use zsync::Mutex, or unlock before");
+  }
+
+  Task<T> get_return_object() noexcept;
+  void unhandled_exception() noexcept { block().header().error = std::current_exception(); }
+
+  FrameBlock& block() noexcept {
+    return FrameBlock::of(std::coroutine_handle<TaskPromise>::from_promise(*this).address());
+  }
+
+  static void* operator new(size_t bytes) { return FrameBlock::allocate<T>(bytes); }
+};
+
+// The result as it was returned: rethrows, moves the value out.
+template <typename T>
+T take_result(FrameBlock& block) {
+  if (block.header().error) std::rethrow_exception(std::exchange(block.header().error, nullptr));
+  if constexpr (!std::is_void_v<T>) return std::move(block.value<T>());
+}
+
 // Starts a child in its parent's strand and takes its result.
-template <typename Promise>
+template <typename T>
 struct TaskAwaiter {
-  std::coroutine_handle<Promise> child;
+  std::coroutine_handle<TaskPromise<T>> child;
   bool await_ready() const noexcept { return false; }
   template <typename Parent>
   std::coroutine_handle<> await_suspend(std::coroutine_handle<Parent> parent) const noexcept {
@@ -143,7 +163,7 @@ struct TaskAwaiter {
     child.promise().continuation = parent;
     return child;
   }
-  auto await_resume() const { return child.promise().take(); }
+  T await_resume() const { return take_result<T>(FrameBlock::of(child.address())); }
 };
 
 }  // namespace rt
@@ -158,18 +178,7 @@ class [[nodiscard]] Task {
   // The type that co_await gives.
   using value_type = T;
 
-  class promise_type : public rt::TaskPromise<T> {
-   public:
-    promise_type() = default;
-    template <typename... Args>
-    explicit promise_type(const Args&...) {
-      static_assert(rt::no_lock_guards<Args...>(),
-                    "a thread lock is held across co_await: use zsync::Mutex, or unlock before");
-    }
-    Task get_return_object() {
-      return Task(std::coroutine_handle<promise_type>::from_promise(*this));
-    }
-  };
+  using promise_type = rt::TaskPromise<T>;
 
   Task(Task&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
   Task& operator=(Task&& other) noexcept {
@@ -179,24 +188,62 @@ class [[nodiscard]] Task {
     }
     return *this;
   }
-  ~Task() { reset(); }
+  ~Task() {
+    if (handle_) reset();
+  }
 
   // Runs the body in the awaiting strand. Errors: rethrows what the body threw.
-  rt::TaskAwaiter<promise_type> operator co_await() && noexcept {
-    ZS_ASSERT(handle_ && !handle_.promise().continuation,
+  rt::TaskAwaiter<T> operator co_await() && noexcept {
+    ZS_ASSERT(handle_ && !handle_.promise().context,
               "this Task was awaited or moved before: a Task is awaited once");
     return {handle_};
   }
 
   // Ends the task's frame, destroying its arguments and whatever is left in it.
   void reset() noexcept {
-    if (handle_) std::exchange(handle_, nullptr).destroy();
+    if (!handle_) return;
+    rt::FrameBlock& block = rt::FrameBlock::of(std::exchange(handle_, nullptr).address());
+    if (!block.header().is_strand) return block.free();
+    if (block.header().body_alive) block.destroy_body();
+    block.strand().unref();
+  }
+
+  // The rest is for the runtime.
+
+  rt::FrameBlock& block() const { return rt::FrameBlock::of(handle_.address()); }
+  // Makes the task the outermost coroutine of a strand.
+  rt::TaskContext& become_strand() {
+    ZS_ASSERT(handle_ && !handle_.promise().context,
+              "this Task was awaited or moved before: a Task is awaited once");
+    rt::TaskContext& strand = handle_.promise().block().make_strand();
+    handle_.promise().context = &strand;
+    strand.resume_point = handle_;
+    return strand;
+  }
+  // Gives up the strand, which belongs to its references now.
+  rt::TaskContext& release_strand() {
+    return rt::FrameBlock::of(std::exchange(handle_, nullptr).address()).strand();
+  }
+  // Lets the task be the outermost coroutine of a strand that had another one -> itself.
+  std::coroutine_handle<> start_in(rt::TaskContext& strand) noexcept {
+    handle_.promise().context = &strand;
+    return handle_;
   }
 
  private:
+  friend promise_type;
   explicit Task(std::coroutine_handle<promise_type> handle) : handle_(handle) {}
   std::coroutine_handle<promise_type> handle_;
 };
+
+template <typename T>
+Task<T> rt::TaskPromise<T>::get_return_object() noexcept {
+  void* frame = std::coroutine_handle<TaskPromise>::from_promise(*this).address();
+  FrameBlock::of(frame).header().body_alive = true;
+  // The compiler must not put the frame into its caller's, where no block stands before it.
+  asm volatile("" : "+r"(frame));
+  return Task<T>(std::coroutine_handle<TaskPromise>::from_address(frame));
+}
 
 // Recognises Task<T>.
 template <typename T>

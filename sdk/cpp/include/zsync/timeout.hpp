@@ -16,12 +16,12 @@ namespace zsync {
 namespace rt {
 
 template <typename T>
-bool says_cancelled(const RootPromise<T>& branch) {
-  if (branch.error) return branch.was_cancelled;
+bool says_cancelled(TaskContext& strand) {
+  if (strand.error()) return strand.was_cancelled();
   if constexpr (std::is_same_v<T, absl::Status>) {
-    return absl::IsCancelled(*branch.value);
+    return absl::IsCancelled(FrameBlock::of(strand).value<T>());
   } else if constexpr (kCarriesStatus<T>) {
-    return absl::IsCancelled(branch.value->status());
+    return absl::IsCancelled(FrameBlock::of(strand).value<T>().status());
   } else {
     return false;
   }
@@ -41,8 +41,9 @@ inline Task<void> sleep_branch(Duration delay) {
 template <typename T>
 Task<typename rt::OutcomeOf<T>::type> timeout(Task<T> task, rt::Duration limit) {
   rt::BranchScope scope(rt::BranchScope::CancelRest::kOnFirst);
-  rt::RootPromise<T>& branch = scope.add(std::move(task));
-  rt::RootPromise<void>& timer = scope.add(rt::sleep_branch(limit));
+  Task<void> sleeping = rt::sleep_branch(limit);
+  rt::TaskContext& branch = scope.add(task);
+  rt::TaskContext& timer = scope.add(sleeping);
   bool refused = false;
   try {
     co_await scope;
@@ -50,17 +51,22 @@ Task<typename rt::OutcomeOf<T>::type> timeout(Task<T> task, rt::Duration limit) 
     refused = true;
   }
   if (refused) co_return absl::CancelledError();
-  if (rt::says_cancelled(branch)) {
+  if (rt::says_cancelled<T>(branch)) {
     // A cancel from outside ends the timer's branch too, and perhaps first.
-    if (scope.decisive() == 1 && !timer.was_cancelled) co_return absl::DeadlineExceededError("");
+    if (scope.decisive() == 1 && !timer.was_cancelled()) co_return absl::DeadlineExceededError("");
     co_return absl::CancelledError();
   }
   if constexpr (std::is_void_v<T>) {
-    branch.take();
+    rt::take_result<T>(rt::FrameBlock::of(branch));
     co_return absl::OkStatus();
   } else {
-    co_return branch.take();
+    co_return rt::take_result<T>(rt::FrameBlock::of(branch));
   }
+}
+// The same for all(...).
+template <rt::Group Group>
+auto timeout(Group group, rt::Duration limit) {
+  return timeout(rt::as_task(std::move(group)), limit);
 }
 
 namespace rt {
@@ -81,9 +87,14 @@ Task<decltype(std::declval<Op&>().await_resume())> await_operation(Op operation)
 template <typename T>
 Task<T> shield(Task<T> task) {
   rt::BranchScope scope(rt::BranchScope::CancelRest::kNever, /*shielded=*/true);
-  rt::RootPromise<T>& branch = scope.add(std::move(task));
+  rt::TaskContext& branch = scope.add(task);
   co_await scope;
-  co_return branch.take();
+  co_return rt::take_result<T>(rt::FrameBlock::of(branch));
+}
+// The same for all(...).
+template <rt::Group Group>
+auto shield(Group group) {
+  return shield(rt::as_task(std::move(group)));
 }
 
 namespace rt {
@@ -106,7 +117,7 @@ Task<typename OutcomeOf<T>::type> timeout_owned(TaskHandle<T> handle, Duration l
     handle.cancel();
     co_await shield(await_end(handle.strand()));
   }
-  if (says_cancelled(static_cast<RootPromise<T>&>(handle.strand()))) {
+  if (says_cancelled<T>(handle.strand())) {
     if (waited.ok()) co_return absl::CancelledError();
     co_return waited;
   }

@@ -5,11 +5,13 @@
 
 namespace zsync::rt {
 
+inline void cpu_relax() { __builtin_ia32_pause(); }
+
 class Backoff {
  public:
   void pause() {
     if (++spins_ < kSpinsMax) {
-      __builtin_ia32_pause();
+      cpu_relax();
     } else {
       sched_yield();
     }

@@ -1,19 +1,31 @@
 #include "zsync/rt/context.hpp"
 
+#include <optional>
+#include <typeinfo>
 #include <utility>
+#include <vector>
 
 #include "rt/backoff.hpp"
 #include "zsync/assert.hpp"
 #include "zsync/executor.hpp"
+#include "zsync/rt/frame.hpp"
 #include "zsync/rt/scheduler.hpp"
+#include "zsync/rt/scope.hpp"
+#include "zsync/task.hpp"
 
 namespace zsync::rt {
 namespace {
 
-thread_local TaskContext* current = nullptr;
+constinit thread_local RunningThread this_thread;
 std::atomic<Scheduler*> global_scheduler{nullptr};
 
 }  // namespace
+
+struct TaskContext::Extra {
+  std::string name;
+  std::vector<ExecutorState*> adopted;
+  std::optional<Task<void>> draining;
+};
 
 bool TaskContext::publish(Operation& operation) {
   uintptr_t expected = 0;
@@ -35,6 +47,7 @@ void TaskContext::retract() {
 }
 
 void TaskContext::cancel() {
+  root->stirred_.store(true, std::memory_order_relaxed);
   uintptr_t word = word_.fetch_or(kCancelled, std::memory_order_acq_rel);
   if (word & kCancelled) return;
   const uintptr_t pending = word & ~kFlags;
@@ -53,48 +66,122 @@ void TaskContext::cancel() {
   }
 }
 
+void TaskContext::link() {
+  linked_ = true;
+  TaskContext* strand = this;
+  while (strand->scope && strand->scope->link()) strand = &strand->scope->parent();
+}
+
 void TaskContext::schedule() { scheduler->schedule(*this); }
 
 void TaskContext::yield() { scheduler->yield(*this); }
 
-void TaskContext::finish() {
+void TaskContext::break_chain() {
+  if (std::exchange(chain, Chain::kDetached) == Chain::kInline) scope->settle();
+}
+
+std::coroutine_handle<> TaskContext::finish() noexcept {
+  FrameBlock& block = FrameBlock::of(*this);
+  if (block.header().body_alive) block.destroy_body();
+  if (extra_ && !extra_->adopted.empty()) return drain();
+  if (scope) return scope->child_finished(*this);
+  end_task();
+  return std::noop_coroutine();
+}
+
+// Goes on as the strand's outermost coroutine, so it ends in finish() again.
+std::coroutine_handle<> TaskContext::drain() noexcept {
+  extra_->draining.emplace(drain_executors(std::exchange(extra_->adopted, {})));
+  return extra_->draining->start_in(*this);
+}
+
+void TaskContext::end_task() noexcept {
   if (group) group->keep_error(*this);
-  {
-    LockGuard guard(lock);
-    done_.store(true, std::memory_order_release);
+  Operation* joiner = nullptr;
+  uintptr_t nobody = 0;
+  if (!joiner_.compare_exchange_strong(nobody, kDone, std::memory_order_acq_rel)) {
+    joiner = reinterpret_cast<Operation*>(lock_joiner());
+    if (joiner && !joiner->try_claim()) joiner = nullptr;
+    joiner_.store(kDone, std::memory_order_release);
   }
-  if (on_finish) {
-    on_finish(owner, *this);  // the scope may destroy this frame
-    return;
-  }
-  while (true) {
-    Operation* joiner = nullptr;
-    {
-      LockGuard guard(lock);
-      joiner = joiners.pop_claimed();
-    }
-    if (!joiner) break;
-    joiner->wake();
-  }
+  if (joiner) joiner->wake();
   if (group) group->child_ended(*this);
   if (counted) scheduler->strand_finished(*this);
   unref();
 }
 
-void TaskContext::destroy_frame() { frame.destroy(); }
-
-TaskContext* current_context() noexcept { return current; }
-
-TaskContext* exchange_current_context(TaskContext* context) noexcept {
-  return std::exchange(current, context);
+uintptr_t TaskContext::lock_joiner() noexcept {
+  Backoff backoff;
+  uintptr_t word = joiner_.load(std::memory_order_relaxed);
+  while (true) {
+    if (word & kLocked) {
+      backoff.pause();
+      word = joiner_.load(std::memory_order_relaxed);
+    } else if (joiner_.compare_exchange_weak(word, word | kLocked, std::memory_order_acquire)) {
+      return word;
+    }
+  }
 }
+
+void TaskContext::free() noexcept {
+  if (extra_) delete extra_;
+  FrameBlock::of(*this).free();
+}
+
+std::exception_ptr& TaskContext::error() noexcept { return FrameBlock::of(*this).header().error; }
+
+bool TaskContext::was_cancelled() noexcept {
+  const std::exception_ptr& thrown = error();
+  return thrown && *thrown.__cxa_exception_type() == typeid(Cancelled);
+}
+
+TaskContext::Extra& TaskContext::extra() {
+  if (!extra_) extra_ = new Extra;
+  return *extra_;
+}
+
+void TaskContext::adopt(ExecutorState* executor) { extra().adopted.push_back(executor); }
+
+const std::string& TaskContext::name() const {
+  static const std::string* const none = new std::string;
+  return root->extra_ ? root->extra_->name : *none;
+}
+
+void TaskContext::set_name(std::string name) { extra().name = std::move(name); }
+
+Start JoinOperation::start() {
+  const uintptr_t word = target_.lock_joiner();
+  if (word & TaskContext::kDone) {
+    target_.joiner_.store(word, std::memory_order_release);
+    return try_claim() ? Start::kFinished : Start::kWaiting;
+  }
+  ZS_ASSERT(word == 0, "two waits for the end of one task at a time: join it once");
+  if (!begin_wait()) {
+    target_.joiner_.store(word, std::memory_order_release);
+    return Start::kFinished;
+  }
+  target_.joiner_.store(reinterpret_cast<uintptr_t>(static_cast<Operation*>(this)),
+                        std::memory_order_release);
+  return Start::kWaiting;
+}
+
+bool JoinOperation::withdraw() noexcept {
+  const uintptr_t word = target_.lock_joiner();
+  const bool mine = word == reinterpret_cast<uintptr_t>(static_cast<Operation*>(this));
+  target_.joiner_.store(mine ? 0 : word, std::memory_order_release);
+  return mine;
+}
+
+RunningThread& running_thread() noexcept { return this_thread; }
+
+TaskContext* current_context() noexcept { return this_thread.current; }
 
 void set_global_scheduler(Scheduler* scheduler) noexcept {
   global_scheduler.store(scheduler, std::memory_order_release);
 }
 
 Scheduler& scheduler_for_spawn() {
-  if (current) return *current->scheduler;
+  if (TaskContext* current = this_thread.current) return *current->scheduler;
   Scheduler* global = global_scheduler.load(std::memory_order_acquire);
   ZS_ASSERT(global != nullptr,
             "spawn() outside a runtime: call it from a task, or init_global_runtime() first");
@@ -102,10 +189,13 @@ Scheduler& scheduler_for_spawn() {
 }
 
 void run_strand(TaskContext& context) {
-  context.reset_budget();
-  TaskContext* outer = exchange_current_context(&context);
+  context.budget = kCooperativeBudget;
+  context.leave_chain();
+  RunningThread& thread = this_thread;
+  context.thread = &thread;
+  TaskContext* const outer = std::exchange(thread.current, &context);
   context.resume_point.resume();
-  exchange_current_context(outer);
+  thread.current = outer;
 }
 
 }  // namespace zsync::rt

@@ -23,11 +23,11 @@ void ExecutorState::child_started(TaskContext& child) {
 }
 
 void ExecutorState::keep_error(TaskContext& child) {
-  if (!child.error || child.was_cancelled) return;
+  if (!child.error() || child.was_cancelled()) return;
   {
     LockGuard guard(lock_);
     if (first_error_) return;
-    first_error_ = child.error;
+    first_error_ = child.error();
   }
   cancel_to_the_end();
 }
@@ -103,8 +103,8 @@ bool DrainOperation::withdraw() noexcept {
   return false;
 }
 
-Task<void> drain_adopted(TaskContext& context) {
-  for (ExecutorState* executor : context.take_adopted()) {
+Task<void> drain_executors(std::vector<ExecutorState*> executors) {
+  for (ExecutorState* executor : executors) {
     DrainOperation drained(*executor, /*pass_cancel_on=*/false);
     co_await drained;
     executor->unref();

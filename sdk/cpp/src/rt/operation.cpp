@@ -62,7 +62,7 @@ bool Operation::begin_wait() {
 
 bool Operation::suspend(TaskContext& context, std::coroutine_handle<> handle) {
   context_ = &context;
-  if (context.cancel_requested()) {
+  if (context.cancelled_here()) {
     cancelled_ = true;
     return false;
   }

@@ -10,22 +10,9 @@
 namespace zsync {
 namespace rt {
 
-Start JoinOperation::start() {
-  LockGuard guard(target_.lock);
-  if (target_.done()) return try_claim() ? Start::kFinished : Start::kWaiting;
-  if (!begin_wait()) return Start::kFinished;
-  target_.joiners.push_back(*this);
-  return Start::kWaiting;
-}
-
-bool JoinOperation::withdraw() noexcept {
-  LockGuard guard(target_.lock);
-  return target_.joiners.remove(*this);
-}
-
 void launch(Scheduler& scheduler, TaskContext& context, const SpawnOptions& options) {
   context.scheduler = &scheduler;
-  context.name = options.name;
+  if (!options.name.empty()) context.set_name(options.name);
   context.background = options.background;
   if (options.pinned) {
     const int worker = scheduler.current_worker();
@@ -33,6 +20,16 @@ void launch(Scheduler& scheduler, TaskContext& context, const SpawnOptions& opti
   }
   scheduler.strand_started(context);
   context.schedule();
+}
+
+absl::Status describe_error(const std::exception_ptr& thrown) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const std::exception& exception) {
+    return absl::InternalError(exception.what());
+  } catch (...) {
+    return absl::InternalError("task ended by an exception that is not a std::exception");
+  }
 }
 
 Start BlockingOperation::start() {

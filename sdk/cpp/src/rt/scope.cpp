@@ -1,65 +1,45 @@
 #include "zsync/rt/scope.hpp"
 
-#include "zsync/rt/scheduler.hpp"
+#include "absl/container/inlined_vector.h"
 
 namespace zsync::rt {
-
-Start BranchScope::start() {
-  if (!shielded_ && !begin_wait()) return Start::kFinished;
-  TaskContext& parent = *context();
-  if (children_.empty()) {
-    parent.retract();
-    return Start::kFinished;
+std::coroutine_handle<> BranchScope::schedule_children() {
+  absl::InlinedVector<TaskContext*, 8> children;
+  for (TaskContext* child = last_; child; child = child->next_branch) children.push_back(child);
+  // The last one may end this scope while it is being scheduled.
+  while (!children.empty()) {
+    TaskContext* child = children.back();
+    children.pop_back();
+    child->schedule();
   }
-  remaining_.store(children_.size(), std::memory_order_release);
-  for (TaskContext* child : children_) {
-    child->scheduler = parent.scheduler;
-    child->pinned_worker = parent.pinned_worker;
-    child->id = parent.id;
-    child->name = parent.name;
-  }
-  // The last child may end this scope while the others are being scheduled, never before.
-  const size_t count = children_.size();
-  TaskContext* const* children = children_.data();
-  for (size_t i = 0; i + 1 < count; ++i) children[i]->schedule();
-  children[count - 1]->schedule();
-  return Start::kWaiting;
+  return std::noop_coroutine();
 }
+
+bool BranchScope::link() noexcept {
+  if (shielded_ || linked_.exchange(true, std::memory_order_acq_rel)) return false;
+  if (!parent().publish(*this)) cancel_children(nullptr);
+  return true;
+}
+
+Start BranchScope::start() { return Start::kFinished; }
 
 bool BranchScope::withdraw() noexcept {
   cancel_children(nullptr);
   return false;
 }
 
-void BranchScope::cancel_children(TaskContext* except) noexcept {
-  for (TaskContext* child : children_) {
-    if (child != except) child->cancel();
-  }
+void BranchScope::decide(TaskContext& child) noexcept {
+  if (rule_ == CancelRest::kOnSuccess && !succeeded_(child)) return;
+  int index = static_cast<int>(count_) - 1;
+  for (TaskContext* other = last_; other != &child; other = other->next_branch) --index;
+  int undecided = -1;
+  if (decisive_.compare_exchange_strong(undecided, index)) cancel_children(&child);
 }
 
-void BranchScope::child_finished(void* owner, TaskContext& child) {
-  auto& scope = *static_cast<BranchScope*>(owner);
-  bool decides = false;
-  switch (scope.rule_) {
-    case CancelRest::kNever:
-      break;
-    case CancelRest::kOnError:
-      decides = child.error != nullptr;
-      break;
-    case CancelRest::kOnFirst:
-      decides = true;
-      break;
-    case CancelRest::kOnSuccess:
-      decides = scope.succeeded_(child);
-      break;
+void BranchScope::cancel_children(const TaskContext* except) noexcept {
+  for (TaskContext* child = last_; child; child = child->next_branch) {
+    if (child != except) child->cancel();
   }
-  int undecided = -1;
-  if (decides) {
-    int index = 0;
-    while (scope.children_[index] != &child) ++index;
-    if (scope.decisive_.compare_exchange_strong(undecided, index)) scope.cancel_children(&child);
-  }
-  if (scope.remaining_.fetch_sub(1, std::memory_order_acq_rel) == 1) scope.wake();
 }
 
 }  // namespace zsync::rt

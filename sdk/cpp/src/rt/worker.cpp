@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <utility>
 
 #include "rt/worker_pool.hpp"
@@ -24,19 +25,11 @@ TaskContext* StrandQueue::pop() {
 Worker::Worker(WorkerPool& pool, int index, std::unique_ptr<Driver> driver)
     : pool_(pool), index_(index), driver_(std::move(driver)) {}
 
-bool Worker::push_shared(TaskContext& context) {
-  LockGuard guard(lock_);
-  const bool others = !shared_.empty();
-  context.queue_ticket = next_ticket_++;
-  shared_.push(context);
-  return others;
-}
-
 void Worker::push_private(TaskContext& context) {
   {
     LockGuard guard(lock_);
-    context.queue_ticket = next_ticket_++;
     private_.push(context);
+    private_count_.store(private_.size(), std::memory_order_relaxed);
   }
   if (parked_.load(std::memory_order_seq_cst)) driver_->wake();
 }
@@ -58,39 +51,36 @@ void Worker::push_next(TaskContext& context) {
 
 void Worker::push_event(TaskContext& context) {
   context.has_run = true;
+  push_shared(context);
   // A single one is about to run here; waking somebody for it would cost more than it gains.
-  if (push_shared(context) || next_) pool_.notify_one();
+  if (next_ || ready_.size() > 1) pool_.notify_one();
 }
 
 void Worker::push_yielded(TaskContext& context) {
   if (TaskContext* displaced = std::exchange(next_, nullptr)) push_shared(*displaced);
-  if (context.pinned_worker >= 0) {
-    push_private(context);
-  } else {
-    push_shared(context);
-  }
-  pool_.notify_one();
-}
-
-bool Worker::has_shared() {
-  LockGuard guard(lock_);
-  return !shared_.empty();
+  if (context.pinned_worker >= 0) return push_private(context);
+  push_shared(context);
+  if (pool_.somebody_idle() && ready_.size() > 1) pool_.notify_one();
 }
 
 TaskContext* Worker::steal_into(Worker& thief) {
-  StrandQueue loot;
-  {
-    LockGuard guard(lock_);
-    for (size_t count = (shared_.size() + 1) / 2; count > 0; --count) loot.push(*shared_.pop());
-  }
-  TaskContext* first = loot.pop();
-  if (loot.empty()) return first;
-  LockGuard guard(thief.lock_);
-  while (TaskContext* context = loot.pop()) {
-    context->queue_ticket = thief.next_ticket_++;
-    thief.shared_.push(*context);
+  if (TaskContext* fork = forks_.steal()) return fork;
+  TaskContext* const first = ready_.steal();
+  if (!first) return nullptr;
+  for (size_t more = std::min(ready_.size() / 2, kLootMax); more > 0; --more) {
+    TaskContext* const context = ready_.steal();
+    if (!context) break;
+    thief.push_shared(*context);
   }
   return first;
+}
+
+TaskContext* Worker::pop_private() {
+  if (private_count_.load(std::memory_order_relaxed) == 0) return nullptr;
+  LockGuard guard(lock_);
+  TaskContext* const context = private_.pop();
+  private_count_.store(private_.size(), std::memory_order_relaxed);
+  return context;
 }
 
 TaskContext* Worker::pop_own() {
@@ -99,13 +89,13 @@ TaskContext* Worker::pop_own() {
     return std::exchange(next_, nullptr);
   }
   next_in_row_ = 0;
-  {
-    LockGuard guard(lock_);
-    const TaskContext* mine = private_.front();
-    const TaskContext* anybodys = shared_.front();
-    if (mine && (!anybodys || mine->queue_ticket < anybodys->queue_ticket)) return private_.pop();
-    if (anybodys) return shared_.pop();
+  if (TaskContext* context = forks_.pop()) return context;
+  // In turn, so that neither of the two waits for the other to be empty.
+  if (tick_ % 2 == 0) {
+    if (TaskContext* context = pop_private()) return context;
   }
+  if (TaskContext* context = ready_.pop_oldest()) return context;
+  if (TaskContext* context = pop_private()) return context;
   return std::exchange(next_, nullptr);
 }
 
@@ -129,6 +119,7 @@ TaskContext* Worker::next() {
   if (++tick_ % kPollInterval == 0) {
     take_events();
     if (TaskContext* context = pool_.pop_injected()) return context;
+    if (TaskContext* context = ready_.pop_oldest()) return context;  // behind forks without an end
   }
   if (TaskContext* context = pop_own()) return context;
   // Looking here costs less than asking the kernel; the interval above keeps events from waiting.
@@ -151,13 +142,19 @@ TaskContext* Worker::search() {
   return found;
 }
 
-void Worker::park(const std::function<bool()>& done) {
+bool Worker::has_work(absl::FunctionRef<bool()> done) {
+  if (done() || pool_.work_available()) return true;
+  LockGuard guard(lock_);
+  return !private_.empty() || !posted_.empty();
+}
+
+void Worker::park(absl::FunctionRef<bool()> done) {
   parked_.store(true, std::memory_order_seq_cst);
   pool_.enter_idle(*this);
-  bool work = done() || pool_.work_available();
-  if (!work) {
-    LockGuard guard(lock_);
-    work = !private_.empty() || !posted_.empty();
+  bool work = has_work(done);
+  if (!work && pool_.workers_.size() > 1) {
+    for (int i = 0; i < kLastLookPauses; ++i) cpu_relax();
+    work = pool_.work_available();
   }
   if (!work) driver_->park(timers_.next_deadline());
   pool_.leave_idle(*this);
@@ -167,16 +164,6 @@ void Worker::park(const std::function<bool()>& done) {
 void Worker::leave() {
   while (run_posted()) driver_->poll();
   driver_->leave();
-}
-
-void Worker::run_until(const std::function<bool()>& done) {
-  while (!done()) {
-    if (TaskContext* context = next()) {
-      run_strand(*context);
-    } else {
-      park(done);
-    }
-  }
 }
 
 }  // namespace zsync::rt

@@ -12,28 +12,24 @@
 namespace zsync::rt {
 namespace {
 
-thread_local Worker* this_worker = nullptr;
-thread_local WorkerPool* this_pool = nullptr;
-
 // Marks this thread as a worker's for the time of a loop.
 class WorkerThread {
  public:
   WorkerThread(WorkerPool* pool, Worker* worker)
-      : pool_(std::exchange(this_pool, pool)), worker_(std::exchange(this_worker, worker)) {}
-  ~WorkerThread() {
-    this_pool = pool_;
-    this_worker = worker_;
-  }
+      : thread_(running_thread()),
+        before_(std::exchange(
+            thread_, {thread_.current, worker, pool, &worker->forks(), &pool->idle_count()})) {}
+  ~WorkerThread() { thread_ = before_; }
 
  private:
-  WorkerPool* pool_;
-  Worker* worker_;
+  RunningThread& thread_;
+  const RunningThread before_;
 };
 
 }  // namespace
 
 void assert_may_block(const char* message) {
-  ZS_ASSERT(this_worker == nullptr && current_context() == nullptr, message);
+  ZS_ASSERT(running_thread().worker == nullptr && current_context() == nullptr, message);
 }
 
 WorkerPool::WorkerPool(const Config& config)
@@ -46,6 +42,7 @@ absl::StatusOr<std::unique_ptr<WorkerPool>> WorkerPool::create(const Config& con
   if (config.model == ExecutionModel::multi_thread) {
     count = config.workers ? config.workers : usable_cpus();
   }
+  pool->live_ = std::vector<LiveList>(count + 1);
   absl::StatusOr<Drivers> drivers = make_drivers(config, count);
   if (!drivers.ok()) return drivers.status();
   pool->backing_ = std::move(drivers->backing);
@@ -77,7 +74,10 @@ void WorkerPool::start_threads() {
   }
 }
 
-Worker* WorkerPool::here() { return this_pool == this ? this_worker : nullptr; }
+Worker* WorkerPool::here() {
+  const RunningThread& thread = running_thread();
+  return thread.pool == this ? thread.worker : nullptr;
+}
 
 TimerQueue& WorkerPool::timers() {
   Worker* worker = here();
@@ -135,22 +135,22 @@ void WorkerPool::inject(TaskContext& context) {
   {
     LockGuard guard(inject_lock_);
     injected_.push(context);
+    injected_count_.store(injected_.size(), std::memory_order_seq_cst);
   }
   notify_one();
 }
 
 TaskContext* WorkerPool::pop_injected() {
+  if (!has_injected()) return nullptr;
   LockGuard guard(inject_lock_);
-  return injected_.pop();
+  TaskContext* const context = injected_.pop();
+  injected_count_.store(injected_.size(), std::memory_order_seq_cst);
+  return context;
 }
 
 bool WorkerPool::work_available() {
-  {
-    LockGuard guard(inject_lock_);
-    if (!injected_.empty()) return true;
-  }
-  return std::any_of(workers_.begin(), workers_.end(),
-                     [](const auto& worker) { return worker->has_shared(); });
+  return has_injected() || std::any_of(workers_.begin(), workers_.end(),
+                                       [](const auto& worker) { return worker->has_shared(); });
 }
 
 void WorkerPool::notify_one() {
@@ -180,41 +180,70 @@ void WorkerPool::leave_idle(Worker& worker) {
 }
 
 void WorkerPool::strand_started(TaskContext& context) {
-  context.id = next_id_.fetch_add(1, std::memory_order_relaxed);
+  const Worker* worker = here();
+  context.live_list = static_cast<uint16_t>(worker ? worker->index() + 1 : 0);
   context.counted = true;
+  LiveList& list = live_[context.live_list];
   {
-    std::lock_guard<std::mutex> guard(live_mutex_);
+    SpinGuard guard(list.lock);
+    if (list.next_id == list.ids_end) {
+      list.next_id = next_id_.fetch_add(kIdsAtOnce, std::memory_order_relaxed);
+      list.ids_end = list.next_id + kIdsAtOnce;
+    }
+    context.id = list.next_id++;
     context.live_previous = nullptr;
-    context.live_next = live_;
-    if (live_) live_->live_previous = &context;
-    live_ = &context;
-    live_count_.fetch_add(1, std::memory_order_relaxed);
-    if (!context.background) ++foreground_count_;
+    context.live_next = list.head;
+    if (list.head) list.head->live_previous = &context;
+    list.head = &context;
+    list.count.store(list.count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    if (!context.background) ++list.foreground;
   }
   if (draining_.load(std::memory_order_seq_cst)) context.cancel();
 }
 
 void WorkerPool::strand_finished(TaskContext& context) {
+  LiveList& list = live_[context.live_list];
+  bool empty = false;
+  {
+    SpinGuard guard(list.lock);
+    (context.live_previous ? context.live_previous->live_next : list.head) = context.live_next;
+    if (context.live_next) context.live_next->live_previous = context.live_previous;
+    list.count.store(list.count.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+    if (!context.background) --list.foreground;
+    empty = list.foreground == 0;
+  }
+  if (!empty || !awaited_.load(std::memory_order_seq_cst)) return;
   std::lock_guard<std::mutex> guard(live_mutex_);
-  (context.live_previous ? context.live_previous->live_next : live_) = context.live_next;
-  if (context.live_next) context.live_next->live_previous = context.live_previous;
-  live_count_.fetch_sub(1, std::memory_order_relaxed);
-  if (!context.background) --foreground_count_;
-  if (live_ == nullptr || foreground_count_ == 0) live_changed_.notify_all();
+  live_changed_.notify_all();
 }
 
-void WorkerPool::wait_for(const std::function<bool()>& done) {
+size_t WorkerPool::active() const {
+  size_t sum = 0;
+  for (const LiveList& list : live_) sum += list.count.load(std::memory_order_acquire);
+  return sum;
+}
+
+bool WorkerPool::none_left(Awaited awaited) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  // A task may come into one list by one that leaves another, so all are held at once.
+  for (LiveList& list : live_) list.lock.lock();
+  bool none = true;
+  for (LiveList& list : live_) {
+    if (awaited == Awaited::kAll ? list.head != nullptr : list.foreground > 0) none = false;
+  }
+  for (LiveList& list : live_) list.lock.unlock();
+  return none;
+}
+
+void WorkerPool::wait_for(Awaited awaited) {
   if (config_.model == ExecutionModel::caller) {
     WorkerThread mark(this, workers_[0].get());
-    workers_[0]->run_until([this, &done] {
-      std::lock_guard<std::mutex> guard(live_mutex_);
-      return done();
-    });
+    workers_[0]->run_until([this, awaited] { return none_left(awaited); });
     workers_[0]->leave();
     return;
   }
+  awaited_.store(true, std::memory_order_seq_cst);
   std::unique_lock<std::mutex> guard(live_mutex_);
-  live_changed_.wait(guard, done);
+  live_changed_.wait(guard, [this, awaited] { return none_left(awaited); });
 }
 
 void WorkerPool::drive_until(TaskContext& target) {
@@ -230,14 +259,14 @@ void WorkerPool::drive_until(TaskContext& target) {
 
 void WorkerPool::wait_idle() {
   ZS_ASSERT(!here(), "Runtime::wait_idle() on a worker waits for itself: use an Executor there");
-  wait_for([this] { return foreground_count_ == 0; });
+  wait_for(Awaited::kForeground);
 }
 
 void WorkerPool::cancel_all_live() {
   std::vector<TaskContext*> live;
-  {
-    std::lock_guard<std::mutex> guard(live_mutex_);
-    for (TaskContext* context = live_; context; context = context->live_next) {
+  for (LiveList& list : live_) {
+    SpinGuard guard(list.lock);
+    for (TaskContext* context = list.head; context; context = context->live_next) {
       context->ref();
       live.push_back(context);
     }
@@ -256,7 +285,7 @@ void WorkerPool::stop() {
   draining_.store(true, std::memory_order_seq_cst);
   cancel_all_live();
   const bool driven = config_.model == ExecutionModel::caller || threads_.size() == workers_.size();
-  if (driven) wait_for([this] { return live_ == nullptr; });
+  if (driven) wait_for(Awaited::kAll);
   // 2. The workers leave their loops.
   stopping_.store(true);
   for (auto& worker : workers_) worker->wake();

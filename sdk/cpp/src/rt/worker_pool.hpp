@@ -1,23 +1,33 @@
 // WorkerPool: threads that run strands and steal from each other.
 //
-// Parking without lost wake-ups: a poster puts the strand into a queue (under its lock), then looks
-// at the idle workers; a worker announces itself idle, then looks at every queue once more, then
-// parks in its driver, whose wake() is sticky. Whichever came first, one of the two sees the other.
+// A worker has, in the order in which it looks at them: the strand woken by the last one (`next_`),
+// the branches that it has forked (the latest first), and what is ready (the earliest first), of
+// which a part is for it alone. Thieves take the oldest branch, or half of what is ready.
+//
+// Parking without lost wake-ups: who puts a strand into another worker's or the common queue does
+// so under its lock, then looks at the idle workers; a worker announces itself idle, then looks at
+// every queue once more, then parks in its driver, whose wake() is sticky. Whichever came first,
+// one of the two sees the other. What a worker puts into its own queues it will run itself, if need
+// be: there the look at the idle workers is without a barrier. It may miss one that is just going
+// to sleep; that one looks again after as long as a store takes to become visible.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <thread>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
+#include "rt/backoff.hpp"
 #include "rt/blocking_pool.hpp"
+#include "rt/spin_lock.hpp"
 #include "rt/driver.hpp"
 #include "zsync/config.hpp"
 #include "zsync/rt/scheduler.hpp"
 #include "zsync/rt/timer.hpp"
+#include "zsync/rt/work_deque.hpp"
 
 namespace zsync::rt {
 
@@ -43,27 +53,37 @@ class Worker {
   Worker(WorkerPool& pool, int index, std::unique_ptr<Driver> driver);
 
   // Runs strands on this thread until `done` says so.
-  void run_until(const std::function<bool()>& done);
+  template <typename Done>
+  void run_until(const Done& done) {
+    while (!done()) {
+      if (TaskContext* context = next()) {
+        run_strand(*context);
+      } else {
+        park(done);
+      }
+    }
+  }
+
   // What is posted and the driver's affairs are brought to an end on this thread.
   void leave();
 
-  // Strands that any worker may run. True when others were there. Threads: owner and thieves.
-  bool push_shared(TaskContext& context);
+  // Strands that any worker may run. Owner.
+  void push_shared(TaskContext& context) { ready_.push(&context); }
   // Strands and functions for this worker alone. Threads: any.
   void push_private(TaskContext& context);
   void post(std::function<void()> function);
-  // Half of the shared strands of this worker, one of which is returned.
+  // A branch, or half of the shared strands of this worker, one of which is returned. By `thief`.
   TaskContext* steal_into(Worker& thief);
-  bool has_shared();
+  bool has_shared() const { return forks_.size() > 0 || ready_.size() > 0; }
   void wake() { driver_->wake(); }
 
   // The strand woken by the running one goes next; what was there is put behind the others.
   void push_next(TaskContext& context);
   // Strands woken by timers, readiness and posted functions keep the order of their wake-ups.
   void push_event(TaskContext& context);
-  // The running strand goes behind everything, the next one included.
   void push_yielded(TaskContext& context);
 
+  WorkDeque<TaskContext>& forks() { return forks_; }
   TimerQueue& timers() { return timers_; }
   Driver& driver() { return *driver_; }
   int index() const { return index_; }
@@ -72,13 +92,17 @@ class Worker {
   friend class WorkerPool;
   static constexpr uint32_t kPollInterval = 61;  // strands between looks at driver and other queues
   static constexpr uint32_t kNextInRowMax = 3;   // strands in a row from the next slot
+  static constexpr size_t kLootMax = 256;        // strands taken by one theft
+  static constexpr int kLastLookPauses = 64;     // longer than a store waits to be seen by others
 
   TaskContext* next();
   TaskContext* pop_own();
+  TaskContext* pop_private();
   TaskContext* search();
   void take_events();
   bool run_posted();
-  void park(const std::function<bool()>& done);
+  void park(absl::FunctionRef<bool()> done);
+  bool has_work(absl::FunctionRef<bool()> done);
 
   WorkerPool& pool_;
   const int index_;
@@ -91,12 +115,23 @@ class Worker {
   uint32_t tick_ = 0;
 
   // -- shared
+  WorkDeque<TaskContext> forks_;
+  WorkDeque<TaskContext> ready_;
   std::atomic<bool> parked_{false};
+  std::atomic<size_t> private_count_{0};
   Lock lock_;
-  StrandQueue shared_ ABSL_GUARDED_BY(lock_);
   StrandQueue private_ ABSL_GUARDED_BY(lock_);
-  uint64_t next_ticket_ ABSL_GUARDED_BY(lock_) = 0;  // both queues together are one FIFO
   std::vector<std::function<void()>> posted_ ABSL_GUARDED_BY(lock_);
+};
+
+// Live tasks that were spawned by one worker, or from outside.
+struct alignas(64) LiveList {
+  SpinLock lock;
+  TaskContext* head ABSL_GUARDED_BY(lock) = nullptr;
+  size_t foreground ABSL_GUARDED_BY(lock) = 0;
+  uint64_t next_id ABSL_GUARDED_BY(lock) = 0;
+  uint64_t ids_end ABSL_GUARDED_BY(lock) = 0;
+  std::atomic<size_t> count{0};  // written under the lock
 };
 
 class WorkerPool final : public Scheduler {
@@ -114,12 +149,16 @@ class WorkerPool final : public Scheduler {
   int current_worker() override;
   void post(int worker, std::function<void()> function) override;
   void run_blocking(std::function<void()> function) override { blocking_.run(std::move(function)); }
+  void forks_offered() override { notify_one(); }
+
+  // Workers that are parked.
+  const std::atomic<int>& idle_count() const { return idle_count_; }
 
   // On a plain thread: works itself in the caller model, else waits.
   void drive_until(TaskContext& target);
   void wait_idle();
   void stop();
-  size_t active() const { return live_count_.load(std::memory_order_acquire); }
+  size_t active() const;
   size_t workers() const { return workers_.size(); }
   const Backing& backing() const { return backing_; }
 
@@ -133,12 +172,18 @@ class WorkerPool final : public Scheduler {
   void schedule_from_outside(TaskContext& context);
   void inject(TaskContext& context);
   TaskContext* pop_injected();
+  bool has_injected() const { return injected_count_.load(std::memory_order_seq_cst) > 0; }
   void notify_one();
+  bool somebody_idle() const { return idle_count_.load(std::memory_order_relaxed) > 0; }
   void enter_idle(Worker& worker);
   void leave_idle(Worker& worker);
   bool work_available();
   void cancel_all_live();
-  void wait_for(const std::function<bool()>& done);
+  // Waits on a plain thread, or works itself in the caller model, until no task is left that has to
+  // end before.
+  enum class Awaited { kForeground, kAll };
+  void wait_for(Awaited awaited);
+  bool none_left(Awaited awaited);
 
   const Config config_;
   Backing backing_;
@@ -147,6 +192,7 @@ class WorkerPool final : public Scheduler {
   BlockingPool blocking_;
   std::atomic<bool> stopping_{false};  // workers leave their loops
   std::atomic<bool> draining_{false};  // whatever is spawned now is cancelled at once
+  static constexpr uint64_t kIdsAtOnce = 256;
   std::atomic<uint64_t> next_id_{1};
 
   std::atomic<int> searching_{0};
@@ -159,13 +205,13 @@ class WorkerPool final : public Scheduler {
   std::atomic<int> visitors_{0};
   Lock inject_lock_;
   StrandQueue injected_ ABSL_GUARDED_BY(inject_lock_);
+  std::atomic<size_t> injected_count_{0};  // written under the lock
 
-  // Live strands, for stop() and the counts.
+  // For stop() and the counts: one list a worker, and the first for everybody else.
+  std::vector<LiveList> live_;
+  std::atomic<bool> awaited_{false};  // somebody waits for lists to become empty
   std::mutex live_mutex_;
   std::condition_variable live_changed_;
-  TaskContext* live_ = nullptr;
-  std::atomic<size_t> live_count_{0};
-  size_t foreground_count_ = 0;  // guarded by live_mutex_
 };
 
 }  // namespace zsync::rt

@@ -14,8 +14,8 @@ namespace {
 constexpr size_t kNamesMax = 20;  // strands named in one failure
 
 std::string name_of(const rt::TaskContext& context) {
-  return context.name.empty() ? absl::StrCat("task ", context.id)
-                              : absl::StrCat("\"", context.name, "\"");
+  return context.name().empty() ? absl::StrCat("task ", context.id)
+                                : absl::StrCat("\"", context.name(), "\"");
 }
 
 }  // namespace

@@ -1,5 +1,11 @@
-// TaskContext: the identity of one strand of execution (a spawned task, or one branch of all, race,
-// timeout and shield): where it runs, what it waits for, whether it is cancelled, who waits for it.
+// TaskContext: one strand of execution (a spawned task, or one branch of all, race, any, timeout
+// and shield): what it waits for, whether it is cancelled, where it goes on, who waits for it.
+//
+// It stands before the frame of the strand's outermost coroutine (zsync/rt/frame.hpp).
+//
+// A branch that runs right where it was forked does not tell its parent's strand that somebody
+// waits there: nobody could be woken by a cancel yet. The first wait in it does (link()), for every
+// scope above it. So a tree of tasks that only compute pays nothing for being cancellable.
 #pragma once
 
 #include <atomic>
@@ -7,8 +13,6 @@
 #include <cstdint>
 #include <exception>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "zsync/rt/operation.hpp"
 
@@ -18,13 +22,23 @@ class Cancelled;
 
 namespace rt {
 
-class Scheduler;
+class BranchScope;
 class ExecutorState;
+class JoinOperation;
+class Scheduler;
+struct RunningThread;
 
 // How many operations in a row may finish at once before the task has to let others run.
-inline constexpr int kCooperativeBudget = 128;
+inline constexpr int32_t kCooperativeBudget = 128;
 
-class TaskContext {
+// How a branch came to run.
+enum class Chain : uint8_t {
+  kForked,    // not started yet
+  kInline,    // by the thread that forked it, with nothing in between
+  kDetached,  // by a worker's loop; so is everything that was suspended once, and a spawned task
+};
+
+class alignas(16) TaskContext {
  public:
   TaskContext() = default;
   TaskContext(const TaskContext&) = delete;
@@ -32,8 +46,19 @@ class TaskContext {
 
   // Sets the flag and withdraws the pending operation. Threads: any. The caller holds a reference.
   void cancel();
+  // Threads: any. For the strand itself cancelled_here() knows more.
   bool cancel_requested() const {
     return (word_.load(std::memory_order_acquire) & kCancelled) != 0;
+  }
+  // By the strand itself: whether it or a strand above it was cancelled.
+  bool cancelled_here() {
+    if (!linked_) link();
+    return cancel_requested();
+  }
+  // The same without the price of the first look, unless somebody was cancelled in this task.
+  bool cancelled_if_stirred() {
+    if (root->stirred_.load(std::memory_order_relaxed) && !linked_) link();
+    return cancel_requested();
   }
 
   // False when the task is cancelled. See the invariants in operation.hpp.
@@ -46,70 +71,109 @@ class TaskContext {
   // The same, behind everything that is ready.
   void yield();
   // False when the budget is used up: the caller yields.
-  bool spend_budget() { return --budget_ > 0; }
-  void reset_budget() { budget_ = kCooperativeBudget; }
+  bool spend_budget() { return --budget > 0; }
 
   void ref() { refs_.fetch_add(1, std::memory_order_relaxed); }
   void unref() {
-    if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) destroy_frame();
+    if (refs_.load(std::memory_order_acquire) == 1 ||
+        refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+      free();
+    }
   }
 
-  // The body and its leftovers have ended: wakes whoever waits, drops the runner's reference.
-  void finish();
-  bool done() const { return done_.load(std::memory_order_acquire); }
+  // Makes it a task of its own, which the runner and a handle refer to.
+  void become_task() {
+    root = this;
+    chain = Chain::kDetached;
+    linked_ = true;
+    counted = false;
+    background = false;
+    id = 0;
+    group = nullptr;
+    refs_.store(2, std::memory_order_relaxed);
+  }
+  // Makes it a branch of the strand that waits in `waits`.
+  void become_branch(BranchScope& waits, TaskContext& parent) {
+    scheduler = parent.scheduler;
+    root = parent.root;
+    scope = &waits;
+    pinned_worker = parent.pinned_worker;
+  }
+
+  // The outermost coroutine has ended -> what this thread resumes next.
+  std::coroutine_handle<> finish() noexcept;
+  bool done() const { return (joiner_.load(std::memory_order_acquire) & kDone) != 0; }
+
+  // What the outermost body threw.
+  std::exception_ptr& error() noexcept;
+  bool was_cancelled() noexcept;  // ended by zsync::Cancelled
 
   // An executor that was destroyed with live tasks: this strand does not finish before they do.
-  void adopt(ExecutorState* executor) { adopted_.push_back(executor); }
+  void adopt(ExecutorState* executor);
+
+  const std::string& name() const;
+  void set_name(std::string name);
+
+  // By whoever resumes the strand other than by the fork that started it.
+  void leave_chain() {
+    if (chain != Chain::kDetached) break_chain();
+  }
 
   // -- set once, before the strand is scheduled
   Scheduler* scheduler = nullptr;
-  std::coroutine_handle<> frame;  // the root frame, which contains this context
-  void (*on_finish)(void* owner,
-                    TaskContext& child) = nullptr;  // a scope that waits for this branch
-  void* owner = nullptr;
-  ExecutorState* group = nullptr;  // the executor it belongs to
-  int pinned_worker = -1;          // -1: any worker may run it
-  bool counted = false;            // the runtime waits for it
-  bool background = false;
-  uint64_t id = 0;
-  std::string name;
+  TaskContext* root = nullptr;         // the task that it belongs to
+  BranchScope* scope = nullptr;        // whose branch it is; nullptr: a task
+  TaskContext* next_branch = nullptr;  // of the same scope: the one added before
 
   // -- owned by the thread that runs or schedules the strand
   std::coroutine_handle<> resume_point;
+  RunningThread* thread = nullptr;  // that ran it last
   TaskContext* queue_next = nullptr;
-  uint64_t queue_ticket = 0;  // its turn among the queues of one worker
-  bool has_run = false;       // it was resumed before
-  int next_worker = -1;       // where the next resumption has to be; -1: anywhere
-
-  // -- owned by the strand itself
-  std::exception_ptr error;
-  bool was_cancelled = false;  // ended by zsync::Cancelled
-
-  // Guards the waiters and the links of the runtime's list of counted tasks.
-  Lock lock;
-  WaitList joiners ABSL_GUARDED_BY(lock);
-
-  // Links in the executor's list of live children, guarded by that executor's lock.
-  TaskContext* group_previous = nullptr;
-  TaskContext* group_next = nullptr;
-  // Links in the runtime's list of live tasks, guarded by that list's lock.
-  TaskContext* live_previous = nullptr;
-  TaskContext* live_next = nullptr;
-
-  std::vector<ExecutorState*> take_adopted() { return std::exchange(adopted_, {}); }
+  int32_t budget = kCooperativeBudget;
+  int16_t pinned_worker = -1;  // -1: any worker may run it
+  int16_t next_worker = -1;    // where the next resumption has to be; -1: anywhere
+  Chain chain = Chain::kForked;
+  bool has_run = false;  // it was resumed before
 
  private:
+  bool linked_ = false;  // owned by the strand
+
+ public:
+  // -- of a task; a branch leaves them untouched
+  bool counted;  // the runtime waits for it
+  bool background;
+  uint16_t live_list;
+  uint64_t id;
+  ExecutorState* group;  // the executor it belongs to
+  // Links in the executor's list of live children, guarded by that executor's lock.
+  TaskContext* group_previous;
+  TaskContext* group_next;
+  // Links in the runtime's list of live tasks, guarded by that list's lock.
+  TaskContext* live_previous;
+  TaskContext* live_next;
+
+ private:
+  friend class JoinOperation;
+  struct Extra;
+
   static constexpr uintptr_t kLocked = 1;
   static constexpr uintptr_t kCancelled = 2;
   static constexpr uintptr_t kFlags = kLocked | kCancelled;
+  static constexpr uintptr_t kDone = 2;  // in joiner_, beside kLocked
 
-  void destroy_frame();
+  Extra& extra();
+  std::coroutine_handle<> drain() noexcept;
+  void break_chain();
+  void end_task() noexcept;
+  void link();
+  uintptr_t lock_joiner() noexcept;
+  void free() noexcept;
 
-  std::atomic<uintptr_t> word_{0};  // the pending operation's address and the two flags
+  std::atomic<uintptr_t> word_{0};    // the pending operation's address and the two flags
+  std::atomic<uintptr_t> joiner_{0};  // the operation that waits for the end, and flags
   std::atomic<uint32_t> refs_{1};
-  std::atomic<bool> done_{false};
-  int budget_ = kCooperativeBudget;
-  std::vector<ExecutorState*> adopted_;
+  std::atomic<bool> stirred_{false};  // of a task: it or one of its branches was cancelled
+  Extra* extra_ = nullptr;            // what few strands have
 };
 
 }  // namespace rt

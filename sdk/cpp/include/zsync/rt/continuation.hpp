@@ -52,9 +52,9 @@ Task<typename OutcomeOf<T>::type> await_owned(Future<T> future) {
 template <typename T>
 Task<typename OutcomeOf<T>::type> outcome_of(Task<T> task) {
   BranchScope scope(BranchScope::CancelRest::kNever);
-  RootPromise<T>& branch = scope.add(std::move(task));
+  TaskContext& branch = scope.add(task);
   co_await scope;
-  co_return branch.take_outcome();
+  co_return outcome_of_strand<T>(branch);
 }
 
 inline absl::Status error_of(absl::Status status) { return status; }

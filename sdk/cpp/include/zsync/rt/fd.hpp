@@ -83,7 +83,7 @@ class CheckpointOperation {
   template <typename Promise>
   bool await_suspend(std::coroutine_handle<Promise> handle) {
     context_ = handle.promise().context;
-    if (context_->cancel_requested() || context_->spend_budget()) return false;
+    if (context_->cancelled_here() || context_->spend_budget()) return false;
     context_->resume_point = handle;
     context_->yield();
     return true;

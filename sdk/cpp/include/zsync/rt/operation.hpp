@@ -113,6 +113,7 @@ class Operation {
   bool cancelled() const { return cancelled_; }
   void set_cancelled() { cancelled_ = true; }
   TaskContext* context() const { return context_; }
+  void set_context(TaskContext& context) { context_ = &context; }
 
  private:
   friend class WaitList;

@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "zsync/rt/context.hpp"
+#include "zsync/rt/work_deque.hpp"
 
 namespace zsync::rt {
 
@@ -103,14 +104,26 @@ class Scheduler {
   virtual int current_worker() = 0;
   // Runs a function on a worker's thread. Threads: any.
   virtual void post(int worker, std::function<void()> function) = 0;
+  // A worker has pushed branches while others were parked.
+  virtual void forks_offered() {}
   // Runs a function on a thread where blocking is allowed. Threads: any.
   virtual void run_blocking(std::function<void()> function) = 0;
 };
 
+class Worker;
+class WorkerPool;
+
+// What a thread is for the runtime. The last four: of a worker's thread only.
+struct RunningThread {
+  TaskContext* current = nullptr;  // the strand that it runs; nullptr outside the runtime
+  Worker* worker = nullptr;
+  WorkerPool* pool = nullptr;
+  WorkDeque<TaskContext>* forks = nullptr;  // branches that any worker may run
+  const std::atomic<int>* idle = nullptr;   // workers that are parked
+};
+RunningThread& running_thread() noexcept;
 // The strand that this thread runs at the moment; nullptr outside the runtime.
 TaskContext* current_context() noexcept;
-// Swaps it; used by schedulers around each resumption.
-TaskContext* exchange_current_context(TaskContext* context) noexcept;
 // The scheduler of the current strand, else the global runtime's, else a failed assertion.
 Scheduler& scheduler_for_spawn();
 // Set by init_global_runtime.

@@ -2,14 +2,22 @@
 //
 // Nobody leaves a scope before every child has ended; cancelling the waiting strand cancels the
 // children and goes on waiting.
+//
+// On a worker the first child runs at once, in its parent's place, and the others are offered to
+// thieves. A child that ends takes the next one back and goes on as that one, and the last one as
+// the parent. While nobody has stolen and nothing was suspended, the children are counted without
+// an atomic operation; from then on the rest is counted in `remaining_`.
 #pragma once
 
 #include <atomic>
 #include <coroutine>
+#include <cstdint>
 #include <utility>
-#include <vector>
 
-#include "zsync/rt/root.hpp"
+#include "zsync/rt/context.hpp"
+#include "zsync/rt/operation.hpp"
+#include "zsync/rt/scheduler.hpp"
+#include "zsync/task.hpp"
 
 namespace zsync::rt {
 
@@ -23,48 +31,124 @@ class BranchScope : public Operation {
   };
 
   explicit BranchScope(CancelRest rule, bool shielded = false) : rule_(rule), shielded_(shielded) {}
-  ~BranchScope() {
-    for (TaskContext* child : children_) child->unref();
-  }
 
+  // Makes a task a branch. Lifetime: the task outlives the scope.
   template <typename T>
-  RootPromise<T>& add(Task<T> task) {
-    RootPromise<T>* promise = make_root(std::move(task)).release();
-    promise->on_finish = &BranchScope::child_finished;
-    promise->owner = this;
-    children_.push_back(promise);
-    return *promise;
+  TaskContext& add(Task<T>& task) {
+    TaskContext& child = task.become_strand();
+    child.next_branch = last_;
+    last_ = &child;
+    ++count_;
+    return child;
   }
   void set_success_test(bool (*succeeded)(TaskContext&)) { succeeded_ = succeeded; }
 
-  // The child that triggered the rule; -1: none did.
+  // The child, numbered as added, that triggered the rule; -1: none did.
   int decisive() const { return decisive_.load(std::memory_order_acquire); }
-  // The strand was cancelled before the children were started.
-  bool refused() const { return cancelled(); }
 
   bool await_ready() const noexcept { return false; }
   template <typename Promise>
-  bool await_suspend(std::coroutine_handle<Promise> handle) {
-    return shielded_ ? suspend_uncancellable(*handle.promise().context, handle)
-                     : suspend(*handle.promise().context, handle);
+  std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> handle) {
+    return begin(*handle.promise().context, handle);
   }
   void await_resume() const {
     if (cancelled()) throw Cancelled();
   }
 
-  Start start() final;
   bool withdraw() noexcept final;
 
+  // The rest is for the strands of the scope.
+
+  // A child has ended -> what its thread resumes next.
+  std::coroutine_handle<> child_finished(TaskContext& child) noexcept;
+  // Counts for the other threads what has ended by the first one alone: that chain is broken.
+  void settle() noexcept { remaining_.fetch_sub(ended_inline_, std::memory_order_acq_rel); }
+  // Lets a cancel of the parent find the children. False when there is nothing left to do above.
+  bool link() noexcept;
+  TaskContext& parent() const { return *context(); }
+
  private:
-  static void child_finished(void* owner, TaskContext& child);
-  void cancel_children(TaskContext* except) noexcept;
+  // -> what the parent's thread resumes next.
+  std::coroutine_handle<> begin(TaskContext& parent, std::coroutine_handle<> handle) {
+    set_context(parent);
+    if (!shielded_ && parent.cancelled_if_stirred()) {
+      set_cancelled();
+      return handle;
+    }
+    if (count_ == 0) return handle;
+    parent.resume_point = handle;
+    remaining_.store(count_, std::memory_order_relaxed);
+    for (TaskContext* child = last_; child; child = child->next_branch) {
+      child->become_branch(*this, parent);
+    }
+    RunningThread& thread = *parent.thread;
+    if (!may_fork(thread, parent)) return schedule_children();
+    TaskContext* child = last_;
+    for (; child->next_branch; child = child->next_branch) thread.forks->push(child);
+    if (count_ > 1 && thread.idle->load(std::memory_order_relaxed) > 0) {
+      parent.scheduler->forks_offered();
+    }
+    child->chain = Chain::kInline;
+    return go_on_as(*child, thread, parent.budget);
+  }
+  static bool may_fork(const RunningThread& thread, const TaskContext& strand) {
+    return thread.worker && strand.pinned_worker < 0;
+  }
+  static std::coroutine_handle<> go_on_as(TaskContext& strand, RunningThread& thread,
+                                          int32_t budget) {
+    strand.budget = budget;
+    strand.thread = &thread;
+    thread.current = &strand;
+    return strand.resume_point;
+  }
+  std::coroutine_handle<> schedule_children();
+  Start start() final;
+  void decide(TaskContext& child) noexcept;
+  void cancel_children(const TaskContext* except) noexcept;
+  // `budget`: what the child left of it.
+  std::coroutine_handle<> complete(RunningThread& thread, int32_t budget) noexcept;
 
   const CancelRest rule_;
   const bool shielded_;
-  bool (*succeeded_)(TaskContext&) = nullptr;
-  std::vector<TaskContext*> children_;
-  std::atomic<size_t> remaining_{0};
+  std::atomic<bool> linked_{false};
+  uint32_t count_ = 0;
+  uint32_t ended_inline_ = 0;  // owned by the child that runs inline
+  std::atomic<uint32_t> remaining_{0};
   std::atomic<int> decisive_{-1};
+  TaskContext* last_ = nullptr;  // the child added last; the others through next_branch
+  bool (*succeeded_)(TaskContext&) = nullptr;
 };
+
+inline std::coroutine_handle<> BranchScope::child_finished(TaskContext& child) noexcept {
+  if (rule_ != CancelRest::kNever && (rule_ != CancelRest::kOnError || child.error())) {
+    decide(child);
+  }
+  RunningThread& thread = *child.thread;
+  const int32_t budget = child.budget;
+  uint32_t ended = 1;
+  if (child.chain == Chain::kInline) {
+    ended = ++ended_inline_;
+    if (ended == count_) return complete(thread, budget);
+    if (TaskContext* next = thread.forks->pop()) {
+      ZS_ASSERT(next->scope == this, "the fork that was taken back is of another scope");
+      next->chain = Chain::kInline;
+      return go_on_as(*next, thread, budget);
+    }
+  }
+  if (remaining_.fetch_sub(ended, std::memory_order_acq_rel) != ended) {
+    return std::noop_coroutine();
+  }
+  if (child.chain == Chain::kDetached) parent().leave_chain();
+  return complete(thread, budget);
+}
+
+inline std::coroutine_handle<> BranchScope::complete(RunningThread& thread,
+                                                     int32_t budget) noexcept {
+  TaskContext& strand = parent();
+  if (linked_.load(std::memory_order_relaxed)) strand.retract();
+  if (may_fork(thread, strand)) return go_on_as(strand, thread, budget);
+  strand.schedule();
+  return std::noop_coroutine();
+}
 
 }  // namespace zsync::rt

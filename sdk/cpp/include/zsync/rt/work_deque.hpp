@@ -1,0 +1,118 @@
+// WorkDeque: a growing array into which its owner pushes, and from which the owner takes the latest
+// and anybody the oldest entry, without a lock.
+//
+// Chase, Lev: Dynamic Circular Work-Stealing Deque (SPAA 2005), in the form of Le, Pop, Cohen,
+// Nardelli: Correct and Efficient Work-Stealing for Weak Memory Models (PPoPP 2013), with
+// sequentially consistent operations in the place of fences.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace zsync::rt {
+
+// `Atomic`: std::atomic, or a model of it.
+template <typename T, template <typename> typename Atomic = std::atomic>
+class WorkDeque {
+ public:
+  static constexpr size_t kFirstCapacity = 64;  // entries
+
+  WorkDeque() : WorkDeque(kFirstCapacity) {}
+  // `capacity`: a power of two; the array grows beyond it.
+  explicit WorkDeque(size_t capacity) { use(std::make_unique<Ring>(capacity)); }
+  WorkDeque(const WorkDeque&) = delete;
+  WorkDeque& operator=(const WorkDeque&) = delete;
+
+  // Owner.
+  void push(T* entry) {
+    const int64_t bottom = bottom_.load(std::memory_order_relaxed);
+    const int64_t top = top_.load(std::memory_order_acquire);
+    Ring* ring = ring_.load(std::memory_order_relaxed);
+    if (bottom - top >= ring->capacity()) ring = grow(*ring, top, bottom);
+    ring->put(bottom, entry);
+    bottom_.store(bottom + 1, std::memory_order_release);
+  }
+
+  // The entry pushed last, or nullptr. Owner.
+  T* pop() {
+    const int64_t bottom = bottom_.load(std::memory_order_relaxed) - 1;
+    if (top_.load(std::memory_order_relaxed) > bottom) return nullptr;  // it only grows
+    // Thieves must see that the entry is claimed before it is known here what they have taken.
+    bottom_.store(bottom, std::memory_order_seq_cst);
+    int64_t top = top_.load(std::memory_order_seq_cst);
+    T* entry = nullptr;
+    if (top <= bottom) entry = ring_.load(std::memory_order_relaxed)->get(bottom);
+    if (top >= bottom) {
+      if (top == bottom && !take_top(top)) entry = nullptr;
+      bottom_.store(bottom + 1, std::memory_order_relaxed);
+    }
+    return entry;
+  }
+
+  // The entry pushed first, or nullptr when there is none or another thread was faster. Anybody.
+  T* steal() {
+    int64_t top = top_.load(std::memory_order_seq_cst);
+    if (top >= bottom_.load(std::memory_order_seq_cst)) return nullptr;
+    T* const entry = ring_.load(std::memory_order_acquire)->get(top);
+    return take_top(top) ? entry : nullptr;
+  }
+
+  // The entry pushed first, or nullptr when there is none. Owner.
+  T* pop_oldest() {
+    int64_t top = top_.load(std::memory_order_relaxed);
+    const int64_t bottom = bottom_.load(std::memory_order_relaxed);
+    while (top < bottom) {
+      T* const entry = ring_.load(std::memory_order_relaxed)->get(top);
+      if (take_top(top)) return entry;
+    }
+    return nullptr;
+  }
+
+  // Entries; a guess where others steal. Anybody.
+  size_t size() const {
+    const int64_t top = top_.load(std::memory_order_seq_cst);
+    const int64_t bottom = bottom_.load(std::memory_order_seq_cst);
+    return bottom > top ? static_cast<size_t>(bottom - top) : 0;
+  }
+
+ private:
+  class Ring {
+   public:
+    explicit Ring(size_t capacity)
+        : mask_(capacity - 1), entries_(std::make_unique<Atomic<T*>[]>(capacity)) {}
+    int64_t capacity() const { return static_cast<int64_t>(mask_ + 1); }
+    T* get(int64_t at) const { return entries_[at & mask_].load(std::memory_order_relaxed); }
+    void put(int64_t at, T* entry) { entries_[at & mask_].store(entry, std::memory_order_relaxed); }
+
+   private:
+    const size_t mask_;
+    const std::unique_ptr<Atomic<T*>[]> entries_;
+  };
+
+  bool take_top(int64_t& top) {
+    return top_.compare_exchange_strong(top, top + 1, std::memory_order_seq_cst);
+  }
+
+  Ring* use(std::unique_ptr<Ring> ring) {
+    ring_.store(ring.get(), std::memory_order_release);
+    rings_.push_back(std::move(ring));
+    return rings_.back().get();
+  }
+  // The old array stays: a thief may be reading it.
+  [[gnu::noinline]] Ring* grow(const Ring& full, int64_t top, int64_t bottom) {
+    auto ring = std::make_unique<Ring>(static_cast<size_t>(full.capacity()) * 2);
+    for (int64_t at = top; at < bottom; ++at) ring->put(at, full.get(at));
+    return use(std::move(ring));
+  }
+
+  // Apart, so that thieves' writes to one do not slow the owner's to the other.
+  alignas(64) Atomic<int64_t> top_{0};
+  alignas(64) Atomic<int64_t> bottom_{0};
+  Atomic<Ring*> ring_{nullptr};
+  std::vector<std::unique_ptr<Ring>> rings_;
+};
+
+}  // namespace zsync::rt
