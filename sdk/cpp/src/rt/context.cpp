@@ -5,9 +5,9 @@
 #include <utility>
 #include <vector>
 
-#include "rt/backoff.hpp"
 #include "zsync/assert.hpp"
 #include "zsync/executor.hpp"
+#include "zsync/rt/backoff.hpp"
 #include "zsync/rt/frame.hpp"
 #include "zsync/rt/scheduler.hpp"
 #include "zsync/rt/scope.hpp"
@@ -83,7 +83,7 @@ void TaskContext::break_chain() {
 std::coroutine_handle<> TaskContext::finish() noexcept {
   FrameBlock& block = FrameBlock::of(*this);
   if (block.header().body_alive) block.destroy_body();
-  if (extra_ && !extra_->adopted.empty()) return drain();
+  if (extra_ && !extra_->adopted.empty()) [[unlikely]] return drain();
   if (scope) return scope->child_finished(*this);
   end_task();
   return std::noop_coroutine();
@@ -127,8 +127,6 @@ void TaskContext::free() noexcept {
   if (extra_) delete extra_;
   FrameBlock::of(*this).free();
 }
-
-std::exception_ptr& TaskContext::error() noexcept { return FrameBlock::of(*this).header().error; }
 
 bool TaskContext::was_cancelled() noexcept {
   const std::exception_ptr& thrown = error();

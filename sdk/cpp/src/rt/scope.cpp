@@ -15,6 +15,30 @@ std::coroutine_handle<> BranchScope::schedule_children() {
   return std::noop_coroutine();
 }
 
+std::coroutine_handle<> BranchScope::ended_detached(TaskContext& child) noexcept {
+  RunningThread& thread = *child.thread;
+  const int32_t budget = child.budget;
+  if (remaining_.fetch_sub(1, std::memory_order_acq_rel) > 1) return std::noop_coroutine();
+  parent().leave_chain();
+  return complete(thread, budget);
+}
+
+std::coroutine_handle<> BranchScope::chain_ended(TaskContext& child) noexcept {
+  RunningThread& thread = *child.thread;
+  const int32_t budget = child.budget;
+  const uint32_t ended = ended_inline_;
+  if (remaining_.fetch_sub(ended, std::memory_order_acq_rel) > ended) return std::noop_coroutine();
+  return complete(thread, budget);
+}
+
+std::coroutine_handle<> BranchScope::complete(RunningThread& thread, int32_t budget) noexcept {
+  TaskContext& strand = parent();
+  if (linked_.load(std::memory_order_relaxed)) strand.retract();
+  if (may_fork(thread, strand)) return go_on_as(strand, thread, budget);
+  strand.schedule();
+  return std::noop_coroutine();
+}
+
 bool BranchScope::link() noexcept {
   if (shielded_ || linked_.exchange(true, std::memory_order_acq_rel)) return false;
   if (!parent().publish(*this)) cancel_children(nullptr);
@@ -29,6 +53,7 @@ bool BranchScope::withdraw() noexcept {
 }
 
 void BranchScope::decide(TaskContext& child) noexcept {
+  if (rule_ == CancelRest::kNever) return;
   if (rule_ == CancelRest::kOnSuccess && !succeeded_(child)) return;
   int index = static_cast<int>(count_) - 1;
   for (TaskContext* other = last_; other != &child; other = other->next_branch) --index;

@@ -1,61 +1,167 @@
 #include "zsync/rt/timer.hpp"
 
+#include <array>
+#include <bit>
 #include <utility>
 
 namespace zsync::rt {
 
 Start TimerOperation::start() {
   Scheduler& scheduler = *context()->scheduler;
-  if (deadline_ <= scheduler.now()) return try_claim() ? Start::kFinished : Start::kWaiting;
+  const TimePoint now = scheduler.now();
+  if (deadline_ <= now) return try_claim() ? Start::kFinished : Start::kWaiting;
   queue_ = &scheduler.timers();
-  LockGuard guard(queue_->lock_);
+  SpinGuard guard(queue_->lock_);
   if (!begin_wait()) return Start::kFinished;
-  queue_->push(*this);
+  queue_->push(*this, now);
   return Start::kWaiting;
 }
 
 bool TimerOperation::withdraw() noexcept {
   if (!queue_) return false;
-  LockGuard guard(queue_->lock_);
-  if (position_ == kNotQueued) return false;
-  queue_->erase(position_);
+  SpinGuard guard(queue_->lock_);
+  if (!list_ && position_ == kNotInHeap) return false;
+  queue_->erase(*this);
   return true;
 }
 
-size_t TimerQueue::fire(TimePoint now) {
+TimerQueue::TimerQueue() : slots_(std::make_unique<Slot[]>(kLevels * kSlots)) {}
+
+TimerQueue::Tick TimerQueue::tick_of(TimePoint time) {
+  return static_cast<Tick>(time.time_since_epoch().count()) >> kTickBits;
+}
+
+bool TimerQueue::earlier(const TimerOperation& a, const TimerOperation& b) {
+  return a.deadline_ != b.deadline_ ? a.deadline_ < b.deadline_ : a.order_ < b.order_;
+}
+
+size_t TimerQueue::fire(TimePoint now, size_t max) {
+  std::array<TimerOperation*, kWokenAtOnce> woken;
   size_t fired = 0;
-  while (true) {
-    TimerOperation* due = nullptr;
+  while (fired < max) {
+    size_t count = 0;
     {
-      LockGuard guard(lock_);
-      if (heap_.empty() || heap_.front()->deadline_ > now) return fired;
-      due = heap_.front();
-      erase(0);
-      if (!due->try_claim()) continue;
+      SpinGuard guard(lock_);
+      while (count < std::min(woken.size(), max - fired)) {
+        TimerOperation* const due = first();
+        if (!due || due->deadline_ > now) {
+          if (!open_slot(now)) break;
+          continue;
+        }
+        erase(*due);
+        if (due->try_claim()) woken[count++] = due;
+      }
     }
-    due->wake();
-    ++fired;
+    if (count == 0) break;
+    for (size_t i = 0; i < count; ++i) woken[i]->wake();
+    fired += count;
   }
+  return fired;
+}
+
+std::optional<TimePoint> TimerQueue::next_wake() {
+  SpinGuard guard(lock_);
+  if (const TimerOperation* timer = first()) return timer->deadline_;
+  const std::optional<NextSlot> next = next_slot();
+  if (!next) return std::nullopt;
+  return slots_[next->level * kSlots + next->slot].earliest;
 }
 
 std::optional<TimePoint> TimerQueue::next_deadline() {
-  LockGuard guard(lock_);
-  if (heap_.empty()) return std::nullopt;
-  return heap_.front()->deadline_;
+  SpinGuard guard(lock_);
+  if (const TimerOperation* timer = first()) return timer->deadline_;
+  const std::optional<NextSlot> next = next_slot();
+  if (!next) return std::nullopt;
+  Slot& slot = slots_[next->level * kSlots + next->slot];
+  slot.earliest = TimePoint::max();
+  for (Operation* timer = slot.timers.front(); timer; timer = slot.timers.after(*timer)) {
+    slot.earliest = std::min(slot.earliest, static_cast<TimerOperation*>(timer)->deadline_);
+  }
+  return slot.earliest;
 }
 
-void TimerQueue::push(TimerOperation& timer) {
+TimerOperation* TimerQueue::first() const {
+  auto* const in_order = static_cast<TimerOperation*>(due_.front());
+  if (heap_.empty()) return in_order;
+  return in_order && earlier(*in_order, *heap_.front()) ? in_order : heap_.front();
+}
+
+void TimerQueue::push(TimerOperation& timer, TimePoint now) {
+  if (count_++ == 0) now_ = std::max(now_, tick_of(now));
   timer.order_ = next_order_++;
+  put(timer);
+}
+
+void TimerQueue::put(TimerOperation& timer) {
+  const Tick tick = tick_of(timer.deadline_);
+  if (tick <= now_) return make_due(timer);
+  // The level is that of the highest digit in which the deadline differs from now.
+  const int level = (std::bit_width(tick ^ now_) - 1) / kSlotBits;
+  const int slot = static_cast<int>(tick >> (level * kSlotBits)) & (kSlots - 1);
+  Slot& chosen = slots_[level * kSlots + slot];
+  if (chosen.timers.empty()) chosen.earliest = TimePoint::max();
+  chosen.earliest = std::min(chosen.earliest, timer.deadline_);
+  chosen.timers.push_back(timer);
+  timer.list_ = &chosen.timers;
+  occupied_[level] |= uint64_t{1} << slot;
+}
+
+void TimerQueue::make_due(TimerOperation& timer) {
+  auto* const last = static_cast<TimerOperation*>(due_.back());
+  if (last && earlier(timer, *last)) return heap_push(timer);
+  due_.push_back(timer);
+  timer.list_ = &due_;
+}
+
+void TimerQueue::erase(TimerOperation& timer) {
+  --count_;
+  if (timer.position_ != TimerOperation::kNotInHeap) return heap_erase(timer.position_);
+  WaitList* const list = std::exchange(timer.list_, nullptr);
+  list->remove(timer);
+  if (list == &due_ || !list->empty()) return;
+  const auto index = reinterpret_cast<Slot*>(list) - slots_.get();
+  occupied_[index / kSlots] &= ~(uint64_t{1} << (index % kSlots));
+}
+
+std::optional<TimerQueue::NextSlot> TimerQueue::next_slot() const {
+  for (int level = 0; level < kLevels; ++level) {
+    if (!occupied_[level]) continue;
+    // All of a level are in the same turn of it as now, and after now.
+    const int slot = std::countr_zero(occupied_[level]);
+    const int shift = level * kSlotBits;
+    const int above = shift + kSlotBits;
+    const Tick turn = above < 64 ? now_ >> above << above : 0;
+    return NextSlot{level, slot, turn | static_cast<Tick>(slot) << shift};
+  }
+  return std::nullopt;
+}
+
+bool TimerQueue::open_slot(TimePoint now) {
+  const std::optional<NextSlot> next = next_slot();
+  const Tick until = tick_of(now);
+  if (!next || next->start > until) {
+    now_ = std::max(now_, until);
+    return false;
+  }
+  now_ = next->start;
+  occupied_[next->level] &= ~(uint64_t{1} << next->slot);
+  WaitList timers = std::exchange(slots_[next->level * kSlots + next->slot].timers, {});
+  while (Operation* timer = timers.pop_front()) put(*static_cast<TimerOperation*>(timer));
+  return true;
+}
+
+void TimerQueue::heap_push(TimerOperation& timer) {
   heap_.push_back(&timer);
+  timer.list_ = nullptr;
   timer.position_ = heap_.size() - 1;
   sift_up(timer.position_);
 }
 
-void TimerQueue::erase(size_t position) {
+void TimerQueue::heap_erase(size_t position) {
   TimerOperation* removed = heap_[position];
   TimerOperation* last = heap_.back();
   heap_.pop_back();
-  removed->position_ = TimerOperation::kNotQueued;
+  removed->position_ = TimerOperation::kNotInHeap;
   if (last == removed) return;
   place(position, last);
   sift_up(position);
@@ -67,20 +173,12 @@ void TimerQueue::place(size_t position, TimerOperation* timer) {
   timer->position_ = position;
 }
 
-namespace {
-
-bool earlier(TimePoint a, uint64_t order_a, TimePoint b, uint64_t order_b) {
-  return a != b ? a < b : order_a < order_b;
-}
-
-}  // namespace
-
 void TimerQueue::sift_up(size_t position) {
   TimerOperation* timer = heap_[position];
   while (position > 0) {
     const size_t parent = (position - 1) / 2;
     TimerOperation* above = heap_[parent];
-    if (!earlier(timer->deadline_, timer->order_, above->deadline_, above->order_)) break;
+    if (!earlier(*timer, *above)) break;
     place(position, above);
     position = parent;
   }
@@ -92,12 +190,9 @@ void TimerQueue::sift_down(size_t position) {
   while (true) {
     size_t child = 2 * position + 1;
     if (child >= heap_.size()) break;
-    auto before = [this](size_t a, size_t b) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-      return earlier(heap_[a]->deadline_, heap_[a]->order_, heap_[b]->deadline_, heap_[b]->order_);
-    };
-    if (child + 1 < heap_.size() && before(child + 1, child)) ++child;
+    if (child + 1 < heap_.size() && earlier(*heap_[child + 1], *heap_[child])) ++child;
     TimerOperation* below = heap_[child];
-    if (!earlier(below->deadline_, below->order_, timer->deadline_, timer->order_)) break;
+    if (!earlier(*below, *timer)) break;
     place(position, below);
     position = child;
   }

@@ -57,7 +57,8 @@ void Worker::push_event(TaskContext& context) {
 }
 
 void Worker::push_yielded(TaskContext& context) {
-  if (TaskContext* displaced = std::exchange(next_, nullptr)) push_shared(*displaced);
+  // What was woken goes first in any case: it stays where thieves do not look for it.
+  if (next_ && next_in_row_ >= kNextInRowMax) push_shared(*std::exchange(next_, nullptr));
   if (context.pinned_worker >= 0) return push_private(context);
   push_shared(context);
   if (pool_.somebody_idle() && ready_.size() > 1) pool_.notify_one();
@@ -101,7 +102,7 @@ TaskContext* Worker::pop_own() {
 
 void Worker::take_events() {
   driver_->poll();
-  timers_.fire(pool_.now());
+  timers_.fire(pool_.now(), kTimersAtOnce);
   run_posted();
 }
 
@@ -156,7 +157,7 @@ void Worker::park(absl::FunctionRef<bool()> done) {
     for (int i = 0; i < kLastLookPauses; ++i) cpu_relax();
     work = pool_.work_available();
   }
-  if (!work) driver_->park(timers_.next_deadline());
+  if (!work) driver_->park(timers_.next_wake());
   pool_.leave_idle(*this);
   parked_.store(false, std::memory_order_seq_cst);
 }

@@ -20,12 +20,12 @@
 #include <vector>
 
 #include "absl/functional/function_ref.h"
-#include "rt/backoff.hpp"
 #include "rt/blocking_pool.hpp"
-#include "rt/spin_lock.hpp"
 #include "rt/driver.hpp"
 #include "zsync/config.hpp"
+#include "zsync/rt/backoff.hpp"
 #include "zsync/rt/scheduler.hpp"
+#include "zsync/rt/spin_lock.hpp"
 #include "zsync/rt/timer.hpp"
 #include "zsync/rt/work_deque.hpp"
 
@@ -92,6 +92,7 @@ class Worker {
   friend class WorkerPool;
   static constexpr uint32_t kPollInterval = 61;  // strands between looks at driver and other queues
   static constexpr uint32_t kNextInRowMax = 3;   // strands in a row from the next slot
+  static constexpr size_t kTimersAtOnce = 64;    // woken at one look, so that they are still warm
   static constexpr size_t kLootMax = 256;        // strands taken by one theft
   static constexpr int kLastLookPauses = 64;     // longer than a store waits to be seen by others
 

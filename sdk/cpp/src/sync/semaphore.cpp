@@ -1,5 +1,5 @@
 #include "absl/container/inlined_vector.h"
-#include "rt/backoff.hpp"
+#include "zsync/rt/backoff.hpp"
 #include "zsync/sync.hpp"
 
 namespace zsync {

@@ -5,8 +5,10 @@
 // waiting sender in.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
-#include <deque>
+#include <coroutine>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <span>
@@ -14,7 +16,10 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "zsync/rt/context.hpp"
 #include "zsync/rt/operation.hpp"
+#include "zsync/rt/ring_buffer.hpp"
+#include "zsync/rt/spin_lock.hpp"
 
 namespace zsync::rt {
 
@@ -38,22 +43,48 @@ inline absl::Status to_status(SendResult result) {
   return absl::CancelledError();
 }
 
+// An operation's channel: borrowed from whoever started it, kept alive from when it is moved away
+// or has to wait. An operation that neither waits nor is moved costs no reference.
+template <typename T>
+class ChannelRef {
+ public:
+  explicit ChannelRef(const std::shared_ptr<ChannelState<T>>& state) : state_(state.get()) {}
+  ChannelRef(ChannelRef&& other) : state_(other.state_), kept_(std::move(other.kept_)) { keep(); }
+
+  void keep() {
+    if (!kept_) kept_ = state_->shared_from_this();
+  }
+  ChannelState<T>* operator->() const { return state_; }
+
+ private:
+  ChannelState<T>* state_;
+  std::shared_ptr<ChannelState<T>> kept_;
+};
+
 template <typename T>
 class SendOperationBase : public LeafOperation {
  public:
-  SendOperationBase(std::shared_ptr<ChannelState<T>> state, T message)
-      : state_(std::move(state)), message_(std::move(message)) {}
+  SendOperationBase(const std::shared_ptr<ChannelState<T>>& state, T message)
+      : state_(state), message_(std::move(message)) {}
 
+  template <typename Promise>
+  bool await_suspend(std::coroutine_handle<Promise> handle) {
+    return suspend_with(*handle.promise().context, handle,
+                        [this] { return state_->start_send(*this); });
+  }
   Start start() final { return state_->start_send(*this); }
   bool withdraw() noexcept final { return state_->withdraw_send(*this); }
 
-  bool enlist() { return begin_wait(); }
+  bool enlist() {
+    state_.keep();
+    return begin_wait();
+  }
 
  protected:
   SendResult result() const { return cancelled() ? SendResult::kCancelled : result_; }
 
   friend class ChannelState<T>;
-  std::shared_ptr<ChannelState<T>> state_;
+  ChannelRef<T> state_;
   std::optional<T> message_;
   SendResult result_ = SendResult::kSent;
 };
@@ -61,28 +92,36 @@ class SendOperationBase : public LeafOperation {
 template <typename T>
 class RecvOperationBase : public LeafOperation {
  public:
-  explicit RecvOperationBase(std::shared_ptr<ChannelState<T>> state) : state_(std::move(state)) {}
+  explicit RecvOperationBase(const std::shared_ptr<ChannelState<T>>& state) : state_(state) {}
 
+  template <typename Promise>
+  bool await_suspend(std::coroutine_handle<Promise> handle) {
+    return suspend_with(*handle.promise().context, handle,
+                        [this] { return state_->start_recv(*this); });
+  }
   Start start() final { return state_->start_recv(*this); }
   bool withdraw() noexcept final { return state_->withdraw_recv(*this); }
 
-  bool enlist() { return begin_wait(); }
+  bool enlist() {
+    state_.keep();
+    return begin_wait();
+  }
 
  protected:
   friend class ChannelState<T>;
-  std::shared_ptr<ChannelState<T>> state_;
+  ChannelRef<T> state_;
   std::optional<T> message_;
 };
 
 template <typename T>
-class ChannelState {
+class ChannelState : public std::enable_shared_from_this<ChannelState<T>> {
  public:
   explicit ChannelState(size_t capacity) : capacity_(capacity) {}
 
   SendResult try_send(T& message) {
     Operation* receiver = nullptr;
     {
-      LockGuard guard(lock_);
+      SpinGuard guard(lock_);
       if (closed_) return SendResult::kClosed;
       if (!hand_over(message, receiver)) {
         if (buffer_.size() >= capacity_) return SendResult::kFull;
@@ -97,7 +136,7 @@ class ChannelState {
     std::optional<T> message;
     Operation* sender = nullptr;
     {
-      LockGuard guard(lock_);
+      SpinGuard guard(lock_);
       take(message, sender);
     }
     if (sender) sender->wake();
@@ -107,7 +146,7 @@ class ChannelState {
   Start start_send(SendOperationBase<T>& operation) {
     Operation* receiver = nullptr;
     {
-      LockGuard guard(lock_);
+      SpinGuard guard(lock_);
       const bool ready = closed_ || !receivers_.empty() || buffer_.size() < capacity_;
       if (!ready) {
         if (!operation.enlist()) return Start::kFinished;
@@ -130,7 +169,7 @@ class ChannelState {
   Start start_recv(RecvOperationBase<T>& operation) {
     Operation* sender = nullptr;
     {
-      LockGuard guard(lock_);
+      SpinGuard guard(lock_);
       if (buffer_.empty() && senders_.empty() && !closed_) {
         if (!operation.enlist()) return Start::kFinished;
         receivers_.push_back(operation);
@@ -144,18 +183,18 @@ class ChannelState {
   }
 
   bool withdraw_send(Operation& operation) noexcept {
-    LockGuard guard(lock_);
+    SpinGuard guard(lock_);
     return senders_.remove(operation);
   }
   bool withdraw_recv(Operation& operation) noexcept {
-    LockGuard guard(lock_);
+    SpinGuard guard(lock_);
     return receivers_.remove(operation);
   }
 
   void close() {
     std::vector<Operation*> woken;
     {
-      LockGuard guard(lock_);
+      SpinGuard guard(lock_);
       closed_ = true;
       // A receiver that waits has seen an empty buffer, so it gets the end; a sender gets its
       // error.
@@ -169,11 +208,11 @@ class ChannelState {
   }
 
   bool closed() {
-    LockGuard guard(lock_);
+    SpinGuard guard(lock_);
     return closed_;
   }
   size_t size() {
-    LockGuard guard(lock_);
+    SpinGuard guard(lock_);
     return buffer_.size();
   }
   size_t capacity() const { return capacity_; }
@@ -183,7 +222,7 @@ class ChannelState {
     std::vector<Operation*> receivers;
     size_t sent = 0;
     {
-      LockGuard guard(lock_);
+      SpinGuard guard(lock_);
       for (; !closed_ && sent < messages.size(); ++sent) {
         Operation* receiver = nullptr;
         if (!hand_over(messages[sent], receiver)) {
@@ -199,16 +238,24 @@ class ChannelState {
 
   std::vector<T> try_recv_many(size_t max) {
     std::vector<T> messages;
+    messages.reserve(std::min(max, size()));
     std::vector<Operation*> senders;
     {
-      LockGuard guard(lock_);
-      while (messages.size() < max) {
-        std::optional<T> message;
-        Operation* sender = nullptr;
-        take(message, sender);
-        if (sender) senders.push_back(sender);
-        if (!message) break;
-        messages.push_back(std::move(*message));
+      SpinGuard guard(lock_);
+      const size_t buffered = std::min(max, buffer_.size());
+      buffer_.pop_front_to(buffered, std::back_inserter(messages));
+      // Whoever waits comes behind what was buffered, and is taken as well or buffered now.
+      while (messages.size() < max || buffer_.size() < capacity_) {
+        Operation* const sender = senders_.pop_claimed();
+        if (!sender) break;
+        senders.push_back(sender);
+        std::optional<T>& message = static_cast<SendOperationBase<T>*>(sender)->message_;
+        if (messages.size() < max) {
+          messages.push_back(std::move(*message));
+        } else {
+          buffer_.push_back(std::move(*message));
+        }
+        message.reset();
       }
     }
     for (Operation* sender : senders) sender->wake();
@@ -247,8 +294,8 @@ class ChannelState {
   }
 
   const size_t capacity_;
-  Lock lock_;
-  std::deque<T> buffer_ ABSL_GUARDED_BY(lock_);
+  SpinLock lock_;
+  RingBuffer<T> buffer_ ABSL_GUARDED_BY(lock_);
   bool closed_ ABSL_GUARDED_BY(lock_) = false;
   WaitList senders_ ABSL_GUARDED_BY(lock_);
   WaitList receivers_ ABSL_GUARDED_BY(lock_);

@@ -176,5 +176,20 @@ class alignas(16) TaskContext {
   Extra* extra_ = nullptr;            // what few strands have
 };
 
+template <typename StartNow>
+bool Operation::suspend_with(TaskContext& context, std::coroutine_handle<> handle,
+                             StartNow start_now) {
+  context_ = &context;
+  if (context.cancelled_here()) {
+    cancelled_ = true;
+    return false;
+  }
+  context.resume_point = handle;
+  if (start_now() == Start::kWaiting) return true;
+  if (context.spend_budget()) return false;
+  context.yield();
+  return true;
+}
+
 }  // namespace rt
 }  // namespace zsync

@@ -131,7 +131,7 @@ class FrameBlock {
     block.header_.body_alive = false;
   }
   // Destroys what is left and gives the memory back.
-  void free() noexcept {
+  [[gnu::always_inline]] void free() noexcept {
     if (header_.body_alive) destroy_body();
     if (header_.has_value && header_.destroy_value) header_.destroy_value(this);
     header_.error.~exception_ptr();
@@ -182,5 +182,9 @@ class FrameBlock {
   alignas(TaskContext) unsigned char strand_[sizeof(TaskContext)];
   FrameHeader header_;
 };
+
+inline std::exception_ptr& TaskContext::error() noexcept {
+  return FrameBlock::of(*this).header().error;
+}
 
 }  // namespace zsync::rt

@@ -56,6 +56,9 @@ class WaitList {
  public:
   bool empty() const { return head_ == nullptr; }
   Operation* front() const { return head_; }
+  Operation* back() const { return tail_; }
+  // The one behind a listed one; nullptr: it is the last.
+  static Operation* after(const Operation& operation);
   uint32_t size() const { return size_; }
   void push_back(Operation& operation);
   Operation* pop_front();
@@ -110,6 +113,10 @@ class Operation {
   // The same for a wait that a cancel does not end; its start() does not call begin_wait().
   bool suspend_uncancellable(TaskContext& context, std::coroutine_handle<> handle);
 
+  // suspend() with the operation's own start(), known to the compiler.
+  template <typename StartNow>
+  bool suspend_with(TaskContext& context, std::coroutine_handle<> handle, StartNow start_now);
+
   bool cancelled() const { return cancelled_; }
   void set_cancelled() { cancelled_ = true; }
   TaskContext* context() const { return context_; }
@@ -132,6 +139,8 @@ class Operation {
   bool cancelled_ = false;
   bool meets_select_ = false;  // claimed while its select was still starting
 };
+
+inline Operation* WaitList::after(const Operation& operation) { return operation.next_; }
 
 // The common half of every leaf awaitable: `Derived` adds start(), withdraw() and await_resume().
 class LeafOperation : public Operation {

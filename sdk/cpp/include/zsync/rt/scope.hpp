@@ -105,7 +105,11 @@ class BranchScope : public Operation {
   Start start() final;
   void decide(TaskContext& child) noexcept;
   void cancel_children(const TaskContext* except) noexcept;
-  // `budget`: what the child left of it.
+  // A child that was suspended or stolen has ended.
+  std::coroutine_handle<> ended_detached(TaskContext& child) noexcept;
+  // Every child that has not ended inline was stolen.
+  std::coroutine_handle<> chain_ended(TaskContext& child) noexcept;
+  // `budget`: what the last child left of it.
   std::coroutine_handle<> complete(RunningThread& thread, int32_t budget) noexcept;
 
   const CancelRest rule_;
@@ -120,35 +124,18 @@ class BranchScope : public Operation {
 };
 
 inline std::coroutine_handle<> BranchScope::child_finished(TaskContext& child) noexcept {
-  if (rule_ != CancelRest::kNever && (rule_ != CancelRest::kOnError || child.error())) {
-    decide(child);
-  }
+  if (rule_ != CancelRest::kOnError || child.error()) [[unlikely]] decide(child);
+  if (child.chain != Chain::kInline) [[unlikely]] return ended_detached(child);
   RunningThread& thread = *child.thread;
-  const int32_t budget = child.budget;
-  uint32_t ended = 1;
-  if (child.chain == Chain::kInline) {
-    ended = ++ended_inline_;
-    if (ended == count_) return complete(thread, budget);
-    if (TaskContext* next = thread.forks->pop()) {
-      ZS_ASSERT(next->scope == this, "the fork that was taken back is of another scope");
-      next->chain = Chain::kInline;
-      return go_on_as(*next, thread, budget);
-    }
+  if (++ended_inline_ == count_) {
+    if (linked_.load(std::memory_order_relaxed)) [[unlikely]] parent().retract();
+    return go_on_as(parent(), thread, child.budget);
   }
-  if (remaining_.fetch_sub(ended, std::memory_order_acq_rel) != ended) {
-    return std::noop_coroutine();
-  }
-  if (child.chain == Chain::kDetached) parent().leave_chain();
-  return complete(thread, budget);
-}
-
-inline std::coroutine_handle<> BranchScope::complete(RunningThread& thread,
-                                                     int32_t budget) noexcept {
-  TaskContext& strand = parent();
-  if (linked_.load(std::memory_order_relaxed)) strand.retract();
-  if (may_fork(thread, strand)) return go_on_as(strand, thread, budget);
-  strand.schedule();
-  return std::noop_coroutine();
+  TaskContext* const next = thread.forks->pop();
+  if (!next) [[unlikely]] return chain_ended(child);
+  ZS_ASSERT(next->scope == this, "the fork that was taken back is of another scope");
+  next->chain = Chain::kInline;
+  return go_on_as(*next, thread, child.budget);
 }
 
 }  // namespace zsync::rt

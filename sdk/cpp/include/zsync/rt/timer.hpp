@@ -1,11 +1,14 @@
-// TimerQueue: the deadlines of one worker.
+// TimerQueue: the deadlines of one worker, or of a simulator.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
 #include "zsync/rt/scheduler.hpp"
+#include "zsync/rt/spin_lock.hpp"
 
 namespace zsync::rt {
 
@@ -31,35 +34,79 @@ class TimerOperation : public LeafOperation {
   void set_deadline(TimePoint deadline) { deadline_ = deadline; }
 
  private:
-  static constexpr size_t kNotQueued = static_cast<size_t>(-1);
+  static constexpr size_t kNotInHeap = static_cast<size_t>(-1);
 
   TimePoint deadline_;
   uint64_t order_ = 0;
   TimerQueue* queue_ = nullptr;
-  size_t position_ = kNotQueued;
+  WaitList* list_ = nullptr;  // a slot of the wheel, or what is due
+  size_t position_ = kNotInHeap;
 };
 
-// A binary heap; equal deadlines fire in the order in which they were set.
+// A hierarchical timing wheel (Varghese, Lauck: Hashed and Hierarchical Timing Wheels, SOSP 1987):
+// setting and cancelling take the same time however many there are. A slot that time has reached is
+// put in order, so that timers fire in the order of their deadlines, exactly, and equal ones in the
+// order in which they were set.
+//
 // Threads: every member may be called from any thread; a canceller may be anywhere.
 class TimerQueue {
  public:
-  // Wakes everything due at `now`; how many that were.
-  size_t fire(TimePoint now);
+  TimerQueue();
+  // Wakes what is due at `now`, at most `max` timers -> how many that were.
+  size_t fire(TimePoint now, size_t max = SIZE_MAX);
+  // The earliest deadline.
   std::optional<TimePoint> next_deadline();
+  // The same at a fixed price; may be too early after a cancel.
+  std::optional<TimePoint> next_wake();
 
  private:
   friend class TimerOperation;
   using Heap = std::vector<TimerOperation*>;
+  using Tick = uint64_t;
 
-  void push(TimerOperation& timer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
-  void erase(size_t position) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  static constexpr int kTickBits = 13;  // a tick is 8.192 us
+  static constexpr int kSlotBits = 6;
+  static constexpr int kSlots = 1 << kSlotBits;
+  static constexpr int kLevels = (64 - kTickBits + kSlotBits - 1) / kSlotBits;
+  static constexpr size_t kWokenAtOnce = 32;  // timers taken under one lock
+
+  struct Slot {
+    WaitList timers;
+    TimePoint earliest = TimePoint::max();  // of those that were put in since it was empty
+  };
+  struct NextSlot {
+    int level;
+    int slot;
+    Tick start;
+  };
+
+  static Tick tick_of(TimePoint time);
+  static bool earlier(const TimerOperation& a, const TimerOperation& b);
+
+  void push(TimerOperation& timer, TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void put(TimerOperation& timer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void make_due(TimerOperation& timer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void erase(TimerOperation& timer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  std::optional<NextSlot> next_slot() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // Moves what may be due at `now` out of the wheel. False when there is nothing.
+  bool open_slot(TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // The earliest of the timers that are out of the wheel.
+  TimerOperation* first() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+
+  void heap_push(TimerOperation& timer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void heap_erase(size_t position) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void sift_up(size_t position) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void sift_down(size_t position) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void place(size_t position, TimerOperation* timer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
-  Lock lock_;
-  Heap heap_ ABSL_GUARDED_BY(lock_);
+  SpinLock lock_;
+  size_t count_ ABSL_GUARDED_BY(lock_) = 0;
+  Tick now_ ABSL_GUARDED_BY(lock_) = 0;  // slots up to here were opened
   uint64_t next_order_ ABSL_GUARDED_BY(lock_) = 0;
+  uint64_t occupied_[kLevels] ABSL_GUARDED_BY(lock_) = {};  // a bit for each slot
+  std::unique_ptr<Slot[]> slots_ ABSL_GUARDED_BY(lock_);    // kSlots of level 0, then level 1 ...
+  WaitList due_ ABSL_GUARDED_BY(lock_);                     // out of the wheel, in order
+  Heap heap_ ABSL_GUARDED_BY(lock_);                        // out of the wheel, the rest
 };
 
 }  // namespace zsync::rt

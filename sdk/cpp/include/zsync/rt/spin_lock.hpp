@@ -5,7 +5,7 @@
 #include <atomic>
 
 #include "absl/base/thread_annotations.h"
-#include "rt/backoff.hpp"
+#include "zsync/rt/backoff.hpp"
 
 namespace zsync::rt {
 
