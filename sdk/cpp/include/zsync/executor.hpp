@@ -41,8 +41,7 @@ class ExecutorState {
   Scheduler* const scheduler_;
   std::atomic<uint32_t> refs_{1};
   Lock lock_;
-  TaskContext* children_ ABSL_GUARDED_BY(lock_) = nullptr;
-  size_t size_ ABSL_GUARDED_BY(lock_) = 0;
+  std::vector<TaskContext*> children_ ABSL_GUARDED_BY(lock_);
   bool ending_ ABSL_GUARDED_BY(lock_) = false;
   WaitList waiting_ ABSL_GUARDED_BY(lock_);
   std::exception_ptr first_error_ ABSL_GUARDED_BY(lock_);

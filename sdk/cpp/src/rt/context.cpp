@@ -69,7 +69,7 @@ void TaskContext::cancel() {
 void TaskContext::link() {
   linked_ = true;
   TaskContext* strand = this;
-  while (strand->scope && strand->scope->link()) strand = &strand->scope->parent();
+  while (!strand->is_task() && strand->scope->link()) strand = &strand->scope->parent();
 }
 
 void TaskContext::schedule() { scheduler->schedule(*this); }
@@ -83,8 +83,9 @@ void TaskContext::break_chain() {
 std::coroutine_handle<> TaskContext::finish() noexcept {
   FrameBlock& block = FrameBlock::of(*this);
   if (block.header().body_alive) block.destroy_body();
-  if (extra_ && !extra_->adopted.empty()) [[unlikely]] return drain();
-  if (scope) return scope->child_finished(*this);
+  if (extra_ && !extra_->adopted.empty()) [[unlikely]]
+    return drain();
+  if (!is_task()) return scope->child_finished(*this);
   end_task();
   return std::noop_coroutine();
 }

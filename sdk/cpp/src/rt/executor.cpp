@@ -12,11 +12,8 @@ void ExecutorState::child_started(TaskContext& child) {
   bool ending = false;
   {
     LockGuard guard(lock_);
-    child.group_previous = nullptr;
-    child.group_next = children_;
-    if (children_) children_->group_previous = &child;
-    children_ = &child;
-    ++size_;
+    child.group_place = static_cast<uint32_t>(children_.size());
+    children_.push_back(&child);
     ending = ending_;
   }
   if (ending) child.cancel();
@@ -36,9 +33,10 @@ void ExecutorState::child_ended(TaskContext& child) {
   WaitList drained;
   {
     LockGuard guard(lock_);
-    (child.group_previous ? child.group_previous->group_next : children_) = child.group_next;
-    if (child.group_next) child.group_next->group_previous = child.group_previous;
-    if (--size_ == 0) {
+    children_.back()->group_place = child.group_place;
+    children_[child.group_place] = children_.back();
+    children_.pop_back();
+    if (children_.empty()) {
       ending_ = false;
       while (Operation* waiter = waiting_.pop_front()) drained.push_back(*waiter);
     }
@@ -51,7 +49,7 @@ void ExecutorState::child_ended(TaskContext& child) {
 void ExecutorState::cancel_to_the_end() {
   {
     LockGuard guard(lock_);
-    ending_ = size_ > 0;
+    ending_ = !children_.empty();
   }
   cancel_all();
 }
@@ -60,11 +58,8 @@ void ExecutorState::cancel_all() {
   std::vector<TaskContext*> present;
   {
     LockGuard guard(lock_);
-    present.reserve(size_);
-    for (TaskContext* child = children_; child; child = child->group_next) {
-      child->ref();
-      present.push_back(child);
-    }
+    present = children_;
+    for (TaskContext* child : present) child->ref();
   }
   for (TaskContext* child : present) {
     child->cancel();
@@ -74,7 +69,7 @@ void ExecutorState::cancel_all() {
 
 size_t ExecutorState::size() {
   LockGuard guard(lock_);
-  return size_;
+  return children_.size();
 }
 
 std::exception_ptr ExecutorState::take_first_error() {
@@ -90,7 +85,7 @@ Start DrainOperation::start() {
   bool finished = false;
   {
     LockGuard guard(state_.lock_);
-    finished = state_.size_ == 0;
+    finished = state_.children_.empty();
     if (!finished) state_.waiting_.push_back(*this);
   }
   if (!finished) return Start::kWaiting;  // may be woken by now: not touched any more

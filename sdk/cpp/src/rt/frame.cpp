@@ -1,7 +1,9 @@
-// Frames come from a cache of the running thread: a stack of free pieces for each size. A piece may
-// be freed by another thread than the one that took it; a thread that frees more than it takes puts
-// half of a full stack into a common store, where threads that take more find it.
+// Where coroutine frames come from: a stack of free pieces for each size and thread, filled from
+// and emptied into chunks that all threads share. A piece may be freed by another thread than the
+// one that took it. A chunk whose pieces are all free goes back to the system, except a few.
 #include "zsync/rt/frame.hpp"
+
+#include <sys/mman.h>
 
 #include <array>
 #include <mutex>
@@ -11,43 +13,129 @@
 namespace zsync::rt {
 namespace {
 
-constexpr size_t kThreadBytesMax = 64 * 1024;       // of one size, kept by one thread
-constexpr size_t kStoreBytesMax = 8 * 1024 * 1024;  // of all sizes together
+constexpr size_t kBatchBytes = 32 * 1024;           // moved between a thread and the store
+constexpr size_t kChunkBytes = 256 * 1024;          // also their alignment
+constexpr size_t kSpareBytesMax = 8 * 1024 * 1024;  // empty chunks that are kept
+constexpr size_t kSparesMax = kSpareBytesMax / kChunkBytes;
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE \
+  23  // Linux 5.14; an older one answers EINVAL, and pages come one by one
+#endif
 
 constexpr size_t bytes_of(size_t size_class) { return (size_class + 1) * kFrameGranule; }
 constexpr uint32_t batch_count(size_t size_class) {
-  return static_cast<uint32_t>(kThreadBytesMax / 2 / bytes_of(size_class));
+  return static_cast<uint32_t>(kBatchBytes / bytes_of(size_class));
 }
 
-void free_all(FreePiece* piece) {
-  while (piece) ::operator delete(std::exchange(piece, piece->next));
+// Pieces of one size; stands at the beginning of its memory.
+struct alignas(64) Chunk {
+  Chunk* previous;  // in the list of those with free pieces
+  Chunk* next;
+  FreePiece* free;
+  uint32_t used;    // pieces in use, or with a thread
+  uint32_t carved;  // pieces that were ever used
+  uint32_t capacity;
+  uint32_t size_class;
+
+  static Chunk& of(void* piece) {
+    return *reinterpret_cast<Chunk*>(reinterpret_cast<uintptr_t>(piece) & ~(kChunkBytes - 1));
+  }
+  bool full() const { return used == capacity; }
+  FreePiece* take() {
+    ++used;
+    if (free) return std::exchange(free, free->next);
+    char* const pieces = reinterpret_cast<char*>(this) + sizeof(Chunk);
+    return reinterpret_cast<FreePiece*>(pieces + carved++ * bytes_of(size_class));
+  }
+};
+
+void* map_chunk() {
+  // Twice the size, of which the aligned part is kept.
+  void* const mapped = mmap(nullptr, 2 * kChunkBytes, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS, /*fd*/ -1, 0);
+  if (mapped == MAP_FAILED) throw std::bad_alloc();
+  const auto address = reinterpret_cast<uintptr_t>(mapped);
+  const uintptr_t aligned = (address + kChunkBytes - 1) & ~(kChunkBytes - 1);
+  if (aligned > address) munmap(mapped, aligned - address);
+  const uintptr_t end = address + 2 * kChunkBytes;
+  const uintptr_t kept_end = aligned + kChunkBytes;
+  if (end > kept_end) munmap(reinterpret_cast<void*>(kept_end), end - kept_end);
+  return reinterpret_cast<void*>(aligned);
 }
 
-// Batches of batch_count() pieces.
 class Store {
  public:
-  // False when there is no room left.
-  bool put(size_t size_class, FreePiece* batch) {
-    const size_t bytes = batch_count(size_class) * bytes_of(size_class);
+  // Up to `count` pieces, linked -> how many.
+  uint32_t take(size_t size_class, uint32_t count, FreePiece*& taken) {
     std::lock_guard<std::mutex> guard(mutex_);
-    if (bytes_ + bytes > kStoreBytesMax) return false;
-    bytes_ += bytes;
-    batch->next_batch = std::exchange(batches_[size_class], batch);
-    return true;
+    Chunk* chunk = partial_[size_class];
+    if (!chunk) chunk = &add_chunk(size_class);
+    taken = nullptr;
+    uint32_t got = 0;
+    while (got < count && !chunk->full()) {
+      FreePiece* const piece = chunk->take();
+      piece->next = std::exchange(taken, piece);
+      ++got;
+    }
+    if (chunk->full()) unlist(*chunk);
+    return got;
   }
-  FreePiece* take(size_t size_class) {
+
+  void put(FreePiece* pieces) {
     std::lock_guard<std::mutex> guard(mutex_);
-    FreePiece* const batch = batches_[size_class];
-    if (!batch) return nullptr;
-    batches_[size_class] = batch->next_batch;
-    bytes_ -= batch_count(size_class) * bytes_of(size_class);
-    return batch;
+    while (pieces) {
+      FreePiece* const piece = std::exchange(pieces, pieces->next);
+      Chunk& chunk = Chunk::of(piece);
+      if (chunk.full()) list(chunk);
+      piece->next = std::exchange(chunk.free, piece);
+      if (--chunk.used == 0) drop(chunk);
+    }
   }
 
  private:
+  Chunk& add_chunk(size_t size_class) {
+    const bool spare = spare_count_ > 0;
+    void* const memory = spare ? spares_[--spare_count_] : map_chunk();
+    // Who has filled one chunk will use the next one too: all its pages at once cost a third.
+    if (++chunks_[size_class] > 1 && !spare) madvise(memory, kChunkBytes, MADV_POPULATE_WRITE);
+    const size_t pieces = (kChunkBytes - sizeof(Chunk)) / bytes_of(size_class);
+    auto* const chunk = ::new (memory) Chunk{nullptr,
+                                             nullptr,
+                                             nullptr,
+                                             0,
+                                             0,
+                                             static_cast<uint32_t>(pieces),
+                                             static_cast<uint32_t>(size_class)};
+    list(*chunk);
+    return *chunk;
+  }
+  void drop(Chunk& chunk) {
+    unlist(chunk);
+    --chunks_[chunk.size_class];
+    if (spare_count_ < kSparesMax) {
+      spares_[spare_count_++] = &chunk;
+    } else {
+      munmap(&chunk, kChunkBytes);
+    }
+  }
+  void list(Chunk& chunk) {
+    Chunk*& first = partial_[chunk.size_class];
+    chunk.previous = nullptr;
+    chunk.next = first;
+    if (first) first->previous = &chunk;
+    first = &chunk;
+  }
+  void unlist(Chunk& chunk) {
+    (chunk.previous ? chunk.previous->next : partial_[chunk.size_class]) = chunk.next;
+    if (chunk.next) chunk.next->previous = chunk.previous;
+  }
+
   std::mutex mutex_;
-  size_t bytes_ = 0;
-  std::array<FreePiece*, FrameCache::kClasses> batches_{};
+  std::array<Chunk*, FrameCache::kClasses> partial_{};
+  std::array<uint32_t, FrameCache::kClasses> chunks_{};
+  std::array<void*, kSparesMax> spares_{};
+  size_t spare_count_ = 0;
 };
 
 Store& store() {
@@ -61,7 +149,7 @@ struct CacheEnd {
   ~CacheEnd() {
     FrameCache& cache = frame_cache;
     cache.ended = true;
-    for (FrameCache::List& list : cache.lists) free_all(std::exchange(list, {}).head);
+    for (FrameCache::List& list : cache.lists) store().put(std::exchange(list, {}).head);
   }
 };
 thread_local CacheEnd cache_end;
@@ -73,17 +161,23 @@ constinit thread_local FrameCache frame_cache;
 void* FrameCache::refill(size_t bytes) {
   if (!kEnabled || bytes > kBytesMax) return ::operator new(bytes);
   const size_t size_class = class_of(bytes);
-  FreePiece* const batch = ended ? nullptr : store().take(size_class);
-  if (!batch) return ::operator new(bytes_of(size_class));
+  FreePiece* pieces = nullptr;
+  if (ended) {
+    store().take(size_class, 1, pieces);
+    return pieces;
+  }
   cache_end.watch();
-  const uint32_t count = batch_count(size_class);
-  lists[size_class] = {batch->next, count - 1, 2 * count};
-  return batch;
+  const uint32_t batch = batch_count(size_class);
+  const uint32_t got = store().take(size_class, batch, pieces);
+  lists[size_class] = {pieces->next, got - 1, 2 * batch};
+  return pieces;
 }
 
 // A full list gives away its older half.
 void FrameCache::spill(FreePiece* piece, size_t bytes) noexcept {
-  if (!kEnabled || bytes > kBytesMax || ended) return ::operator delete(piece);
+  if (!kEnabled || bytes > kBytesMax) return ::operator delete(piece);
+  piece->next = nullptr;
+  if (ended) return store().put(piece);
   const size_t size_class = class_of(bytes);
   List& list = lists[size_class];
   const uint32_t half = batch_count(size_class);
@@ -93,9 +187,8 @@ void FrameCache::spill(FreePiece* piece, size_t bytes) noexcept {
   } else {
     FreePiece* last = list.head;
     for (uint32_t i = 1; i < list.count - half; ++i) last = last->next;
-    FreePiece* const batch = std::exchange(last->next, nullptr);
+    store().put(std::exchange(last->next, nullptr));
     list.count -= half;
-    if (!store().put(size_class, batch)) free_all(batch);
   }
   piece->next = std::exchange(list.head, piece);
   ++list.count;

@@ -119,16 +119,29 @@ class alignas(16) TaskContext {
     if (chain != Chain::kDetached) break_chain();
   }
 
+  bool is_task() const { return root == this; }
+
   // -- set once, before the strand is scheduled
   Scheduler* scheduler = nullptr;
-  TaskContext* root = nullptr;         // the task that it belongs to
-  BranchScope* scope = nullptr;        // whose branch it is; nullptr: a task
-  TaskContext* next_branch = nullptr;  // of the same scope: the one added before
+  TaskContext* root = nullptr;  // the task that it belongs to
+  union {
+    struct {
+      BranchScope* scope;        // whose branch it is
+      TaskContext* next_branch;  // of the same scope: the one added before
+    };
+    // A task's links in the runtime's list of live tasks, guarded by that list's lock.
+    struct {
+      TaskContext* live_previous;
+      TaskContext* live_next;
+    };
+  };
 
   // -- owned by the thread that runs or schedules the strand
   std::coroutine_handle<> resume_point;
-  RunningThread* thread = nullptr;  // that ran it last
-  TaskContext* queue_next = nullptr;
+  union {
+    RunningThread* thread;    // that runs it
+    TaskContext* queue_next;  // while it waits in a list
+  };
   int32_t budget = kCooperativeBudget;
   int16_t pinned_worker = -1;  // -1: any worker may run it
   int16_t next_worker = -1;    // where the next resumption has to be; -1: anywhere
@@ -136,21 +149,17 @@ class alignas(16) TaskContext {
   bool has_run = false;  // it was resumed before
 
  private:
-  bool linked_ = false;  // owned by the strand
+  bool linked_ = false;               // owned by the strand
+  std::atomic<bool> stirred_{false};  // of a task: it or one of its branches was cancelled
 
  public:
   // -- of a task; a branch leaves them untouched
   bool counted;  // the runtime waits for it
   bool background;
   uint16_t live_list;
-  uint64_t id;
+  uint32_t group_place;  // in the executor's list of children, guarded by its lock
   ExecutorState* group;  // the executor it belongs to
-  // Links in the executor's list of live children, guarded by that executor's lock.
-  TaskContext* group_previous;
-  TaskContext* group_next;
-  // Links in the runtime's list of live tasks, guarded by that list's lock.
-  TaskContext* live_previous;
-  TaskContext* live_next;
+  uint64_t id;
 
  private:
   friend class JoinOperation;
@@ -172,8 +181,7 @@ class alignas(16) TaskContext {
   std::atomic<uintptr_t> word_{0};    // the pending operation's address and the two flags
   std::atomic<uintptr_t> joiner_{0};  // the operation that waits for the end, and flags
   std::atomic<uint32_t> refs_{1};
-  std::atomic<bool> stirred_{false};  // of a task: it or one of its branches was cancelled
-  Extra* extra_ = nullptr;            // what few strands have
+  Extra* extra_ = nullptr;  // what few strands have
 };
 
 template <typename StartNow>

@@ -32,12 +32,11 @@ inline constexpr size_t kFrameGranule = 16;  // bytes: sizes of pieces are multi
 // A free piece of memory.
 struct FreePiece {
   FreePiece* next;
-  FreePiece* next_batch;  // of the first piece of a batch in the common store
 };
 
 // Free pieces of the running thread, a stack for each size.
 struct FrameCache {
-  static constexpr size_t kBytesMax = 1024;  // a larger piece is not kept
+  static constexpr size_t kBytesMax = 1024;  // a larger piece is the allocator's business
   static constexpr size_t kClasses = kBytesMax / kFrameGranule;
 #ifdef ZSYNC_FRAMES_UNCACHED
   static constexpr bool kEnabled = false;

@@ -124,15 +124,19 @@ class BranchScope : public Operation {
 };
 
 inline std::coroutine_handle<> BranchScope::child_finished(TaskContext& child) noexcept {
-  if (rule_ != CancelRest::kOnError || child.error()) [[unlikely]] decide(child);
-  if (child.chain != Chain::kInline) [[unlikely]] return ended_detached(child);
+  if (rule_ != CancelRest::kOnError || child.error()) [[unlikely]]
+    decide(child);
+  if (child.chain != Chain::kInline) [[unlikely]]
+    return ended_detached(child);
   RunningThread& thread = *child.thread;
   if (++ended_inline_ == count_) {
-    if (linked_.load(std::memory_order_relaxed)) [[unlikely]] parent().retract();
+    if (linked_.load(std::memory_order_relaxed)) [[unlikely]]
+      parent().retract();
     return go_on_as(parent(), thread, child.budget);
   }
   TaskContext* const next = thread.forks->pop();
-  if (!next) [[unlikely]] return chain_ended(child);
+  if (!next) [[unlikely]]
+    return chain_ended(child);
   ZS_ASSERT(next->scope == this, "the fork that was taken back is of another scope");
   next->chain = Chain::kInline;
   return go_on_as(*next, thread, child.budget);
