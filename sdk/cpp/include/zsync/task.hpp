@@ -113,9 +113,7 @@ class ReturningPromise : public PromiseBase {
   template <typename U = T>
     requires std::constructible_from<T, U&&>
   void return_value(U&& value) {
-    FrameBlock& block = static_cast<Self*>(this)->block();
-    ::new (block.template value_room<T>()) T(std::forward<U>(value));
-    block.header().has_value = true;
+    static_cast<Self*>(this)->block().template make_value<T>(std::forward<U>(value));
   }
 };
 

@@ -157,9 +157,9 @@ class alignas(16) TaskContext {
   bool counted;  // the runtime waits for it
   bool background;
   uint16_t live_list;
-  uint32_t group_place;  // in the executor's list of children, guarded by its lock
   ExecutorState* group;  // the executor it belongs to
   uint64_t id;
+  uint32_t group_place;  // in the executor's list of children, guarded by its lock
 
  private:
   friend class JoinOperation;
@@ -178,10 +178,10 @@ class alignas(16) TaskContext {
   uintptr_t lock_joiner() noexcept;
   void free() noexcept;
 
+  std::atomic<uint32_t> refs_{1};
   std::atomic<uintptr_t> word_{0};    // the pending operation's address and the two flags
   std::atomic<uintptr_t> joiner_{0};  // the operation that waits for the end, and flags
-  std::atomic<uint32_t> refs_{1};
-  Extra* extra_ = nullptr;  // what few strands have
+  Extra* extra_ = nullptr;            // what few strands have
 };
 
 template <typename StartNow>

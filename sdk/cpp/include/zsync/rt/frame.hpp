@@ -80,13 +80,12 @@ struct FrameCache {
 extern constinit thread_local FrameCache frame_cache;
 
 struct FrameHeader {
-  std::exception_ptr error;               // what the body threw
-  void (*destroy_value)(void*) noexcept;  // nullptr: nothing to do
-  uint32_t bytes;                         // of the whole piece
-  uint16_t before;                        // granules of the piece before the strand
-  bool body_alive : 1;                    // the frame belongs to a task and was not destroyed
-  bool has_value : 1;
-  bool is_strand : 1;  // the strand was made: the piece goes with its last reference
+  std::exception_ptr error;  // what the body threw
+  uint32_t bytes;            // of the whole piece
+  uint16_t before;           // granules of the piece before the strand
+  bool body_alive : 1;       // the frame belongs to a task and was not destroyed
+  bool destroys_value : 1;   // there is one, and its destructor's address stands before the strand
+  bool is_strand : 1;        // the strand was made: the piece goes with its last reference
 };
 
 // What stands right before a coroutine frame.
@@ -119,6 +118,14 @@ class FrameBlock {
   T& value() noexcept {
     return *std::launder(static_cast<T*>(value_room<T>()));
   }
+  template <typename T, typename From>
+  void make_value(From&& from) {
+    ::new (value_room<T>()) T(std::forward<From>(from));
+    if constexpr (!std::is_trivially_destructible_v<T>) {
+      value_destructor() = [](FrameBlock& block) noexcept { block.value<T>().~T(); };
+      header_.destroys_value = true;
+    }
+  }
 
   // Destroys arguments and locals; what the piece holds besides stays.
   void destroy_body() noexcept { body().destroy(); }
@@ -132,7 +139,7 @@ class FrameBlock {
   // Destroys what is left and gives the memory back.
   [[gnu::always_inline]] void free() noexcept {
     if (header_.body_alive) destroy_body();
-    if (header_.has_value && header_.destroy_value) header_.destroy_value(this);
+    if (header_.destroys_value) value_destructor()(*this);
     header_.error.~exception_ptr();
     frame_cache.give(reinterpret_cast<char*>(this) - header_.before * kFrameGranule, header_.bytes);
   }
@@ -147,7 +154,6 @@ class FrameBlock {
     auto* block =
         reinterpret_cast<FrameBlock*>(static_cast<char*>(frame_cache.take(bytes)) + kBefore);
     ::new (&block->header_) FrameHeader{nullptr,
-                                        value_destructor<T>(),
                                         static_cast<uint32_t>(bytes),
                                         static_cast<uint16_t>(kBefore / kFrameGranule),
                                         false,
@@ -157,27 +163,23 @@ class FrameBlock {
   }
 
  private:
-  // Without a value nothing; else its size, with room to align it.
+  using Destructor = void (*)(FrameBlock&) noexcept;
+
+  Destructor& value_destructor() noexcept { return reinterpret_cast<Destructor*>(this)[-1]; }
+
+  // Without a value nothing; else its size, with room to align it and for its destructor.
   template <typename T>
   static constexpr size_t value_bytes() {
     if constexpr (std::is_void_v<T>) {
       return 0;
     } else {
-      return round_up(sizeof(T) + (alignof(T) > kFrameGranule ? alignof(T) : 0));
+      return round_up(sizeof(T) + (alignof(T) > kFrameGranule ? alignof(T) : 0) +
+                      (std::is_trivially_destructible_v<T> ? 0 : sizeof(Destructor)));
     }
   }
   static constexpr size_t round_up(size_t bytes) {
     return (bytes + kFrameGranule - 1) & ~(kFrameGranule - 1);
   }
-  template <typename T>
-  static constexpr auto value_destructor() -> void (*)(void*) noexcept {
-    if constexpr (std::is_void_v<T> || std::is_trivially_destructible_v<T>) {
-      return nullptr;
-    } else {
-      return [](void* block) noexcept { static_cast<FrameBlock*>(block)->value<T>().~T(); };
-    }
-  }
-
   alignas(TaskContext) unsigned char strand_[sizeof(TaskContext)];
   FrameHeader header_;
 };
