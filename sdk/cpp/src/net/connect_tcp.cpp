@@ -48,13 +48,13 @@ Task<absl::StatusOr<TcpStream>> attempt(Attempts& attempts, size_t index) {
   co_return stream;
 }
 
-using Branch = rt::RootPromise<absl::StatusOr<TcpStream>>;
+using Branch = Task<absl::StatusOr<TcpStream>>;
 
-absl::Status all_failed(const std::vector<Branch*>& branches) {
+absl::Status all_failed(std::vector<Branch>& branches) {
   absl::StatusCode code = absl::StatusCode::kOk;
   std::string text;
-  for (Branch* branch : branches) {
-    const absl::Status status = branch->take().status();
+  for (Branch& branch : branches) {
+    const absl::Status status = rt::take_voidless(branch).status();
     if (absl::IsCancelled(status)) return absl::CancelledError();
     if (code == absl::StatusCode::kOk) code = status.code();
     absl::StrAppend(&text, text.empty() ? "" : "; ", status.message());
@@ -66,12 +66,13 @@ absl::Status all_failed(const std::vector<Branch*>& branches) {
 Task<absl::StatusOr<TcpStream>> first_of(Attempts& attempts) {
   rt::BranchScope scope(rt::BranchScope::CancelRest::kOnSuccess);
   scope.set_success_test(&rt::branch_succeeded<absl::StatusOr<TcpStream>>);
-  std::vector<Branch*> branches;
-  for (size_t i = 0; i < attempts.addresses.size(); ++i) {
-    branches.push_back(&scope.add(attempt(attempts, i)));
-  }
+  std::vector<Branch> branches;
+  for (size_t i = 0; i < attempts.addresses.size(); ++i) branches.push_back(attempt(attempts, i));
+  for (Branch& branch : branches) scope.add(branch);
   co_await scope;
-  if (const int winner = scope.decisive(); winner >= 0) co_return branches[winner]->take();
+  if (const int winner = scope.decisive(); winner >= 0) {
+    co_return rt::take_voidless(branches[static_cast<size_t>(winner)]);
+  }
   co_return all_failed(branches);
 }
 
