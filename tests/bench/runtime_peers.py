@@ -95,7 +95,8 @@ def tokio_version() -> str:
 
 
 PEERS = (
-    Peer("tokio", ("spawn", "channel", "lock", "yield", "sleep", "lateness", "wake", "memory", "life", "unix"), tokio),
+    Peer("tokio", ("spawn", "channel", "lock", "yield", "sleep", "lateness", "wake", "memory", "life", "unix",
+                   "tcp"), tokio),
     Peer("oneTBB", ("fork_join",), tbb),
     Peer("Boost.Asio", ("spawn", "yield", "sleep", "lateness", "wake", "unix"), asio),
 )

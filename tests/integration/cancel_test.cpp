@@ -76,9 +76,8 @@ TEST_F(Cancel, ATaskThatWaitsForItsRetryIsNotTriedAgainAndItsShimIsGone) {
   const std::string id =
       submit({"-g", "one", "--retries", "5", "-c", "echo x >>" + file("runs") + "; exit 1"});
   const std::string next = submit({"-g", "one", "-c", "exec sleep 1000"});
-  ASSERT_TRUE(kit::poll_until([&] {
-    return get(id).attempt() == 1 && get(next).state() == v1::TASK_STATE_RUNNING;
-  }));
+  ASSERT_TRUE(kit::poll_until(
+      [&] { return get(id).attempt() == 1 && get(next).state() == v1::TASK_STATE_RUNNING; }));
   EXPECT_EQ(get(id).state(), v1::TASK_STATE_QUEUED);
   EXPECT_EQ(ctl({"tasks", "cancel", "--wait", id}).code, 0);
   EXPECT_EQ(get(id).state(), v1::TASK_STATE_CANCELED);

@@ -14,7 +14,7 @@ from world import Build, Sample, World
 
 RUNS = 5
 THREADS = (1, 2)
-GROUPS = ("spawn", "fork_join", "channel", "lock", "yield", "sleep", "lateness", "wake", "memory", "life", "unix")
+GROUPS = ("spawn", "fork_join", "channel", "lock", "yield", "sleep", "lateness", "wake", "memory", "life", "unix", "tcp")
 GROUP_LIMIT = 120  # seconds
 LONG_LIMIT = 900  # seconds
 NO_SUCH_GROUP = 64  # exit code
@@ -39,12 +39,11 @@ TARGETS = {
     "idle task beyond its locals": Target(200), "start + stop": Target(300), "idle: wake-ups": Target(0),
 }
 NOTES = (
-    "zsync: t workers that steal (ExecutionModel::multi_thread), libuv, -O2 without LTO, glibc malloc, no spinning",
+    "zsync: t workers that steal (ExecutionModel::multi_thread), io_uring, -O2 without LTO, glibc malloc, no spinning",
     "tokio: multi_thread with t workers, LIFO slot and coop budget as they come, enable_all (epoll); opt-level 3, fat LTO; "
     "rows run in a spawned task; mpsc has one receiver, so 4-4 has no peer; its timers count whole milliseconds",
     "oneTBB: task_group in an arena of t, last child called in place; its tasks are plain functions that cannot suspend",
     "Boost.Asio: one io_context run by t threads; handlers, not coroutines; a posted handler has no handle to join",
-    "left out: TCP ping-pong; the rows of Unix sockets go the same way through the runtime",
 )
 
 

@@ -1,5 +1,5 @@
-// Round trips of 64 bytes over TCP on the loopback, one connection and twenty at once: both ends are tasks
-// of the same runtime, each writes, then reads what the other one wrote.
+// Round trips of 64 bytes over TCP on the loopback, one connection and twenty at once: both ends
+// are tasks of the same runtime, each writes, then reads what the other one wrote.
 //
 // Cannot be optimised away: the kernel moves the bytes, and the last message is compared.
 #include <array>

@@ -194,13 +194,12 @@ Task<void> compute_until_cancelled(std::atomic<bool>& computing) {
 TEST(Forking, ABranchThatOnlyForksNoticesACancelOfItsTask) {
   auto program = []() -> Task<void> {
     std::atomic<bool> computing{false};
-    TaskHandle<void> handle =
-        spawn([&]() -> Task<void> { co_await all(compute_until_cancelled(computing), number(1)); });
+    auto handle = spawn(all(compute_until_cancelled(computing), number(1)));
     std::thread canceller([&] {
       while (!computing.load()) std::this_thread::yield();
       handle.cancel();
     });
-    EXPECT_THROW(co_await handle, Cancelled);
+    EXPECT_THROW((void)co_await handle, Cancelled);
     canceller.join();
   };
   run(program(), workers(2));
@@ -299,7 +298,7 @@ TEST_P(Fork, AStopTokenOfABranchSeesACancelOfTheTaskAndOutlivesIt) {
       has_token.store(true);
       while (!token.stop_requested()) co_await shield(number_later(0));
     };
-    TaskHandle<void> handle = spawn([&]() -> Task<void> { co_await all(branch(), number(1)); });
+    auto handle = spawn(all(branch(), number(1)));
     while (!has_token.load()) co_await yield_now();
     EXPECT_FALSE(token.stop_requested());
     handle.cancel();
@@ -312,16 +311,17 @@ TEST_P(Fork, AStopTokenOfABranchSeesACancelOfTheTaskAndOutlivesIt) {
 TEST_P(Fork, AnExecutorLeftBehindByABranchIsWaitedFor) {
   auto program = []() -> Task<void> {
     std::atomic<bool> ended{false};
-    auto leaves_behind = [&ended]() -> Task<void> {
+    auto outlives_its_cancel = [&ended]() -> Task<void> {
+      try {
+        co_await sleep(1h);
+      } catch (const Cancelled&) {
+      }
+      co_await shield(number_later(0));
+      ended.store(true);
+    };
+    auto leaves_behind = [&outlives_its_cancel]() -> Task<void> {
       Executor executor;
-      (void)executor.spawn([&ended]() -> Task<void> {
-        try {
-          co_await sleep(1h);
-        } catch (const Cancelled&) {
-        }
-        co_await shield(number_later(0));
-        ended.store(true);
-      });
+      (void)executor.spawn(outlives_its_cancel());
       co_return;
     };
     co_await all(leaves_behind(), number(1));

@@ -15,33 +15,16 @@
 #include <utility>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "zsync/rt/context.hpp"
 #include "zsync/rt/operation.hpp"
 #include "zsync/rt/ring_buffer.hpp"
+#include "zsync/rt/send_result.hpp"
 #include "zsync/rt/spin_lock.hpp"
 
 namespace zsync::rt {
 
 template <typename T>
 class ChannelState;
-
-// What became of a send.
-enum class SendResult : uint8_t { kSent, kClosed, kFull, kCancelled };
-
-inline absl::Status to_status(SendResult result) {
-  switch (result) {
-    case SendResult::kSent:
-      return absl::OkStatus();
-    case SendResult::kClosed:
-      return absl::UnavailableError("");
-    case SendResult::kFull:
-      return absl::ResourceExhaustedError("");
-    case SendResult::kCancelled:
-      break;
-  }
-  return absl::CancelledError();
-}
 
 // An operation's channel: borrowed from whoever started it, kept alive from when it is moved away
 // or has to wait. An operation that neither waits nor is moved costs no reference.

@@ -13,6 +13,7 @@ mod memory;
 mod rows;
 mod sleep;
 mod spawn;
+mod tcp;
 mod unix;
 mod wake;
 mod yields;
@@ -41,6 +42,7 @@ fn main() {
             "memory" => rows::run_on(threads, memory::rows()),
             "life" => life::rows(threads),
             "unix" => rows::run_on(threads, unix::rows()),
+            "tcp" => rows::run_on(threads, tcp::rows()),
             _ => exit(NO_SUCH_GROUP),
         }
     }
