@@ -21,7 +21,7 @@ HEADERS = {
     "any select flow future promise config model execution_model diagnostics blocking spawn_blocking shield group "
     "timer operation clock interval combinators scope",
     "sync": "channel broadcast oneshot semaphore mutex rw_lock rwlock notify barrier once_cell watch_value sync",
-    "io": "file files process signal signals socket unix_socket tcp udp pipe tty dns tls zero_copy backend io stream",
+    "io": "file files process signal signals socket unix_socket tcp udp pipe tty dns tls zero_copy io stream",
     "watch": "watcher",
     "testing": "testing sim_runtime sim",
     "client": "client client_async async_client",
