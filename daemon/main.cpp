@@ -304,6 +304,9 @@ int run_daemon(const Options& options) {
   const uint64_t open_files_soft = raise_open_files();
   zsync::Config runtime = zsync::Config::for_server();
   if (loaded->config.workers) runtime.workers = static_cast<size_t>(loaded->config.workers);
+  // A killed process's ring lets go of its descriptors some time after the process has gone: the
+  // next daemon, and its clients, would meet a socket that answers for nobody.
+  runtime.backend = Backend::libuv;
   if (absl::Status status = init_global_runtime(runtime); !status.ok()) return complain(status);
   LiveConfig live(options, std::move(*loaded));
   absl::Status status =

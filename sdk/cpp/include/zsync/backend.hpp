@@ -6,8 +6,10 @@
 namespace zsync {
 
 enum class Backend {
-  io_uring,  // a ring for each worker; Linux 5.19, better 6.1
-  libuv,     // epoll through libuv; everywhere
+  // A ring for each worker; Linux 5.19, better 6.1. After a kill -9 the kernel closes what the ring
+  // knew a moment later than the process ends: a listener may still take connections then.
+  io_uring,
+  libuv,  // epoll through libuv; everywhere
 };
 
 // "io_uring", "libuv".

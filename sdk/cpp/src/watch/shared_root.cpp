@@ -192,8 +192,8 @@ Task<absl::Status> SharedRoot::follow() {
       events = descriptor_of_source();
       continue;
     }
+    publish();  // so that who has a batch finds its clock in the list
     const bool served = co_await serve(!more, looked);
-    publish();
     if (more || served) {
       co_await yield_now();
       continue;
