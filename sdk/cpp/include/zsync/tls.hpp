@@ -75,10 +75,10 @@ struct TlsClientOptions {
   std::vector<std::string> alpn;
   Pem certificate;  // who this end is, with its intermediates; for servers that ask
   Pem key;          // its private key, without a passphrase
-  TlsVersion min_version = TlsVersion::v1_2;
+  TlsVersion min_version = TlsVersion::v1_2;  // older ones are refused
   // Keep sessions and take them up again: a round trip less, no certificate, see resumed().
   bool resume = true;
-  std::chrono::milliseconds handshake_timeout = kTlsHandshakeTimeout;
+  std::chrono::milliseconds handshake_timeout = kTlsHandshakeTimeout;  // for all of it
 };
 
 // How a server speaks.
@@ -88,9 +88,9 @@ struct TlsServerOptions {
   // Protocols that it talks, the preferred one first. A client that offers others is refused.
   std::vector<std::string> alpn;
   Pem client_roots;  // clients need a certificate of these; empty: they are not asked for one
-  TlsVersion min_version = TlsVersion::v1_2;
+  TlsVersion min_version = TlsVersion::v1_2;  // older ones are refused
   bool resume = true;  // give clients tickets, so that they can take their session up again
-  std::chrono::milliseconds handshake_timeout = kTlsHandshakeTimeout;
+  std::chrono::milliseconds handshake_timeout = kTlsHandshakeTimeout;  // for all of it
 };
 
 // What the streams of one side have in common: whom they trust, who they are, their sessions. Made
