@@ -12,10 +12,10 @@
 namespace zsync::testing {
 namespace {
 
-// ThreadSanitizer does not know that a context is a thread.
+// ThreadSanitizer does not know that a context is a thread, AddressSanitizer not its stack.
 #if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define ZSYNC_NO_CONTEXTS GTEST_SKIP() << "swapcontext() under ThreadSanitizer"
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
+#define ZSYNC_NO_CONTEXTS GTEST_SKIP() << "swapcontext() under a sanitizer"
 #endif
 #endif
 #ifndef ZSYNC_NO_CONTEXTS
