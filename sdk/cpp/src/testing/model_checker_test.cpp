@@ -140,7 +140,7 @@ INSTANTIATE_TEST_SUITE_P(Small, WorkDequeModel,
                                            DequeCase{"++--", 1, 2, 2}, DequeCase{"++-", 2, 1, 2},
                                            DequeCase{"+-+-", 1, 2, 2}, DequeCase{"++oo", 1, 2, 2},
                                            DequeCase{"+o-", 1, 1, 2}, DequeCase{"+++-", 1, 2, 2},
-                                           DequeCase{"++--", 2, 2, 2}, DequeCase{"+++--", 2, 1, 2}),
+                                           DequeCase{"+++--", 2, 1, 2}),
                          [](const auto& info) { return std::to_string(info.index); });
 
 }  // namespace
