@@ -1,5 +1,6 @@
 """Public headers: `#pragma once`, an opening comment, under 300 lines, and each compiles alone."""
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -58,9 +59,22 @@ def check_text(tree: Tree, file: str) -> list[Finding]:
     return found
 
 
+def check_precompiled(tree: Tree, file: str) -> list[Finding]:
+    """A compiler cache may bring the precompiled header of another checkout, whose files are others to `#pragma once`."""
+    return [
+        Finding(file, number, "pch", f"{name} has no include guard; precompile only headers from outside, and generated ones")
+        for number, line in enumerate(tree.text(file).splitlines(), 1)
+        for name in re.findall(r'#include "([^"]+)"', line)
+        if not name.endswith(".pb.h")
+    ]
+
+
 def check(tree: Tree) -> list[Finding]:
     public = [f for f in tree.files if f.startswith(INCLUDE + "/") and f.endswith(".hpp")]
     found = [finding for file in public for finding in check_text(tree, file)]
+    for file in tree.files:
+        if file.endswith("_pch.hpp"):
+            found += check_precompiled(tree, file)
     jobs = []
     for file in public:
         header = file.removeprefix(INCLUDE + "/")
@@ -84,6 +98,7 @@ SEEDS = [
             f"{INCLUDE}/zsync/twice.hpp": "// No guard.\nint f();\n",
             f"{INCLUDE}/zsync/leans.hpp": "// Leans on another.\n#pragma once\nstd::string f();\n",
             f"{INCLUDE}/zsync/long.hpp": GOOD + "\n" * HEADER_LINES_MAX,
+            "cli/pch/cli_pch.hpp": '#include <string>\n#include "zsync/v1/a.pb.h"\n#include "zsync/good.hpp"\n',
             f"{INCLUDE}/{CLIENT}": "// Not C++17.\n#pragma once\n#include <span>\nstd::span<int> f();\n",
         },
         [
@@ -92,6 +107,7 @@ SEEDS = [
             f"{INCLUDE}/zsync/leans.hpp:1: header-alone",
             f"{INCLUDE}/zsync/long.hpp:{HEADER_LINES_MAX}: header-size",
             f"{INCLUDE}/{CLIENT}:1: header-alone",
+            "cli/pch/cli_pch.hpp:3: pch",
         ],
     )
 ]
