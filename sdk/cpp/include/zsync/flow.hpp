@@ -101,8 +101,10 @@ inline rt::SleepOperation sleep_until(rt::TimePoint deadline) {
 namespace rt {
 
 template <typename... T>
-void add_all(BranchScope& scope, std::tuple<Task<T>...>& tasks) {
-  std::apply([&scope](auto&... task) { (scope.add(task), ...); }, tasks);
+[[gnu::always_inline]] inline void add_all(BranchScope& scope, std::tuple<Task<T>...>& tasks) {
+  [&]<size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
+    (scope.add(std::get<I>(tasks)), ...);
+  }(std::index_sequence_for<T...>{});
 }
 template <typename T>
 void add_all(BranchScope& scope, std::vector<Task<T>>& tasks) {
@@ -112,13 +114,11 @@ void add_all(BranchScope& scope, std::vector<Task<T>>& tasks) {
 // `failed`: the task whose exception is to be rethrown, -1 for none.
 template <typename Result, typename... T>
 Result take_all(std::tuple<Task<T>...>& tasks, int failed) {
-  return std::apply(
-      [failed](auto&... task) {
-        int index = 0;
-        if (failed >= 0) ((index++ == failed ? (void)take_voidless(task) : void()), ...);
-        return Result{take_voidless(task)...};
-      },
-      tasks);
+  return [&]<size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
+    if (failed >= 0) [[unlikely]]
+      ((I == static_cast<size_t>(failed) ? (void)take_voidless(std::get<I>(tasks)) : void()), ...);
+    return Result{take_voidless(std::get<I>(tasks))...};
+  }(std::index_sequence_for<T...>{});
 }
 template <typename Result, typename T>
 Result take_all(std::vector<Task<T>>& tasks, int failed) {

@@ -85,6 +85,17 @@ consteval bool no_lock_guards() {
   return (!kIsLockGuard<std::remove_cvref_t<Args>> && ...);
 }
 
+// Whether ending the lifetime of an argument does nothing. Of a reference nothing is known: its
+// object may be an incomplete type.
+template <typename T>
+consteval bool ends_silently() {
+  if constexpr (requires { sizeof(T); }) {
+    return std::is_trivially_destructible_v<T>;
+  } else {
+    return false;
+  }
+}
+
 class PromiseBase {
  public:
   struct FinalAwaiter {
@@ -131,10 +142,11 @@ class TaskPromise : public ReturningPromise<T, TaskPromise<T>> {
   explicit TaskPromise(const Args&...) {
     static_assert(no_lock_guards<Args...>(),
                   "a thread lock is held across co_await: use zsync::Mutex, or unlock before");
+    if constexpr (!(ends_silently<Args>() && ...)) block().header().flags |= FrameHeader::kBody;
   }
 
   Task<T> get_return_object() noexcept;
-  void unhandled_exception() noexcept { block().header().error = std::current_exception(); }
+  void unhandled_exception() noexcept { block().set_error(std::current_exception()); }
 
   FrameBlock& block() noexcept {
     return FrameBlock::of(std::coroutine_handle<TaskPromise>::from_promise(*this).address());
@@ -146,7 +158,8 @@ class TaskPromise : public ReturningPromise<T, TaskPromise<T>> {
 // The result as it was returned: rethrows, moves the value out.
 template <typename T>
 T take_result(FrameBlock& block) {
-  if (block.header().error) std::rethrow_exception(std::exchange(block.header().error, nullptr));
+  if (block.header().has(FrameHeader::kError)) [[unlikely]]
+    block.rethrow();
   if constexpr (!std::is_void_v<T>) return std::move(block.value<T>());
 }
 
@@ -200,10 +213,7 @@ class [[nodiscard]] Task {
   // Ends the task's frame, destroying its arguments and whatever is left in it.
   void reset() noexcept {
     if (!handle_) return;
-    rt::FrameBlock& block = rt::FrameBlock::of(std::exchange(handle_, nullptr).address());
-    if (!block.header().is_strand) return block.free();
-    if (block.header().body_alive) block.destroy_body();
-    block.strand().unref();
+    rt::FrameBlock::of(std::exchange(handle_, nullptr).address()).release();
   }
 
   // The rest is for the runtime.
@@ -213,9 +223,10 @@ class [[nodiscard]] Task {
   rt::TaskContext& become_strand() {
     ZS_ASSERT(handle_ && !handle_.promise().context,
               "this Task was awaited or moved before: a Task is awaited once");
-    rt::TaskContext& strand = handle_.promise().block().make_strand();
-    handle_.promise().context = &strand;
-    strand.resume_point = handle_;
+    const std::coroutine_handle<promise_type> handle = handle_;
+    rt::TaskContext& strand = handle.promise().block().make_strand();
+    handle.promise().context = &strand;
+    strand.resume_point = handle;
     return strand;
   }
   // Gives up the strand, which belongs to its references now.
@@ -237,7 +248,6 @@ class [[nodiscard]] Task {
 template <typename T>
 Task<T> rt::TaskPromise<T>::get_return_object() noexcept {
   void* frame = std::coroutine_handle<TaskPromise>::from_promise(*this).address();
-  FrameBlock::of(frame).header().body_alive = true;
   // The compiler must not put the frame into its caller's, where no block stands before it.
   asm volatile("" : "+r"(frame));
   return Task<T>(std::coroutine_handle<TaskPromise>::from_address(frame));

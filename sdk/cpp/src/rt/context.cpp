@@ -80,14 +80,21 @@ void TaskContext::break_chain() {
   if (std::exchange(chain, Chain::kDetached) == Chain::kInline) scope->settle();
 }
 
-std::coroutine_handle<> TaskContext::finish() noexcept {
-  FrameBlock& block = FrameBlock::of(*this);
-  if (block.header().body_alive) block.destroy_body();
-  if (extra_ && !extra_->adopted.empty()) [[unlikely]]
-    return drain();
+inline std::coroutine_handle<> TaskContext::tell_end() noexcept {
   if (!is_task()) return scope->child_finished(*this);
-  end_task();
-  return std::noop_coroutine();
+  return end_task();
+}
+
+std::coroutine_handle<> TaskContext::finish() noexcept {
+  if (FrameBlock::of(*this).header().has(FrameHeader::kBody | FrameHeader::kExtra)) [[unlikely]]
+    return finish_rest();
+  return tell_end();
+}
+
+std::coroutine_handle<> TaskContext::finish_rest() noexcept {
+  FrameBlock::of(*this).destroy_body();
+  if (extra_ && !extra_->adopted.empty()) return drain();
+  return tell_end();
 }
 
 // Goes on as the strand's outermost coroutine, so it ends in finish() again.
@@ -96,7 +103,7 @@ std::coroutine_handle<> TaskContext::drain() noexcept {
   return extra_->draining->start_in(*this);
 }
 
-void TaskContext::end_task() noexcept {
+std::coroutine_handle<> TaskContext::end_task() noexcept {
   if (group) group->keep_error(*this);
   Operation* joiner = nullptr;
   uintptr_t nobody = 0;
@@ -109,6 +116,7 @@ void TaskContext::end_task() noexcept {
   if (group) group->child_ended(*this);
   if (counted) scheduler->strand_finished(*this);
   unref();
+  return std::noop_coroutine();
 }
 
 uintptr_t TaskContext::lock_joiner() noexcept {
@@ -125,8 +133,12 @@ uintptr_t TaskContext::lock_joiner() noexcept {
 }
 
 void TaskContext::free() noexcept {
-  if (extra_) delete extra_;
-  FrameBlock::of(*this).free();
+  FrameBlock& block = FrameBlock::of(*this);
+  if (block.header().has(FrameHeader::kExtra)) {
+    delete extra_;
+    block.header().flags &= static_cast<uint8_t>(~FrameHeader::kExtra);
+  }
+  block.free();
 }
 
 bool TaskContext::was_cancelled() noexcept {
@@ -135,7 +147,10 @@ bool TaskContext::was_cancelled() noexcept {
 }
 
 TaskContext::Extra& TaskContext::extra() {
-  if (!extra_) extra_ = new Extra;
+  if (!extra_) {
+    extra_ = new Extra;
+    FrameBlock::of(*this).header().flags |= FrameHeader::kExtra;
+  }
   return *extra_;
 }
 

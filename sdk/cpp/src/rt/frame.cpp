@@ -169,7 +169,7 @@ void* FrameCache::refill(size_t bytes) {
   cache_end.watch();
   const uint32_t batch = batch_count(size_class);
   const uint32_t got = store().take(size_class, batch, pieces);
-  lists[size_class] = {pieces->next, got - 1, 2 * batch};
+  lists[size_class] = {pieces->next, 2 * batch - (got - 1), true};
   return pieces;
 }
 
@@ -181,17 +181,17 @@ void FrameCache::spill(FreePiece* piece, size_t bytes) noexcept {
   const size_t size_class = class_of(bytes);
   List& list = lists[size_class];
   const uint32_t half = batch_count(size_class);
-  if (list.limit == 0) {
+  if (!list.watched) {
     cache_end.watch();
-    list.limit = 2 * half;
+    list = {nullptr, 2 * half, true};
   } else {
     FreePiece* last = list.head;
-    for (uint32_t i = 1; i < list.count - half; ++i) last = last->next;
+    for (uint32_t i = 1; i < half; ++i) last = last->next;
     store().put(std::exchange(last->next, nullptr));
-    list.count -= half;
+    list.room = half;
   }
   piece->next = std::exchange(list.head, piece);
-  ++list.count;
+  --list.room;
 }
 
 }  // namespace zsync::rt

@@ -3,9 +3,31 @@
 #include "absl/container/inlined_vector.h"
 
 namespace zsync::rt {
-std::coroutine_handle<> BranchScope::schedule_children() {
+
+std::coroutine_handle<> BranchScope::begin_stirred(TaskContext& parent,
+                                                   std::coroutine_handle<> handle) {
+  if (!parent.cancelled_here()) return fork(parent, handle);
+  set_cancelled();
+  return handle;
+}
+
+std::coroutine_handle<> BranchScope::fork_more(TaskContext& parent,
+                                               std::coroutine_handle<> handle) {
+  parent.thread->forks->reserve(count_ - 1);
+  return fork(parent, handle);
+}
+
+std::coroutine_handle<> BranchScope::offer_forks(TaskContext& parent, TaskContext& child) {
+  parent.scheduler->forks_offered();
+  return begin_inline(parent, child, *parent.thread);
+}
+
+std::coroutine_handle<> BranchScope::schedule_children(TaskContext& parent) {
   absl::InlinedVector<TaskContext*, 8> children;
-  for (TaskContext* child = last_; child; child = child->next_branch) children.push_back(child);
+  for (TaskContext* child = last_; child; child = child->next_branch) {
+    child->become_branch(*this, parent);
+    children.push_back(child);
+  }
   // The last one may end this scope while it is being scheduled.
   while (!children.empty()) {
     TaskContext* child = children.back();
@@ -59,6 +81,11 @@ void BranchScope::decide(TaskContext& child) noexcept {
   for (TaskContext* other = last_; other != &child; other = other->next_branch) --index;
   int undecided = -1;
   if (decisive_.compare_exchange_strong(undecided, index)) cancel_children(&child);
+}
+
+std::coroutine_handle<> BranchScope::decide_and_go_on(TaskContext& child) noexcept {
+  decide(child);
+  return go_on_after(child);
 }
 
 void BranchScope::cancel_children(const TaskContext* except) noexcept {

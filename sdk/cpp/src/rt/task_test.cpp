@@ -51,6 +51,25 @@ Task<void> note(bool& ran, Counted) {
   co_return;
 }
 
+class NeverDefined;
+
+Task<int> of_a_reference(NeverDefined&, int x) { co_return x + 1; }
+Task<int> of_silent_arguments(int x, double, const char*) { co_return x + 1; }
+
+TEST(Task, AnArgumentMayBeAReferenceToATypeThatIsNotComplete) {
+  int stand_in = 0;
+  EXPECT_EQ(run(of_a_reference(reinterpret_cast<NeverDefined&>(stand_in), 1)), 2);
+}
+
+TEST(Task, AFrameIsMarkedToBeDestroyedOnlyWhereAnArgumentHasSomethingToDo) {
+  std::atomic<int> alive{0};
+  bool ran = false;
+  const Task<void> counted = note(ran, Counted(alive));
+  const Task<int> silent = of_silent_arguments(1, 2.0, "three");
+  EXPECT_TRUE(counted.block().header().has(rt::FrameHeader::kBody));
+  EXPECT_FALSE(silent.block().header().has(rt::FrameHeader::kBody));
+}
+
 TEST(Task, ATaskThatIsNotStartedDestroysItsArgumentsAndItsBodyNeverRuns) {
   std::atomic<int> alive{0};
   bool ran = false;

@@ -44,6 +44,22 @@ TEST(WorkDeque, KeepsEveryEntryInOrderWhileItGrows) {
   EXPECT_EQ(oldest, 1000);
 }
 
+TEST(WorkDeque, ShowsSeveralEntriesAtOnceAndGrowsForThemBefore) {
+  std::vector<int> entries = numbers(100);
+  WorkDeque<int> deque(2);
+  EXPECT_FALSE(WorkDeque<int>::Pushing(deque).has_room(100));
+  deque.reserve(100);
+  WorkDeque<int>::Pushing all(deque);
+  EXPECT_TRUE(all.has_room(100));
+  for (int& entry : entries) all.add(&entry);
+  EXPECT_EQ(deque.size(), 0u);
+  EXPECT_EQ(deque.steal(), nullptr);
+  all.finish();
+  EXPECT_EQ(deque.size(), 100u);
+  EXPECT_EQ(deque.pop(), &entries[99]);
+  EXPECT_EQ(deque.steal(), &entries[0]);
+}
+
 TEST(WorkDeque, IsEmptyAgainAfterItsLastEntryWasTakenFromEitherEnd) {
   int entry = 0;
   WorkDeque<int> deque(2);

@@ -81,7 +81,7 @@ TEST(ModelChecker, FollowsEveryOrderOfTwoUpdates) {
 
 using Deque = rt::WorkDeque<int, Modelled>;
 
-// What the owner does: '+' push, '-' pop, 'o' pop_oldest.
+// What the owner does: '+' push, '2' push two at once, '-' pop, 'o' pop_oldest.
 struct DequeCase {
   const char* owner;
   int thieves;
@@ -110,6 +110,13 @@ TEST_P(WorkDequeModel, GivesEachEntryToExactlyOneInEveryOrder) {
     program.threads.push_back([shared, &tested] {
       for (const char* what = tested.owner; *what; ++what) {
         if (*what == '+') shared->deque.push(&entries[shared->pushed++]);
+        if (*what == '2') {
+          shared->deque.reserve(2);
+          Deque::Pushing both(shared->deque);
+          both.add(&entries[shared->pushed++]);
+          both.add(&entries[shared->pushed++]);
+          both.finish();
+        }
         if (*what == '-') shared->took(shared->deque.pop());
         if (*what == 'o') shared->took(shared->deque.pop_oldest());
       }
@@ -140,7 +147,8 @@ INSTANTIATE_TEST_SUITE_P(Small, WorkDequeModel,
                                            DequeCase{"++--", 1, 2, 2}, DequeCase{"++-", 2, 1, 2},
                                            DequeCase{"+-+-", 1, 2, 2}, DequeCase{"++oo", 1, 2, 2},
                                            DequeCase{"+o-", 1, 1, 2}, DequeCase{"+++-", 1, 2, 2},
-                                           DequeCase{"+++--", 2, 1, 2}),
+                                           DequeCase{"+++--", 2, 1, 2}, DequeCase{"2--", 1, 2, 2},
+                                           DequeCase{"+2-", 1, 2, 2}, DequeCase{"2-", 2, 1, 2}),
                          [](const auto& info) { return std::to_string(info.index); });
 
 }  // namespace

@@ -55,10 +55,9 @@ class alignas(16) TaskContext {
     if (!linked_) link();
     return cancel_requested();
   }
-  // The same without the price of the first look, unless somebody was cancelled in this task.
-  bool cancelled_if_stirred() {
-    if (root->stirred_.load(std::memory_order_relaxed) && !linked_) link();
-    return cancel_requested();
+  // False: nobody was cancelled in this task, without the price of the first look.
+  bool may_be_cancelled() const {
+    return root->stirred_.load(std::memory_order_relaxed) || cancel_requested();
   }
 
   // False when the task is cancelled. See the invariants in operation.hpp.
@@ -74,9 +73,10 @@ class alignas(16) TaskContext {
   bool spend_budget() { return --budget > 0; }
 
   void ref() { refs_.fetch_add(1, std::memory_order_relaxed); }
+  // Only for who holds one.
+  bool is_last_reference() const { return refs_.load(std::memory_order_acquire) == 1; }
   void unref() {
-    if (refs_.load(std::memory_order_acquire) == 1 ||
-        refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+    if (is_last_reference() || refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
       free();
     }
   }
@@ -106,6 +106,7 @@ class alignas(16) TaskContext {
 
   // What the outermost body threw.
   std::exception_ptr& error() noexcept;
+  bool failed() noexcept;         // there is one
   bool was_cancelled() noexcept;  // ended by zsync::Cancelled
 
   // An executor that was destroyed with live tasks: this strand does not finish before they do.
@@ -173,7 +174,9 @@ class alignas(16) TaskContext {
   Extra& extra();
   std::coroutine_handle<> drain() noexcept;
   void break_chain();
-  void end_task() noexcept;
+  std::coroutine_handle<> finish_rest() noexcept;
+  [[gnu::always_inline]] std::coroutine_handle<> tell_end() noexcept;
+  std::coroutine_handle<> end_task() noexcept;
   void link();
   uintptr_t lock_joiner() noexcept;
   void free() noexcept;

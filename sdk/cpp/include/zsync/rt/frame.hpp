@@ -46,9 +46,10 @@ struct FrameCache {
 
   struct List {
     FreePiece* head = nullptr;
-    uint32_t count = 0;
-    uint32_t limit = 0;  // 0: nothing was freed yet
+    uint32_t room = 0;     // pieces that may be added
+    bool watched = false;  // it was used before
   };
+  static_assert(sizeof(List) == kFrameGranule, "the offset of a list is the size of its pieces");
 
   static constexpr size_t class_of(size_t bytes) { return (bytes - 1) / kFrameGranule; }
 
@@ -58,17 +59,17 @@ struct FrameCache {
     FreePiece* const piece = list.head;
     if (!piece) return refill(bytes);
     list.head = piece->next;
-    --list.count;
+    ++list.room;
     return piece;
   }
   void give(void* memory, size_t bytes) noexcept {
     auto* const piece = static_cast<FreePiece*>(memory);
     if (!kEnabled || bytes > kBytesMax) return spill(piece, bytes);
     List& list = lists[class_of(bytes)];
-    if (list.count >= list.limit) return spill(piece, bytes);
+    if (list.room == 0) return spill(piece, bytes);
     piece->next = list.head;
     list.head = piece;
-    ++list.count;
+    --list.room;
   }
 
   void* refill(size_t bytes);
@@ -80,12 +81,20 @@ struct FrameCache {
 extern constinit thread_local FrameCache frame_cache;
 
 struct FrameHeader {
+  // What there is to do before the piece may be given back.
+  static constexpr uint8_t kBody = 1;   // the frame has arguments to destroy
+  static constexpr uint8_t kValue = 2;  // a result; its destructor's address is before the strand
+  static constexpr uint8_t kError = 4;  // `error` is set
+  static constexpr uint8_t kExtra = 8;  // the strand has an Extra
+  static constexpr uint8_t kStrand =
+      16;  // the strand was made: the piece goes with its last reference
+
+  bool has(uint8_t flag) const { return (flags & flag) != 0; }
+
   std::exception_ptr error;  // what the body threw
   uint32_t bytes;            // of the whole piece
   uint16_t before;           // granules of the piece before the strand
-  bool body_alive : 1;       // the frame belongs to a task and was not destroyed
-  bool destroys_value : 1;   // there is one, and its destructor's address stands before the strand
-  bool is_strand : 1;        // the strand was made: the piece goes with its last reference
+  uint8_t flags;
 };
 
 // What stands right before a coroutine frame.
@@ -104,14 +113,24 @@ class FrameBlock {
   }
   TaskContext& strand() noexcept { return *std::launder(reinterpret_cast<TaskContext*>(strand_)); }
   TaskContext& make_strand() noexcept {
-    header_.is_strand = true;
+    header_.flags |= FrameHeader::kStrand;
     return *::new (strand_) TaskContext;
   }
   FrameHeader& header() noexcept { return header_; }
+  void set_error(std::exception_ptr error) noexcept {
+    header_.error = std::move(error);
+    header_.flags |= FrameHeader::kError;
+  }
+
+  // What the body threw; taken once.
+  [[noreturn, gnu::noinline]] void rethrow() {
+    std::rethrow_exception(std::exchange(header_.error, nullptr));
+  }
 
   template <typename T>
   void* value_room() noexcept {
     auto address = reinterpret_cast<uintptr_t>(this) - value_bytes<T>();
+    if constexpr (alignof(T) <= kFrameGranule) return reinterpret_cast<void*>(address);
     return reinterpret_cast<void*>((address + alignof(T) - 1) & ~(alignof(T) - 1));
   }
   template <typename T>
@@ -123,25 +142,33 @@ class FrameBlock {
     ::new (value_room<T>()) T(std::forward<From>(from));
     if constexpr (!std::is_trivially_destructible_v<T>) {
       value_destructor() = [](FrameBlock& block) noexcept { block.value<T>().~T(); };
-      header_.destroys_value = true;
+      header_.flags |= FrameHeader::kValue;
     }
   }
 
-  // Destroys arguments and locals; what the piece holds besides stays.
-  void destroy_body() noexcept { body().destroy(); }
+  // A frame has to be destroyed when it has arguments that do something then: it is never destroyed
+  // elsewhere than before its body has begun and after it has ended, when there are no locals.
+  void destroy_body() noexcept {
+    if (header_.has(FrameHeader::kBody)) body().destroy();
+  }
   // For a promise's operator delete: the piece stays, except that of a frame which never became a
   // task because copying an argument threw.
   static void frame_destroyed(void* frame) noexcept {
     FrameBlock& block = of(frame);
-    if (!block.header_.body_alive) return block.free();
-    block.header_.body_alive = false;
+    if (!block.header_.has(FrameHeader::kBody)) return block.free();
+    block.header_.flags &= static_cast<uint8_t>(~FrameHeader::kBody);
   }
   // Destroys what is left and gives the memory back.
   [[gnu::always_inline]] void free() noexcept {
-    if (header_.body_alive) destroy_body();
-    if (header_.destroys_value) value_destructor()(*this);
-    header_.error.~exception_ptr();
-    frame_cache.give(reinterpret_cast<char*>(this) - header_.before * kFrameGranule, header_.bytes);
+    if ((header_.flags & ~FrameHeader::kStrand) != 0) [[unlikely]]
+      destroy_rest();
+    give_back();
+  }
+  // The end of the task that owns it; of a strand one reference goes.
+  [[gnu::always_inline]] void release() noexcept {
+    if (header_.flags == 0) return give_back();
+    if (header_.flags == FrameHeader::kStrand && strand().is_last_reference()) return give_back();
+    release_rest();
   }
 
   // For a promise's operator new.
@@ -153,18 +180,27 @@ class FrameBlock {
     const size_t bytes = kBefore + sizeof(FrameBlock) + frame_bytes;
     auto* block =
         reinterpret_cast<FrameBlock*>(static_cast<char*>(frame_cache.take(bytes)) + kBefore);
-    ::new (&block->header_) FrameHeader{nullptr,
-                                        static_cast<uint32_t>(bytes),
-                                        static_cast<uint16_t>(kBefore / kFrameGranule),
-                                        false,
-                                        false,
-                                        false};
+    ::new (&block->header_) FrameHeader{nullptr, static_cast<uint32_t>(bytes),
+                                        static_cast<uint16_t>(kBefore / kFrameGranule), 0};
     return reinterpret_cast<char*>(block) + sizeof(FrameBlock);
   }
 
  private:
   using Destructor = void (*)(FrameBlock&) noexcept;
 
+  [[gnu::noinline]] void destroy_rest() noexcept {
+    destroy_body();
+    if (header_.has(FrameHeader::kValue)) value_destructor()(*this);
+    header_.error.~exception_ptr();
+  }
+  [[gnu::noinline]] void release_rest() noexcept {
+    if (!header_.has(FrameHeader::kStrand)) return free();
+    destroy_body();
+    strand().unref();
+  }
+  void give_back() noexcept {
+    frame_cache.give(reinterpret_cast<char*>(this) - header_.before * kFrameGranule, header_.bytes);
+  }
   Destructor& value_destructor() noexcept { return reinterpret_cast<Destructor*>(this)[-1]; }
 
   // Without a value nothing; else its size, with room to align it and for its destructor.
@@ -186,6 +222,9 @@ class FrameBlock {
 
 inline std::exception_ptr& TaskContext::error() noexcept {
   return FrameBlock::of(*this).header().error;
+}
+inline bool TaskContext::failed() noexcept {
+  return FrameBlock::of(*this).header().has(FrameHeader::kError);
 }
 
 }  // namespace zsync::rt

@@ -60,7 +60,7 @@ class BranchScope : public Operation {
   // The rest is for the strands of the scope.
 
   // A child has ended -> what its thread resumes next.
-  std::coroutine_handle<> child_finished(TaskContext& child) noexcept;
+  [[gnu::always_inline]] std::coroutine_handle<> child_finished(TaskContext& child) noexcept;
   // Counts for the other threads what has ended by the first one alone: that chain is broken.
   void settle() noexcept { remaining_.fetch_sub(ended_inline_, std::memory_order_acq_rel); }
   // Lets a cancel of the parent find the children. False when there is nothing left to do above.
@@ -68,29 +68,46 @@ class BranchScope : public Operation {
   TaskContext& parent() const { return *context(); }
 
  private:
-  // -> what the parent's thread resumes next.
+  // -> what the parent's thread resumes next. What is rare stands in functions of its own, so that
+  // the rest needs no registers saved.
   std::coroutine_handle<> begin(TaskContext& parent, std::coroutine_handle<> handle) {
     set_context(parent);
-    if (!shielded_ && parent.cancelled_if_stirred()) {
-      set_cancelled();
-      return handle;
-    }
+    if (!shielded_ && parent.may_be_cancelled()) [[unlikely]]
+      return begin_stirred(parent, handle);
+    return fork(parent, handle);
+  }
+  std::coroutine_handle<> fork(TaskContext& parent, std::coroutine_handle<> handle) {
     if (count_ == 0) return handle;
     parent.resume_point = handle;
     remaining_.store(count_, std::memory_order_relaxed);
-    for (TaskContext* child = last_; child; child = child->next_branch) {
-      child->become_branch(*this, parent);
-    }
     RunningThread& thread = *parent.thread;
-    if (!may_fork(thread, parent)) return schedule_children();
+    if (!may_fork(thread, parent)) [[unlikely]]
+      return schedule_children(parent);
     TaskContext* child = last_;
-    for (; child->next_branch; child = child->next_branch) thread.forks->push(child);
-    if (count_ > 1 && thread.idle->load(std::memory_order_relaxed) > 0) {
-      parent.scheduler->forks_offered();
+    child->become_branch(*this, parent);
+    if (child->next_branch) {
+      WorkDeque<TaskContext>::Pushing forks(*thread.forks);
+      if (!forks.has_room(count_ - 1)) [[unlikely]]
+        return fork_more(parent, handle);
+      while (TaskContext* const next = child->next_branch) {
+        forks.add(child);
+        next->become_branch(*this, parent);
+        child = next;
+      }
+      forks.finish();
+      if (thread.idle->load(std::memory_order_relaxed) > 0) [[unlikely]]
+        return offer_forks(parent, *child);
     }
-    child->chain = Chain::kInline;
-    return go_on_as(*child, thread, parent.budget);
+    return begin_inline(parent, *child, thread);
   }
+  static std::coroutine_handle<> begin_inline(const TaskContext& parent, TaskContext& child,
+                                              RunningThread& thread) {
+    child.chain = Chain::kInline;
+    return go_on_as(child, thread, parent.budget);
+  }
+  std::coroutine_handle<> begin_stirred(TaskContext& parent, std::coroutine_handle<> handle);
+  std::coroutine_handle<> fork_more(TaskContext& parent, std::coroutine_handle<> handle);
+  static std::coroutine_handle<> offer_forks(TaskContext& parent, TaskContext& child);
   static bool may_fork(const RunningThread& thread, const TaskContext& strand) {
     return thread.worker && strand.pinned_worker < 0;
   }
@@ -101,9 +118,11 @@ class BranchScope : public Operation {
     thread.current = &strand;
     return strand.resume_point;
   }
-  std::coroutine_handle<> schedule_children();
+  std::coroutine_handle<> schedule_children(TaskContext& parent);
   Start start() final;
   void decide(TaskContext& child) noexcept;
+  std::coroutine_handle<> decide_and_go_on(TaskContext& child) noexcept;
+  [[gnu::always_inline]] std::coroutine_handle<> go_on_after(TaskContext& child) noexcept;
   void cancel_children(const TaskContext* except) noexcept;
   // A child that was suspended or stolen has ended.
   std::coroutine_handle<> ended_detached(TaskContext& child) noexcept;
@@ -124,14 +143,18 @@ class BranchScope : public Operation {
 };
 
 inline std::coroutine_handle<> BranchScope::child_finished(TaskContext& child) noexcept {
-  if (rule_ != CancelRest::kOnError || child.error()) [[unlikely]]
-    decide(child);
+  if (rule_ != CancelRest::kOnError || child.failed()) [[unlikely]]
+    return decide_and_go_on(child);
+  return go_on_after(child);
+}
+
+inline std::coroutine_handle<> BranchScope::go_on_after(TaskContext& child) noexcept {
   if (child.chain != Chain::kInline) [[unlikely]]
     return ended_detached(child);
   RunningThread& thread = *child.thread;
   if (++ended_inline_ == count_) {
     if (linked_.load(std::memory_order_relaxed)) [[unlikely]]
-      parent().retract();
+      return complete(thread, child.budget);
     return go_on_as(parent(), thread, child.budget);
   }
   TaskContext* const next = thread.forks->pop();

@@ -17,6 +17,9 @@ namespace zsync::rt {
 // `Atomic`: std::atomic, or a model of it.
 template <typename T, template <typename> typename Atomic = std::atomic>
 class WorkDeque {
+ private:
+  class Ring;
+
  public:
   static constexpr size_t kFirstCapacity = 64;  // entries
 
@@ -35,6 +38,35 @@ class WorkDeque {
     ring->put(bottom, entry);
     bottom_.store(bottom + 1, std::memory_order_release);
   }
+
+  // Room for so many more. Owner.
+  void reserve(size_t entries) {
+    while (!Pushing(*this).has_room(entries)) {
+      grow(*ring_.load(std::memory_order_relaxed), top_.load(std::memory_order_acquire),
+           bottom_.load(std::memory_order_relaxed));
+    }
+  }
+
+  // Several entries that thieves see all at once, when finish() is called. Owner.
+  class Pushing {
+   public:
+    explicit Pushing(WorkDeque& deque)
+        : deque_(deque),
+          ring_(deque.ring_.load(std::memory_order_relaxed)),
+          bottom_(deque.bottom_.load(std::memory_order_relaxed)) {}
+    // Asked before the first add().
+    bool has_room(size_t entries) const {
+      const int64_t top = deque_.top_.load(std::memory_order_acquire);
+      return bottom_ - top + static_cast<int64_t>(entries) <= ring_->capacity();
+    }
+    void add(T* entry) { ring_->put(bottom_++, entry); }
+    void finish() { deque_.bottom_.store(bottom_, std::memory_order_release); }
+
+   private:
+    WorkDeque& deque_;
+    Ring* ring_;
+    int64_t bottom_;
+  };
 
   // The entry pushed last, or nullptr. Owner.
   T* pop() {
