@@ -13,8 +13,9 @@
 namespace zsync::rt {
 namespace {
 
-constexpr size_t kBatchBytes = 32 * 1024;           // moved between a thread and the store
-constexpr size_t kChunkBytes = 256 * 1024;          // also their alignment
+constexpr size_t kBatchBytes = 32 * 1024;        // moved between a thread and the store
+constexpr size_t kChunkBytes = 2 * 1024 * 1024;  // also their alignment: a large page
+constexpr size_t kStepBytes = 256 * 1024;        // of a chunk of small pages, made present at once
 constexpr size_t kSpareBytesMax = 8 * 1024 * 1024;  // empty chunks that are kept
 constexpr size_t kSparesMax = kSpareBytesMax / kChunkBytes;
 
@@ -28,6 +29,9 @@ constexpr uint32_t batch_count(size_t size_class) {
   return static_cast<uint32_t>(kBatchBytes / bytes_of(size_class));
 }
 
+// Faults taken before they happen, all at once, cost a third of what they cost one by one.
+void make_present(void* memory, size_t bytes) { madvise(memory, bytes, MADV_POPULATE_WRITE); }
+
 // Pieces of one size; stands at the beginning of its memory.
 struct alignas(64) Chunk {
   Chunk* previous;  // in the list of those with free pieces
@@ -37,6 +41,7 @@ struct alignas(64) Chunk {
   uint32_t carved;  // pieces that were ever used
   uint32_t capacity;
   uint32_t size_class;
+  bool present;  // all its pages; they stay so
 
   static Chunk& of(void* piece) {
     return *reinterpret_cast<Chunk*>(reinterpret_cast<uintptr_t>(piece) & ~(kChunkBytes - 1));
@@ -45,8 +50,19 @@ struct alignas(64) Chunk {
   FreePiece* take() {
     ++used;
     if (free) return std::exchange(free, free->next);
-    char* const pieces = reinterpret_cast<char*>(this) + sizeof(Chunk);
-    return reinterpret_cast<FreePiece*>(pieces + carved++ * bytes_of(size_class));
+    return reinterpret_cast<FreePiece*>(carve());
+  }
+  // A piece that was never used. Who has filled one step of pages will use the next one too.
+  char* carve() {
+    char* const piece =
+        reinterpret_cast<char*>(this) + sizeof(Chunk) + carved++ * bytes_of(size_class);
+    if (!present) {
+      char* const end = piece + bytes_of(size_class);
+      char* const step = end - (reinterpret_cast<uintptr_t>(end) & (kStepBytes - 1));
+      char* const chunk_end = reinterpret_cast<char*>(this) + kChunkBytes;
+      if (step > piece && step < chunk_end) make_present(step, kStepBytes);
+    }
+    return piece;
   }
 };
 
@@ -95,10 +111,21 @@ class Store {
 
  private:
   Chunk& add_chunk(size_t size_class) {
-    const bool spare = spare_count_ > 0;
-    void* const memory = spare ? spares_[--spare_count_] : map_chunk();
-    // Who has filled one chunk will use the next one too: all its pages at once cost a third.
-    if (++chunks_[size_class] > 1 && !spare) madvise(memory, kChunkBytes, MADV_POPULATE_WRITE);
+    const bool first = ++chunks_[size_class] == 1;
+    bool present = false;
+    void* memory = nullptr;
+    if (spare_count_ > 0) {
+      memory = spares_[--spare_count_];
+      present = static_cast<Chunk*>(memory)->present;
+    } else {
+      memory = map_chunk();
+      if (!first) {
+        // Where the system has no large pages these are small ones, and present all the same.
+        madvise(memory, kChunkBytes, MADV_HUGEPAGE);
+        make_present(memory, kChunkBytes);
+        present = true;
+      }
+    }
     const size_t pieces = (kChunkBytes - sizeof(Chunk)) / bytes_of(size_class);
     auto* const chunk = ::new (memory) Chunk{nullptr,
                                              nullptr,
@@ -106,7 +133,8 @@ class Store {
                                              0,
                                              0,
                                              static_cast<uint32_t>(pieces),
-                                             static_cast<uint32_t>(size_class)};
+                                             static_cast<uint32_t>(size_class),
+                                             present};
     list(*chunk);
     return *chunk;
   }
