@@ -25,6 +25,7 @@ class Peer:
     system: str
     groups: tuple[str, ...]
     build: Callable[[World], Path | None]
+    threads: tuple[int, ...] = (1, 2)
 
 
 def built(world: World, what: str, argv: list[str], program: Path) -> Path | None:
@@ -97,6 +98,7 @@ def tokio_version() -> str:
 PEERS = (
     Peer("tokio", ("spawn", "channel", "lock", "yield", "sleep", "lateness", "wake", "memory", "life", "unix",
                    "tcp"), tokio),
+    Peer("tokio current_thread", ("tcp_current_thread",), tokio, threads=(1,)),
     Peer("oneTBB", ("fork_join",), tbb),
-    Peer("Boost.Asio", ("spawn", "yield", "sleep", "lateness", "wake", "unix"), asio),
+    Peer("Boost.Asio", ("spawn", "yield", "sleep", "lateness", "wake", "unix", "tcp"), asio),
 )

@@ -24,6 +24,7 @@ LOCK = (Target(15), Target(0.5, beside="tokio"))
 YIELD = (Target(20), Target(0.5, beside="tokio"))
 CHANNEL = (Target(1e6, at_least=True), Target(3, at_least=True, beside="tokio"))
 WAKE = Target(1, beside="tokio")
+TCP = (Target(1.1, at_least=True, beside="tokio current_thread"), Target(1, at_least=True, beside="Boost.Asio"))
 FIB, SKYNET, QUEENS, MATMUL = (Target(factor, beside="oneTBB") for factor in (0.45, 0.60, 0.90, 1.10))
 TARGETS = {
     "spawn + join of 1 M": (Target(1000), Target(0.25, beside="tokio")),
@@ -37,11 +38,13 @@ TARGETS = {
     "1 ms sleep, 10 k live: late p99": Target(200), "1 ms sleep, 10 k live: early": NEVER,
     "wake, idle: p50": WAKE, "wake, idle: p99": WAKE, "wake, busy: p50": WAKE, "wake, busy: p99": WAKE,
     "idle task beyond its locals": Target(200), "start + stop": Target(300), "idle: wake-ups": Target(0),
+    "TCP ping-pong, 1 connection": TCP, "TCP ping-pong, 20 connections": TCP,
 }
 NOTES = (
     "zsync: t workers that steal (ExecutionModel::multi_thread), io_uring, -O2 without LTO, glibc malloc, no spinning",
     "tokio: multi_thread with t workers, LIFO slot and coop budget as they come, enable_all (epoll); opt-level 3, fat LTO; "
     "rows run in a spawned task; mpsc has one receiver, so 4-4 has no peer; its timers count whole milliseconds",
+    "tokio current_thread: the rows of one thread without stealing; they run in a spawned task of block_on",
     "oneTBB: task_group in an arena of t, last child called in place; its tasks are plain functions that cannot suspend",
     "Boost.Asio: one io_context run by t threads; handlers, not coroutines; a posted handler has no handle to join",
 )
@@ -65,8 +68,9 @@ def run_group(world: World, program: Path, system: str, threads: int, group: str
     return samples_of(done.stdout, system, threads)
 
 
-def run_groups(world: World, program: Path, system: str, groups: tuple[str, ...]) -> list[Sample]:
-    return [sample for group in groups for threads in THREADS
+def run_groups(world: World, program: Path, system: str, groups: tuple[str, ...],
+               each: tuple[int, ...] = THREADS) -> list[Sample]:
+    return [sample for group in groups for threads in each
             for sample in run_group(world, program, system, threads, group)]
 
 
@@ -87,7 +91,7 @@ def peers(world: World) -> list[Sample]:
     for peer in runtime_peers.PEERS:
         program = peer.build(world)
         if program is not None:
-            samples += run_groups(world, program, peer.system, peer.groups)
+            samples += run_groups(world, program, peer.system, peer.groups, peer.threads)
     if any(sample.system == "tokio" for sample in samples):
         world.note(f"Tokio {runtime_peers.tokio_version()} of tests/bench/peers/tokio/Cargo.lock")
     return samples

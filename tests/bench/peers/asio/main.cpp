@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
                      {"sleep", sleep_rows},
                      {"lateness", lateness_rows},
                      {"wake", wake_rows},
-                     {"unix", unix_rows}},
+                     {"unix", unix_rows},
+                     {"tcp", tcp_rows}},
                     argc, argv);
 }

@@ -18,6 +18,7 @@ void sleep_rows(const Settings& settings);
 void lateness_rows(const Settings& settings);
 void wake_rows(const Settings& settings);
 void unix_rows(const Settings& settings);
+void tcp_rows(const Settings& settings);
 
 // Lifetime: the destructor waits until the io_context has nothing left to do.
 class World {

@@ -43,6 +43,7 @@ fn main() {
             "life" => life::rows(threads),
             "unix" => rows::run_on(threads, unix::rows()),
             "tcp" => rows::run_on(threads, tcp::rows()),
+            "tcp_current_thread" => rows::run_here(tcp::rows()),
             _ => exit(NO_SUCH_GROUP),
         }
     }

@@ -19,6 +19,12 @@ pub fn run_on(threads: usize, future: impl Future<Output = ()> + Send + 'static)
     runtime(threads).block_on(async move { tokio::spawn(future).await.expect("bench") });
 }
 
+/// The same on this thread alone, the current_thread runtime.
+pub fn run_here(future: impl Future<Output = ()> + Send + 'static) {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("start of the runtime");
+    runtime.block_on(async move { tokio::spawn(future).await.expect("bench") });
+}
+
 pub fn report(metric: &str, unit: &str, value: f64) {
     println!("{{\"metric\": \"{metric}\", \"unit\": \"{unit}\", \"value\": {value:.6}}}");
 }
