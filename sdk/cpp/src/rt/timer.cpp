@@ -8,9 +8,13 @@ namespace zsync::rt {
 
 Start TimerOperation::start() {
   Scheduler& scheduler = *context()->scheduler;
-  const TimePoint now = scheduler.now();
-  if (deadline_ <= now) return try_claim() ? Start::kFinished : Start::kWaiting;
   queue_ = &scheduler.timers();
+  TimePoint now = queue_->told_;
+  if (deadline_ < now + TimerQueue::kFarAhead) now = scheduler.now();
+  if (deadline_ <= now) {
+    queue_ = nullptr;
+    return try_claim() ? Start::kFinished : Start::kWaiting;
+  }
   SpinGuard guard(queue_->lock_);
   if (!begin_wait()) return Start::kFinished;
   queue_->push(*this, now);
@@ -36,6 +40,7 @@ bool TimerQueue::earlier(const TimerOperation& a, const TimerOperation& b) {
 }
 
 size_t TimerQueue::fire(TimePoint now, size_t max) {
+  told_ = now;
   std::array<TimerOperation*, kWokenAtOnce> woken;
   size_t fired = 0;
   while (fired < max) {
@@ -99,8 +104,10 @@ void TimerQueue::put(TimerOperation& timer) {
   const int level = (std::bit_width(tick ^ now_) - 1) / kSlotBits;
   const int slot = static_cast<int>(tick >> (level * kSlotBits)) & (kSlots - 1);
   Slot& chosen = slots_[level * kSlots + slot];
-  if (chosen.timers.empty()) chosen.earliest = TimePoint::max();
+  if (chosen.timers.empty()) chosen = Slot{};
+  chosen.in_order = chosen.in_order && chosen.latest <= timer.deadline_;
   chosen.earliest = std::min(chosen.earliest, timer.deadline_);
+  chosen.latest = std::max(chosen.latest, timer.deadline_);
   chosen.timers.push_back(timer);
   timer.list_ = &chosen.timers;
   occupied_[level] |= uint64_t{1} << slot;
@@ -145,7 +152,13 @@ bool TimerQueue::open_slot(TimePoint now) {
   }
   now_ = next->start;
   occupied_[next->level] &= ~(uint64_t{1} << next->slot);
-  WaitList timers = std::exchange(slots_[next->level * kSlots + next->slot].timers, {});
+  Slot& slot = slots_[next->level * kSlots + next->slot];
+  // What is due and in order already need not go through the lower levels.
+  if (slot.in_order && slot.latest <= now) {
+    const std::optional<NextSlot> after = next_slot();
+    now_ = after && after->start <= until ? after->start - 1 : until;
+  }
+  WaitList timers = std::exchange(slot.timers, {});
   while (Operation* timer = timers.pop_front()) put(*static_cast<TimerOperation*>(timer));
   return true;
 }

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <memory>
 #include <random>
+#include <utility>
 
 #include "rt/models_test.hpp"
 #include "zsync/testing/sim_runtime.hpp"
@@ -91,6 +93,95 @@ TEST(Timer, TheyEndInTheOrderOfTheirDeadlinesHoweverTheyAreSetAndCancelled) {
       for (auto& handle : handles) EXPECT_TRUE(handle.done());
     }(sim));
   });
+}
+
+TEST(Timer, DeadlinesNearAndFarSetInOrderAndOutOfItEndInTheirOrder) {
+  explore(100, [](SimRuntime& sim) {
+    sim.run([](SimRuntime& world) -> Task<void> {
+      const rt::TimePoint begin = world.now();
+      std::vector<rt::TimePoint> ended;
+      std::vector<TaskHandle<void>> handles;
+      rt::Duration delay{0};
+      for (int i = 0; i < 200; ++i) {
+        const bool in_order = world.random_below(4) != 0;
+        delay = in_order ? delay + 1us * world.random_below(300) : 1us * world.random_below(90'000);
+        handles.push_back(spawn(
+            [](std::vector<rt::TimePoint>& out, rt::TimePoint deadline) -> Task<void> {
+              co_await sleep_until(deadline);
+              out.push_back(deadline);
+            },
+            std::ref(ended), begin + 1ms + delay));
+      }
+      for (auto& handle : handles) co_await handle;
+      EXPECT_EQ(ended.size(), 200u);
+      EXPECT_TRUE(std::is_sorted(ended.begin(), ended.end()));
+    }(sim));
+  });
+}
+
+// A scheduler that only keeps what was woken, and a time that the test sets.
+class Bystander final : public rt::Scheduler {
+ public:
+  void schedule(rt::TaskContext& context) override { woken.push_back(&context); }
+  void yield(rt::TaskContext&) override {}
+  void strand_started(rt::TaskContext&) override {}
+  void strand_finished(rt::TaskContext&) override {}
+  rt::TimePoint now() override { return time; }
+  rt::TimerQueue& timers() override { return queue; }
+  rt::Driver* driver() override { return nullptr; }
+  int current_worker() override { return 0; }
+  void post(int, std::function<void()>) override {}
+  void run_blocking(std::function<void()>) override {}
+
+  rt::TimePoint time{1h};
+  rt::TimerQueue queue;
+  std::vector<rt::TaskContext*> woken;
+};
+
+class Waiting final : public rt::TimerOperation {
+ public:
+  Waiting(Bystander& scheduler, rt::TimePoint deadline) : TimerOperation(deadline), at(deadline) {
+    strand.scheduler = &scheduler;
+    set_context(strand);
+    EXPECT_EQ(start(), rt::Start::kWaiting);
+  }
+
+  const rt::TimePoint at;
+  rt::TaskContext strand;
+};
+
+// What fire() is told later than the deadlines: whole slots of the wheel are due at once.
+TEST(Timer, WhatIsLookedAtLateIsWokenInTheOrderOfItsDeadlines) {
+  std::mt19937 random(7);
+  for (int round = 0; round < 200; ++round) {
+    Bystander scheduler;
+    std::vector<std::unique_ptr<Waiting>> timers;
+    rt::Duration delay = 1us;
+    const int out_of_order_percent = round % 2 ? 20 : 0;
+    for (int i = 0; i < 300; ++i) {
+      delay += 1us * (random() % 2000);
+      const bool in_order = static_cast<int>(random() % 100) >= out_of_order_percent;
+      const rt::Duration chosen = in_order ? delay : 1us + 1us * (random() % 400'000);
+      timers.push_back(std::make_unique<Waiting>(scheduler, scheduler.time + chosen));
+    }
+    std::vector<rt::TimePoint> woken;
+    for (rt::Duration look = 0us; woken.size() < timers.size(); look += 1us * (random() % 90'000)) {
+      const rt::TimePoint time = scheduler.time + look;
+      scheduler.queue.fire(time);
+      for (const rt::TaskContext* strand : std::exchange(scheduler.woken, {})) {
+        const auto found = std::find_if(timers.begin(), timers.end(), [strand](const auto& timer) {
+          return &timer->strand == strand;
+        });
+        woken.push_back((*found)->at);
+      }
+      for (const auto& timer : timers) {
+        const bool due = timer->at <= time;
+        ASSERT_EQ(due, std::find(woken.begin(), woken.end(), timer->at) != woken.end());
+      }
+    }
+    ASSERT_TRUE(std::is_sorted(woken.begin(), woken.end())) << "round " << round;
+    ASSERT_FALSE(scheduler.queue.next_deadline());
+  }
 }
 
 TEST_P(TimerOnEveryModel, AThousandTimersAreCancelledFromAnotherTask) {

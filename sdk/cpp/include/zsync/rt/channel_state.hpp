@@ -52,8 +52,14 @@ class SendOperationBase : public LeafOperation {
 
   template <typename Promise>
   bool await_suspend(std::coroutine_handle<Promise> handle) {
-    return suspend_with(*handle.promise().context, handle,
-                        [this] { return state_->start_send(*this); });
+    return suspend_unless(
+        *handle.promise().context, handle,
+        [this] {
+          if (!state_->send_now(*message_)) return false;
+          message_.reset();
+          return true;
+        },
+        [this] { return state_->start_send(*this); });
   }
   Start start() final { return state_->start_send(*this); }
   bool withdraw() noexcept final { return state_->withdraw_send(*this); }
@@ -79,8 +85,9 @@ class RecvOperationBase : public LeafOperation {
 
   template <typename Promise>
   bool await_suspend(std::coroutine_handle<Promise> handle) {
-    return suspend_with(*handle.promise().context, handle,
-                        [this] { return state_->start_recv(*this); });
+    return suspend_unless(
+        *handle.promise().context, handle, [this] { return state_->recv_now(message_); },
+        [this] { return state_->start_recv(*this); });
   }
   Start start() final { return state_->start_recv(*this); }
   bool withdraw() noexcept final { return state_->withdraw_recv(*this); }
@@ -100,6 +107,22 @@ template <typename T>
 class ChannelState : public std::enable_shared_from_this<ChannelState<T>> {
  public:
   explicit ChannelState(size_t capacity) : capacity_(capacity) {}
+
+  // The common case alone: there is room, and nobody waits. False: nothing was done.
+  bool send_now(T& message) {
+    SpinGuard guard(lock_);
+    if (closed_ || !receivers_.empty() || buffer_.size() >= capacity_) return false;
+    buffer_.push_back(std::move(message));
+    return true;
+  }
+  // The common case alone: there is a message, and nobody waits.
+  bool recv_now(std::optional<T>& message) {
+    SpinGuard guard(lock_);
+    if (buffer_.empty() || !senders_.empty()) return false;
+    message.emplace(std::move(buffer_.front()));
+    buffer_.pop_front();
+    return true;
+  }
 
   SendResult try_send(T& message) {
     Operation* receiver = nullptr;

@@ -187,17 +187,20 @@ class alignas(16) TaskContext {
   Extra* extra_ = nullptr;            // what few strands have
 };
 
-template <typename StartNow>
-bool Operation::suspend_with(TaskContext& context, std::coroutine_handle<> handle,
-                             StartNow start_now) {
-  context_ = &context;
+template <typename DoneNow, typename StartNow>
+bool Operation::suspend_unless(TaskContext& context, std::coroutine_handle<> handle,
+                               DoneNow done_now, StartNow start_now) {
   if (context.cancelled_here()) {
     cancelled_ = true;
     return false;
   }
-  context.resume_point = handle;
-  if (start_now() == Start::kWaiting) return true;
+  if (!done_now()) {
+    context_ = &context;
+    context.resume_point = handle;
+    if (start_now() == Start::kWaiting) return true;
+  }
   if (context.spend_budget()) return false;
+  context.resume_point = handle;
   context.yield();
   return true;
 }

@@ -16,15 +16,20 @@ class ABSL_LOCKABLE SpinLock {
   SpinLock& operator=(const SpinLock&) = delete;
 
   void lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() {
-    Backoff backoff;
-    while (locked_.exchange(true, std::memory_order_acquire)) {
-      do backoff.pause();
-      while (locked_.load(std::memory_order_relaxed));
-    }
+    if (locked_.exchange(true, std::memory_order_acquire)) [[unlikely]]
+      wait_for_it();
   }
   void unlock() ABSL_UNLOCK_FUNCTION() { locked_.store(false, std::memory_order_release); }
 
  private:
+  [[gnu::noinline]] void wait_for_it() {
+    Backoff backoff;
+    do {
+      do backoff.pause();
+      while (locked_.load(std::memory_order_relaxed));
+    } while (locked_.exchange(true, std::memory_order_acquire));
+  }
+
   std::atomic<bool> locked_{false};
 };
 

@@ -69,10 +69,15 @@ class TimerQueue {
   static constexpr int kSlots = 1 << kSlotBits;
   static constexpr int kLevels = (64 - kTickBits + kSlotBits - 1) / kSlotBits;
   static constexpr size_t kWokenAtOnce = 32;  // timers taken under one lock
+  // A deadline so far from the time that fire() was told is set without asking the clock again.
+  static constexpr Duration kFarAhead = std::chrono::milliseconds(1);
 
   struct Slot {
     WaitList timers;
-    TimePoint earliest = TimePoint::max();  // of those that were put in since it was empty
+    // Of those that were put in since it was empty:
+    TimePoint earliest = TimePoint::max();
+    TimePoint latest = TimePoint::min();
+    bool in_order = true;
   };
   struct NextSlot {
     int level;
@@ -98,6 +103,8 @@ class TimerQueue {
   void sift_up(size_t position) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void sift_down(size_t position) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void place(size_t position, TimerOperation* timer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+
+  TimePoint told_;  // by fire(); owned by the worker's thread
 
   SpinLock lock_;
   size_t count_ ABSL_GUARDED_BY(lock_) = 0;
