@@ -31,6 +31,9 @@ struct Config {
   // How workers wait for descriptors; nullopt: io_uring where the system lets it, else libuv. The
   // variable ZSYNC_BACKEND decides before this does. What is named and refused is an error.
   std::optional<Backend> backend;
+  // A runtime that has no task for this long ends its worker threads; the next task starts them
+  // again, which spawn() waits for. nullopt: they stay. No effect with ExecutionModel::caller.
+  std::optional<std::chrono::milliseconds> idle_timeout;
 
   // Fitted to the machine: affinity mask and cgroup CPU quota decide the number of workers.
   static Config optimal();

@@ -1,6 +1,7 @@
 // Runtime: worker threads that run tasks, and the ways to enter it.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -28,7 +29,13 @@ void assert_started(const absl::Status& status);
 class RuntimeBuilder;
 
 // Lifetime: destruction cancels what is left, waits until it has unwound, and joins every worker.
+//           exit() in a task or in spawn_blocking() ends the process although that thread will
+//           never return: the runtimes of that thread are left as they are, also static ones; their
+//           tasks do not unwind. Others are destroyed as usual.
 // Threads:  block_on() and spawn() may be called from any thread that is not a worker.
+// Fork:     fork before the runtime is created. A child of fork() has none of its threads: there,
+//           destruction does nothing, and any other use ends the child with a message. It may exec,
+//           exit, or create a runtime of its own.
 class Runtime {
  public:
   // Runtime::builder().workers(2).build()
@@ -108,6 +115,10 @@ class RuntimeBuilder {
   RuntimeBuilder& backend(std::optional<Backend> backend) {
     return config_.backend = backend, *this;
   }
+  // Config::idle_timeout.
+  RuntimeBuilder& idle_timeout(std::optional<std::chrono::milliseconds> timeout) {
+    return config_.idle_timeout = timeout, *this;
+  }
   // Errors: as Runtime::create().
   absl::StatusOr<std::unique_ptr<Runtime>> build() { return Runtime::create(config_); }
 
@@ -120,8 +131,12 @@ inline RuntimeBuilder Runtime::builder() { return {}; }
 // A runtime with Config::optimal().
 std::unique_ptr<Runtime> create_optimal_runtime();
 
-// The runtime that spawn() on a plain thread uses.
+// The runtime that spawn() on a plain thread uses. With Config::idle_timeout it has threads only
+// while there are tasks: Runtime* stays valid, and spawn() starts them again, or ends the program
+// with the cause when the system gives none.
 //
+// Lifetime: until deinit_global_runtime(); else exit() and the end of main() stop it, before what
+//           was constructed before the first init_global_runtime() is destroyed.
 // Errors: kFailedPrecondition when there is one already; else as Runtime::create().
 absl::Status init_global_runtime(const Config& config = Config::optimal());
 // Stops and forgets it; without one this does nothing.

@@ -3,7 +3,16 @@
 #include <system_error>
 #include <utility>
 
+#include "rt/process_life.hpp"
+
 namespace zsync::rt {
+namespace {
+
+constinit thread_local const BlockingPool* pool_here = nullptr;
+
+}  // namespace
+
+bool BlockingPool::is_here() const { return pool_here == this; }
 
 void BlockingPool::run(std::function<void()> function) {
   std::unique_lock<std::mutex> guard(mutex_);
@@ -27,6 +36,8 @@ void BlockingPool::run(std::function<void()> function) {
 }
 
 void BlockingPool::work(uint64_t key) {
+  pool_here = this;
+  watch_thread_end();
   std::unique_lock<std::mutex> guard(mutex_);
   while (true) {
     if (queue_.empty()) {

@@ -20,6 +20,8 @@ class BlockingPool {
 
   // Threads: any. Functions are begun in order.
   void run(std::function<void()> function);
+  // This thread is one of them.
+  bool is_here() const;
   // Runs what is queued, then joins every thread.
   void stop();
 

@@ -95,6 +95,11 @@ absl::Status Config::validate() const {
         "Config::blocking_threads_max is ", blocking_threads_max, "; it has to be 1 to ",
         kBlockingThreadsMax, " threads (files and spawn_blocking need one)"));
   }
+  if (idle_timeout && idle_timeout->count() < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("Config::idle_timeout is ", idle_timeout->count(),
+                     " ms; it has to be 0 or more, or nullopt to keep the threads"));
+  }
   return absl::OkStatus();
 }
 

@@ -164,6 +164,7 @@ const std::string& TaskContext::name() const {
 void TaskContext::set_name(std::string name) { extra().name = std::move(name); }
 
 Start JoinOperation::start() {
+  if (!context()) target_.scheduler->assert_runs("TaskHandle::join()");
   const uintptr_t word = target_.lock_joiner();
   if (word & TaskContext::kDone) {
     target_.joiner_.store(word, std::memory_order_release);

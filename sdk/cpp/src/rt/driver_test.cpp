@@ -2,19 +2,16 @@
 
 #include <errno.h>
 #include <gtest/gtest.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cstddef>
 #include <cstdio>
 #include <optional>
 #include <string>
 
+#include "rt/forbid_test.hpp"
 #include "zsync/pipe.hpp"
 #include "zsync/zsync.hpp"
 
@@ -48,18 +45,6 @@ absl::StatusOr<Backend> started(const Config& config) {
   absl::StatusOr<std::unique_ptr<Runtime>> runtime = Runtime::create(config);
   if (!runtime.ok()) return runtime.status();
   return (*runtime)->backend();
-}
-
-// From now on this process gets `error` from that system call.
-bool forbid(long system_call, unsigned error) {
-  sock_filter filter[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(system_call), 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
-  sock_fprog program{std::size(filter), filter};
-  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-         ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
 // Runs a check in a child, whose filters end with it. -> what it did not find right

@@ -10,6 +10,8 @@
 #include <new>
 #include <utility>
 
+#include "rt/process_life.hpp"
+
 namespace zsync::rt {
 namespace {
 
@@ -109,6 +111,8 @@ class Store {
     }
   }
 
+  std::mutex& mutex() { return mutex_; }
+
  private:
   Chunk& add_chunk(size_t size_class) {
     const bool first = ++chunks_[size_class] == 1;
@@ -183,6 +187,9 @@ struct CacheEnd {
 thread_local CacheEnd cache_end;
 
 }  // namespace
+
+void lock_frame_store() { store().mutex().lock(); }
+void unlock_frame_store() { store().mutex().unlock(); }
 
 constinit thread_local FrameCache frame_cache;
 

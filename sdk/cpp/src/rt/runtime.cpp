@@ -1,10 +1,12 @@
 #include "zsync/runtime.hpp"
 
+#include <cstdlib>
 #include <mutex>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "rt/process_life.hpp"
 #include "rt/worker_pool.hpp"
 
 namespace zsync {
@@ -56,7 +58,13 @@ void assert_started(const absl::Status& status) {
 
 Runtime::Runtime(std::unique_ptr<rt::WorkerPool> pool) : pool_(std::move(pool)) {}
 
-Runtime::~Runtime() { stop(); }
+Runtime::~Runtime() {
+  if (pool_->abandoned()) {
+    (void)pool_.release();  // as it is until the process ends
+  } else {
+    stop();
+  }
+}
 
 absl::StatusOr<std::unique_ptr<Runtime>> Runtime::create(const Config& config) {
   absl::StatusOr<std::unique_ptr<rt::WorkerPool>> pool = rt::WorkerPool::create(config);
@@ -85,7 +93,16 @@ namespace {
 std::mutex global_mutex;
 std::unique_ptr<Runtime> global_runtime;
 
+// Objects that are made later may be gone when their tasks unwind, so this does not wait for the
+// destruction of `global_runtime`, which was made before everything.
+void stop_at_exit() {
+  [[maybe_unused]] static const int registered = std::atexit(deinit_global_runtime);
+}
+
 }  // namespace
+
+void rt::lock_global_runtime() ABSL_NO_THREAD_SAFETY_ANALYSIS { global_mutex.lock(); }
+void rt::unlock_global_runtime() ABSL_NO_THREAD_SAFETY_ANALYSIS { global_mutex.unlock(); }
 
 absl::Status init_global_runtime(const Config& config) {
   std::lock_guard<std::mutex> guard(global_mutex);
@@ -95,6 +112,7 @@ absl::Status init_global_runtime(const Config& config) {
   }
   absl::StatusOr<std::unique_ptr<Runtime>> runtime = Runtime::create(config);
   if (!runtime.ok()) return runtime.status();
+  stop_at_exit();
   global_runtime = std::move(*runtime);
   rt::set_global_scheduler(&global_runtime->scheduler());
   return absl::OkStatus();

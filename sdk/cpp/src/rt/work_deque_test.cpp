@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -99,6 +101,26 @@ TEST(WorkDeque, GivesEachEntryToExactlyOneOfManyThreads) {
   }
   for (std::thread& thief : thieves) thief.join();
   for (int i = 0; i < kEntries; ++i) ASSERT_EQ(taken[i].load(), 1) << i;
+}
+
+// Of which no more than four can be had.
+template <typename T>
+class Scarce : public std::atomic<T> {
+ public:
+  static void* operator new[](size_t bytes, const std::nothrow_t&) noexcept {
+    return bytes > 4 * sizeof(T) ? nullptr : ::operator new[](bytes, std::nothrow);
+  }
+  static void operator delete[](void* memory) { ::operator delete[](memory); }
+};
+
+// It once threw in the middle of a scope whose other branches were already on their way.
+TEST(WorkDequeDeathTest, WithoutMemoryToGrowItEndsTheProgramWithTheCallAndTheCure) {
+  std::vector<int> entries = numbers(5);
+  WorkDeque<int, Scarce> deque(4);
+  for (int i = 0; i < 4; ++i) deque.push(&entries[i]);
+  EXPECT_DEATH(
+      deque.push(&entries[4]),
+      "spawn\\(\\) or all\\(\\): no memory to queue one more ready task; let fewer be ready");
 }
 
 }  // namespace

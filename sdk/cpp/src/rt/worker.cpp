@@ -101,6 +101,7 @@ TaskContext* Worker::pop_own() {
 }
 
 void Worker::take_events() {
+  pool_.assert_runs("a task that goes on after fork()");
   driver_->poll();
   timers_.fire(pool_.now(), kTimersAtOnce);
   run_posted();
@@ -144,7 +145,10 @@ TaskContext* Worker::search() {
 }
 
 bool Worker::has_work(absl::FunctionRef<bool()> done) {
-  if (done() || pool_.work_available()) return true;
+  return done() || pool_.work_available() || has_private();
+}
+
+bool Worker::has_private() {
   LockGuard guard(lock_);
   return !private_.empty() || !posted_.empty();
 }
@@ -157,7 +161,10 @@ void Worker::park(absl::FunctionRef<bool()> done) {
     for (int i = 0; i < kLastLookPauses; ++i) cpu_relax();
     work = pool_.work_available();
   }
-  if (!work) driver_->park(timers_.next_wake());
+  if (!work) {
+    std::optional<TimePoint> until = timers_.next_wake();
+    if (!pool_.may_rest() || !pool_.rest(until)) driver_->park(until);
+  }
   pool_.leave_idle(*this);
   parked_.store(false, std::memory_order_seq_cst);
 }

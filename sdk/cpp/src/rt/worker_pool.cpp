@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "rt/process_life.hpp"
 #include "zsync/spawn.hpp"
 
 namespace zsync::rt {
@@ -18,7 +19,9 @@ class WorkerThread {
   WorkerThread(WorkerPool* pool, Worker* worker)
       : thread_(running_thread()),
         before_(std::exchange(
-            thread_, {thread_.current, worker, pool, &worker->forks(), &pool->idle_count()})) {}
+            thread_, {thread_.current, worker, pool, &worker->forks(), &pool->idle_count()})) {
+    watch_thread_end();
+  }
   ~WorkerThread() { thread_ = before_; }
 
  private:
@@ -33,10 +36,13 @@ void assert_may_block(const char* message) {
 }
 
 WorkerPool::WorkerPool(const Config& config)
-    : config_(config), blocking_(config.blocking_threads_max, config.blocking_idle) {}
+    : config_(config),
+      blocking_(config.blocking_threads_max, config.blocking_idle),
+      forks_before_(forked_processes()) {}
 
 absl::StatusOr<std::unique_ptr<WorkerPool>> WorkerPool::create(const Config& config) {
   if (absl::Status status = config.validate(); !status.ok()) return status;
+  watch_forks();
   std::unique_ptr<WorkerPool> pool(new WorkerPool(config));
   size_t count = 1;
   if (config.model == ExecutionModel::multi_thread) {
@@ -65,13 +71,38 @@ absl::StatusOr<std::unique_ptr<WorkerPool>> WorkerPool::create(const Config& con
 WorkerPool::~WorkerPool() { stop(); }
 
 void WorkerPool::start_threads() {
-  for (auto& worker : workers_) {
-    threads_.emplace_back([this, worker = worker.get()] {
-      WorkerThread mark(this, worker);
-      worker->run_until([this] { return stopping_.load(std::memory_order_acquire); });
-      worker->leave();
-    });
+  {
+    LockGuard guard(life_lock_);
+    ended_.assign(workers_.size(), false);
   }
+  threads_.reserve(workers_.size());
+  for (auto& worker : workers_) {
+    threads_.emplace_back([this, worker = worker.get()] { run_worker(*worker); });
+  }
+}
+
+void WorkerPool::run_worker(Worker& worker) {
+  WorkerThread mark(this, &worker);
+  do {
+    worker.run_until([this] { return leaving_.load(std::memory_order_acquire); });
+  } while (!worker_may_end(worker));
+  worker.driver().poll();  // descriptors that are being closed
+  worker.leave();
+}
+
+bool WorkerPool::abandoned() const {
+  if (forks_before_ != forked_processes()) return true;
+  return thread_is_ending() && (running_thread().pool == this || blocking_.is_here());
+}
+
+void WorkerPool::assert_runs(const char* call) const {
+  if (forks_before_ == forked_processes()) [[likely]]
+    return;
+  const std::string message = absl::StrCat(
+      call,
+      ": this runtime was created before fork(), and its threads are the parent's: in the "
+      "child call exec or _exit, or create a runtime there");
+  ZS_ASSERT(false, message.c_str());
 }
 
 Worker* WorkerPool::here() {
@@ -98,6 +129,7 @@ int WorkerPool::current_worker() {
 void WorkerPool::post(int worker, std::function<void()> function) {
   visitors_.fetch_add(1, std::memory_order_relaxed);
   workers_[worker]->post(std::move(function));
+  wake_if_resting();
   visitors_.fetch_sub(1, std::memory_order_release);
 }
 
@@ -118,6 +150,7 @@ void WorkerPool::schedule(TaskContext& context) {
 }
 
 void WorkerPool::schedule_from_outside(TaskContext& context) {
+  assert_runs("waking a task");
   visitors_.fetch_add(1, std::memory_order_relaxed);
   const int requested = std::exchange(context.next_worker, -1);
   if (const int home = requested >= 0 ? requested : context.pinned_worker; home >= 0) {
@@ -125,6 +158,7 @@ void WorkerPool::schedule_from_outside(TaskContext& context) {
   } else {
     inject(context);
   }
+  wake_if_resting();
   visitors_.fetch_sub(1, std::memory_order_release);
 }
 
@@ -181,6 +215,7 @@ void WorkerPool::leave_idle(Worker& worker) {
 
 void WorkerPool::strand_started(TaskContext& context) {
   const Worker* worker = here();
+  if (!worker) assert_runs("spawn() or block_on()");
   context.live_list = static_cast<uint16_t>(worker ? worker->index() + 1 : 0);
   context.counted = true;
   LiveList& list = live_[context.live_list];
@@ -258,7 +293,10 @@ void WorkerPool::drive_until(TaskContext& target) {
 }
 
 void WorkerPool::wait_idle() {
+  assert_runs("Runtime::wait_idle()");
   ZS_ASSERT(!here(), "Runtime::wait_idle() on a worker waits for itself: use an Executor there");
+  ZS_ASSERT(!blocking_.is_here(),
+            "Runtime::wait_idle() in spawn_blocking() waits for itself: use an Executor");
   wait_for(Awaited::kForeground);
 }
 
@@ -278,8 +316,11 @@ void WorkerPool::cancel_all_live() {
 }
 
 void WorkerPool::stop() {
+  assert_runs("Runtime::stop()");
   ZS_ASSERT(!here(),
             "Runtime::stop() on a worker waits for itself: call it where run() was called");
+  ZS_ASSERT(!blocking_.is_here(),
+            "Runtime::stop() in spawn_blocking() waits for itself: call it where run() was called");
   if (stopping_.load()) return;
   // 1. Nothing new starts for long; what lives is cancelled and unwinds.
   draining_.store(true, std::memory_order_seq_cst);
@@ -287,7 +328,11 @@ void WorkerPool::stop() {
   const bool driven = config_.model == ExecutionModel::caller || threads_.size() == workers_.size();
   if (driven) wait_for(Awaited::kAll);
   // 2. The workers leave their loops.
-  stopping_.store(true);
+  {
+    LockGuard guard(life_lock_);  // so nobody is starting threads
+    stopping_.store(true);
+    leaving_.store(true, std::memory_order_seq_cst);
+  }
   for (auto& worker : workers_) worker->wake();
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();

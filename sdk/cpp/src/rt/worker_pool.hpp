@@ -75,6 +75,8 @@ class Worker {
   // A branch, or half of the shared strands of this worker, one of which is returned. By `thief`.
   TaskContext* steal_into(Worker& thief);
   bool has_shared() const { return forks_.size() > 0 || ready_.size() > 0; }
+  // Strands or functions for this worker alone are there.
+  bool has_private();
   void wake() { driver_->wake(); }
 
   // The strand woken by the running one goes next; what was there is put behind the others.
@@ -151,6 +153,7 @@ class WorkerPool final : public Scheduler {
   void post(int worker, std::function<void()> function) override;
   void run_blocking(std::function<void()> function) override { blocking_.run(std::move(function)); }
   void forks_offered() override { notify_one(); }
+  void assert_runs(const char* call) const override;
 
   // Workers that are parked.
   const std::atomic<int>& idle_count() const { return idle_count_; }
@@ -162,12 +165,15 @@ class WorkerPool final : public Scheduler {
   size_t active() const;
   size_t workers() const { return workers_.size(); }
   const Backing& backing() const { return backing_; }
+  // Nobody may wait for its threads: this one will not return to it, or they are another process's.
+  bool abandoned() const;
 
  private:
   friend class Worker;
 
   explicit WorkerPool(const Config& config);
   void start_threads();
+  void run_worker(Worker& worker);
   // The worker whose thread this is, or nullptr.
   Worker* here();
   void schedule_from_outside(TaskContext& context);
@@ -186,12 +192,32 @@ class WorkerPool final : public Scheduler {
   void wait_for(Awaited awaited);
   bool none_left(Awaited awaited);
 
+  // Config::idle_timeout (resting.cpp). One decides that the threads end, with `leaving_` set, and
+  // only then looks once more for tasks, each list under its lock. Who adds something looks at
+  // `leaving_` afterwards, and starts the threads again.
+  bool may_rest() const { return config_.idle_timeout && config_.model != ExecutionModel::caller; }
+  // By a worker that is about to park: true when the threads end now, else `until` is brought
+  // forward to when they may.
+  bool rest(std::optional<TimePoint>& until);
+  bool anything_to_do() ABSL_EXCLUSIVE_LOCKS_REQUIRED(life_lock_);
+  // Tells runtimes of equal age without a task apart from those that had one meanwhile; nullopt:
+  // there is one.
+  std::optional<uint64_t> tasks_before_idle();
+  // False when the worker has to go on. By its thread, which ends otherwise.
+  bool worker_may_end(Worker& worker);
+  void wake_from_rest();
+  void wake_if_resting() {
+    if (leaving_.load(std::memory_order_seq_cst)) wake_from_rest();
+  }
+
   const Config config_;
   Backing backing_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::thread> threads_;
   BlockingPool blocking_;
-  std::atomic<bool> stopping_{false};  // workers leave their loops
+  const uint32_t forks_before_;        // forked_processes() when it was created
+  std::atomic<bool> stopping_{false};  // for good
+  std::atomic<bool> leaving_{false};   // workers leave their loops
   std::atomic<bool> draining_{false};  // whatever is spawned now is cancelled at once
   static constexpr uint64_t kIdsAtOnce = 256;
   std::atomic<uint64_t> next_id_{1};
@@ -200,6 +226,11 @@ class WorkerPool final : public Scheduler {
   std::atomic<int> idle_count_{0};
   Lock idle_lock_;
   std::vector<Worker*> idle_ ABSL_GUARDED_BY(idle_lock_);
+
+  Lock life_lock_;                                       // threads end and start
+  std::vector<bool> ended_ ABSL_GUARDED_BY(life_lock_);  // by worker: its thread, to be joined
+  uint64_t idle_mark_ ABSL_GUARDED_BY(life_lock_) = 0;   // tasks_before_idle() at ...
+  TimePoint idle_since_ ABSL_GUARDED_BY(life_lock_);     // ... this time
 
   // Plain threads and other runtimes' workers inside schedule() or post(): what they make ready may
   // end the runtime before they have left it, so stop() waits for them.

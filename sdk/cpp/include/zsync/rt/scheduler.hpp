@@ -108,6 +108,8 @@ class Scheduler {
   virtual void forks_offered() {}
   // Runs a function on a thread where blocking is allowed. Threads: any.
   virtual void run_blocking(std::function<void()> function) = 0;
+  // Fails an assertion in a child process of fork(), where nothing runs strands; `call` is named.
+  virtual void assert_runs(const char* /*call*/) const {}
 };
 
 class Worker;

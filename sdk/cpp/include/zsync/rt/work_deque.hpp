@@ -10,7 +10,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <vector>
+#include <new>
+#include <utility>
+
+#include "zsync/assert.hpp"
 
 namespace zsync::rt {
 
@@ -25,7 +28,7 @@ class WorkDeque {
 
   WorkDeque() : WorkDeque(kFirstCapacity) {}
   // `capacity`: a power of two; the array grows beyond it.
-  explicit WorkDeque(size_t capacity) { use(std::make_unique<Ring>(capacity)); }
+  explicit WorkDeque(size_t capacity) { use(make_ring(capacity)); }
   WorkDeque(const WorkDeque&) = delete;
   WorkDeque& operator=(const WorkDeque&) = delete;
 
@@ -114,7 +117,9 @@ class WorkDeque {
   class Ring {
    public:
     explicit Ring(size_t capacity)
-        : mask_(capacity - 1), entries_(std::make_unique<Atomic<T*>[]>(capacity)) {}
+        : mask_(capacity - 1), entries_(new(std::nothrow) Atomic<T*>[capacity]()) {}
+    bool has_memory() const { return entries_ != nullptr; }
+    std::unique_ptr<Ring> older;
     int64_t capacity() const { return static_cast<int64_t>(mask_ + 1); }
     T* get(int64_t at) const { return entries_[at & mask_].load(std::memory_order_relaxed); }
     void put(int64_t at, T* entry) { entries_[at & mask_].store(entry, std::memory_order_relaxed); }
@@ -128,14 +133,23 @@ class WorkDeque {
     return top_.compare_exchange_strong(top, top + 1, std::memory_order_seq_cst);
   }
 
+  // An exception would leave a scope whose branches are half pushed, so the program ends here.
+  static std::unique_ptr<Ring> make_ring(size_t capacity) {
+    std::unique_ptr<Ring> ring(new (std::nothrow) Ring(capacity));
+    ZS_ASSERT(ring && ring->has_memory(),
+              "spawn() or all(): no memory to queue one more ready task; let fewer be ready at "
+              "once (Semaphore, bounded channel)");
+    return ring;
+  }
   Ring* use(std::unique_ptr<Ring> ring) {
     ring_.store(ring.get(), std::memory_order_release);
-    rings_.push_back(std::move(ring));
-    return rings_.back().get();
+    ring->older = std::exchange(newest_, nullptr);
+    newest_ = std::move(ring);
+    return newest_.get();
   }
   // The old array stays: a thief may be reading it.
   [[gnu::noinline]] Ring* grow(const Ring& full, int64_t top, int64_t bottom) {
-    auto ring = std::make_unique<Ring>(static_cast<size_t>(full.capacity()) * 2);
+    std::unique_ptr<Ring> ring = make_ring(static_cast<size_t>(full.capacity()) * 2);
     for (int64_t at = top; at < bottom; ++at) ring->put(at, full.get(at));
     return use(std::move(ring));
   }
@@ -144,7 +158,7 @@ class WorkDeque {
   alignas(64) Atomic<int64_t> top_{0};
   alignas(64) Atomic<int64_t> bottom_{0};
   Atomic<Ring*> ring_{nullptr};
-  std::vector<std::unique_ptr<Ring>> rings_;
+  std::unique_ptr<Ring> newest_;
 };
 
 }  // namespace zsync::rt
