@@ -56,7 +56,7 @@ class DrainOperation : public Operation {
   bool await_ready() const noexcept { return false; }
   template <typename Promise>
   bool await_suspend(std::coroutine_handle<Promise> handle) {
-    return suspend_uncancellable(*handle.promise().context, handle);
+    return suspend_uncancellable(rt::strand_of(handle), handle);
   }
   void await_resume() const noexcept {}
 

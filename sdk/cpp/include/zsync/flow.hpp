@@ -25,7 +25,7 @@ class YieldOperation {
   bool await_ready() const noexcept { return false; }
   template <typename Promise>
   bool await_suspend(std::coroutine_handle<Promise> handle) {
-    TaskContext& context = *handle.promise().context;
+    TaskContext& context = strand_of(handle);
     cancelled_ = context.cancelled_here();
     if (cancelled_) return false;
     context.resume_point = handle;
@@ -47,8 +47,8 @@ class SleepOperation : public TimerOperation {
 
   template <typename Promise>
   bool await_suspend(std::coroutine_handle<Promise> handle) {
-    prepare(*handle.promise().context->scheduler);
-    return suspend(*handle.promise().context, handle);
+    prepare(*strand_of(handle).scheduler);
+    return suspend(strand_of(handle), handle);
   }
   void prepare(Scheduler& scheduler) {
     if (delay_ != Duration{-1}) set_deadline(deadline_after(scheduler.now(), delay_));

@@ -24,8 +24,8 @@ class TickOperation final : public rt::TimerOperation {
 
   template <typename Promise>
   bool await_suspend(std::coroutine_handle<Promise> handle) {
-    prepare(*handle.promise().context->scheduler);
-    return suspend(*handle.promise().context, handle);
+    prepare(*rt::strand_of(handle).scheduler);
+    return suspend(rt::strand_of(handle), handle);
   }
   // Used by the runtime before start().
   void prepare(rt::Scheduler& scheduler);

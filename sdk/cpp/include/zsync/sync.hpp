@@ -111,7 +111,7 @@ class Semaphore {
 
 template <typename Promise>
 bool AcquireOperation::await_suspend(std::coroutine_handle<Promise> handle) {
-  rt::TaskContext& context = *handle.promise().context;
+  rt::TaskContext& context = rt::strand_of(handle);
   if (!context.cancelled_here() && semaphore_->try_take(count_)) return false;
   return suspend(context, handle);
 }

@@ -170,7 +170,7 @@ struct TaskAwaiter {
   bool await_ready() const noexcept { return false; }
   template <typename Parent>
   std::coroutine_handle<> await_suspend(std::coroutine_handle<Parent> parent) const noexcept {
-    child.promise().context = parent.promise().context;
+    child.promise().context = &strand_of(parent);
     child.promise().continuation = parent;
     return child;
   }

@@ -83,8 +83,9 @@ rt::Scheduler& Runtime::scheduler() { return *pool_; }
 
 std::unique_ptr<Runtime> create_optimal_runtime() {
   absl::StatusOr<std::unique_ptr<Runtime>> runtime = Runtime::create(Config::optimal());
-  ZS_ASSERT(runtime.ok(),
-            "create_optimal_runtime(): no threads or descriptors; Runtime::create() tells");
+  const std::string message =
+      absl::StrCat("create_optimal_runtime(): ", runtime.status().message());
+  ZS_ASSERT(runtime.ok(), message.c_str());
   return std::move(*runtime);
 }
 

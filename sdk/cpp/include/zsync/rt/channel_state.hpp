@@ -53,7 +53,7 @@ class SendOperationBase : public LeafOperation {
   template <typename Promise>
   bool await_suspend(std::coroutine_handle<Promise> handle) {
     return suspend_unless(
-        *handle.promise().context, handle,
+        strand_of(handle), handle,
         [this] {
           if (!state_->send_now(*message_)) return false;
           message_.reset();
@@ -86,7 +86,7 @@ class RecvOperationBase : public LeafOperation {
   template <typename Promise>
   bool await_suspend(std::coroutine_handle<Promise> handle) {
     return suspend_unless(
-        *handle.promise().context, handle, [this] { return state_->recv_now(message_); },
+        strand_of(handle), handle, [this] { return state_->recv_now(message_); },
         [this] { return state_->start_recv(*this); });
   }
   Start start() final { return state_->start_recv(*this); }

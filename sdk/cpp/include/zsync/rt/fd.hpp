@@ -27,7 +27,7 @@ class EnterOperation {
   bool await_ready() const noexcept { return false; }
   template <typename Promise>
   bool await_suspend(std::coroutine_handle<Promise> handle) {
-    TaskContext& context = *handle.promise().context;
+    TaskContext& context = strand_of(handle);
     if (context.scheduler->current_worker() == worker_) return false;
     context.resume_point = handle;
     context.next_worker = worker_;
@@ -60,7 +60,7 @@ class SendOperation final : public Operation, public Completion {
   bool await_ready() const noexcept { return false; }
   template <typename Promise>
   bool await_suspend(std::coroutine_handle<Promise> handle) {
-    return suspend_uncancellable(*handle.promise().context, handle);
+    return suspend_uncancellable(strand_of(handle), handle);
   }
   // -> bytes, or a negated errno.
   int await_resume() const noexcept { return result_; }
@@ -82,7 +82,7 @@ class CheckpointOperation {
   bool await_ready() const noexcept { return false; }
   template <typename Promise>
   bool await_suspend(std::coroutine_handle<Promise> handle) {
-    context_ = handle.promise().context;
+    context_ = &strand_of(handle);
     if (context_->cancelled_here() || context_->spend_budget()) return false;
     context_->resume_point = handle;
     context_->yield();

@@ -144,6 +144,16 @@ class Operation {
 
 inline Operation* WaitList::after(const Operation& operation) { return operation.next_; }
 
+// The strand of the Task that awaits something.
+template <typename Promise>
+TaskContext& strand_of(std::coroutine_handle<Promise> handle) noexcept {
+  static_assert(
+      requires { static_cast<TaskContext*>(handle.promise().context); },
+      "co_await of zsync outside a zsync::Task, where nothing could run it: make the "
+      "coroutine a Task and spawn() or run() it");
+  return *handle.promise().context;
+}
+
 // The common half of every leaf awaitable: `Derived` adds start(), withdraw() and await_resume().
 class LeafOperation : public Operation {
  public:
@@ -151,7 +161,7 @@ class LeafOperation : public Operation {
 
   template <typename Promise>
   bool await_suspend(std::coroutine_handle<Promise> handle) {
-    return suspend(*handle.promise().context, handle);
+    return suspend(strand_of(handle), handle);
   }
 };
 

@@ -49,7 +49,7 @@ class BranchScope : public Operation {
   bool await_ready() const noexcept { return false; }
   template <typename Promise>
   std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> handle) {
-    return begin(*handle.promise().context, handle);
+    return begin(strand_of(handle), handle);
   }
   void await_resume() const {
     if (cancelled()) throw Cancelled();
