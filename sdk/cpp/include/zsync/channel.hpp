@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "zsync/assert.hpp"
 #include "zsync/rt/channel_state.hpp"
+#include "zsync/rt/scheduler.hpp"
 #include "zsync/task.hpp"
 
 namespace zsync {
@@ -61,6 +62,7 @@ namespace rt {
 template <typename T>
 Task<absl::Status> send_in_batches(std::shared_ptr<ChannelState<T>> state,
                                    std::vector<T>& messages) {
+  if (current_context()->cancelled_here()) co_return absl::CancelledError();
   size_t sent = 0;
   absl::Status status;
   while (true) {
@@ -80,6 +82,7 @@ Task<absl::Status> send_in_batches(std::shared_ptr<ChannelState<T>> state,
 
 template <typename T>
 Task<std::vector<T>> recv_batch(std::shared_ptr<ChannelState<T>> state, size_t max) {
+  if (current_context()->cancelled_here()) throw Cancelled();
   std::vector<T> messages = state->try_recv_many(max);
   if (!messages.empty() || max == 0) co_return messages;
   std::optional<T> first = co_await RecvOperation<T>(state);
