@@ -56,8 +56,9 @@ class Runtime {
         "Runtime::block_on() on a worker blocks every task of it: co_await the task");
     SpawnOptions main;
     main.name = "main";
+    rt::WorkerPool& pool = *pool_;  // stays, where the task calls exit() and a static Runtime ends
     TaskHandle<T> handle = rt::spawn_on(scheduler(), std::move(main), std::move(task));
-    drive_until(handle.strand());
+    drive_until(pool, handle.strand());
     return handle.take();
   }
 
@@ -93,7 +94,7 @@ class Runtime {
 
  private:
   explicit Runtime(std::unique_ptr<rt::WorkerPool> pool);
-  void drive_until(rt::TaskContext& target);
+  static void drive_until(rt::WorkerPool& pool, rt::TaskContext& target);
 
   std::unique_ptr<rt::WorkerPool> pool_;
 };

@@ -72,7 +72,9 @@ absl::StatusOr<std::unique_ptr<Runtime>> Runtime::create(const Config& config) {
   return std::unique_ptr<Runtime>(new Runtime(std::move(*pool)));
 }
 
-void Runtime::drive_until(rt::TaskContext& target) { pool_->drive_until(target); }
+void Runtime::drive_until(rt::WorkerPool& pool, rt::TaskContext& target) {
+  pool.drive_until(target);
+}
 void Runtime::wait_idle() { pool_->wait_idle(); }
 size_t Runtime::active_tasks() const { return pool_->active(); }
 size_t Runtime::workers() const { return pool_->workers(); }
