@@ -99,6 +99,7 @@ class Watcher {
   WatchFigures figures() const;
 
   // Gives the kernel's watches back; complete when nothing runs any more. Idempotent.
+  // Cancel: it goes on to its end.
   Task<void> close();
 
  private:
