@@ -17,7 +17,10 @@ void Completion::complete(bool ok) {
 
 rt::Start CompletionWait::start() {
   // Published first, so that a cancel from now on reaches withdraw().
-  if (!context()->publish(*this)) completion_->cancel_call_();
+  if (!context()->publish(*this)) {
+    completion_->cancel_call_();
+    context()->show(*this);
+  }
   {
     rt::LockGuard guard(completion_->lock_);
     if (!completion_->done_) {

@@ -51,6 +51,7 @@ class CompletionWait final : public rt::Operation {
 
   rt::Start start() final;
   bool withdraw() noexcept final;
+  const char* wait_kind() const noexcept final { return "gRPC completion"; }
 
  private:
   Completion* completion_;

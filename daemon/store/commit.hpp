@@ -23,6 +23,7 @@ class CommitOperation final : public rt::Operation {
   absl::Status await_resume() { return std::move(status_); }
 
   rt::Start start() final {
+    context()->show(*this);
     store_.commit(std::move(work_), [this](absl::Status status) {
       status_ = std::move(status);
       wake();
@@ -30,6 +31,7 @@ class CommitOperation final : public rt::Operation {
     return rt::Start::kWaiting;
   }
   bool withdraw() noexcept final { return false; }
+  const char* wait_kind() const noexcept final { return "store's commit"; }
 
  private:
   Store& store_;

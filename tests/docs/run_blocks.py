@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BLOCK_SECONDS_MAX = 60
 DAEMON_START_SECONDS_MAX = 10
 ABSL = "base status statusor strings str_format time synchronization span flat_hash_map inlined_vector".split()
-PACKAGES = [f"absl_{part}" for part in ABSL] + ["libuv", "liburing", "libcares", "openssl"]
+PACKAGES = [f"absl_{part}" for part in ABSL] + ["libuv", "liburing", "libcares", "openssl", "libdw"]
 MARK = re.compile(r"^\s*<!--\s*(run|build|output|shown:\s*\S.*?)\s*-->\s*$")
 FENCE = re.compile(r"^(\s*)```(\w*)\s*$")
 

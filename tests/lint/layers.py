@@ -10,7 +10,7 @@ import re
 from tree import Finding, Seed, Tree
 
 # libzsync's modules by rank. Modules of one rank may use each other one way, never in a circle.
-RANKS = {"core": 0, "rt": 1, "sync": 2, "io": 2, "net": 3, "watch": 3, "tui": 3, "testing": 3}
+RANKS = {"core": 0, "rt": 1, "sync": 2, "io": 2, "net": 3, "watch": 3, "tui": 3, "testing": 3, "diagnostics": 3}
 TOP_RANK = 4  # http, lsp, mesh, ... and client
 WIRE_MODULES = {"client"}
 
@@ -18,11 +18,12 @@ WIRE_MODULES = {"client"}
 HEADERS = {
     "core": "assert status macros result types version unique_function platform id ids ulid fd time_format export",
     "rt": "backend task spawn task_handle executor runtime run sleep time yield stop_token cancel cancelled timeout all race "
-    "any select flow future promise config model execution_model diagnostics blocking spawn_blocking shield group "
+    "any select flow future promise config model execution_model blocking spawn_blocking shield group "
     "timer operation clock interval combinators scope",
     "sync": "channel broadcast oneshot semaphore mutex rw_lock rwlock notify barrier once_cell watch_value sync",
     "io": "file files process signal signals socket unix_socket tcp udp pipe tty dns tls zero_copy io stream",
     "watch": "watcher",
+    "diagnostics": "diagnostics",
     "testing": "testing sim_runtime sim",
     "client": "client client_async async_client",
     "zsync": "zsync",

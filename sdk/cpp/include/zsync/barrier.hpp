@@ -22,6 +22,7 @@ class ArriveOperation final : public rt::LeafOperation {
   explicit ArriveOperation(Barrier& barrier) : barrier_(&barrier) {}
   rt::Start start() final;
   bool withdraw() noexcept final;
+  const char* wait_kind() const noexcept final { return "barrier"; }
   bool await_resume() const {
     if (cancelled()) throw Cancelled();
     return last_;

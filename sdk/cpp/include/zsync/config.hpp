@@ -35,7 +35,7 @@ struct Config {
   // again, which spawn() waits for. nullopt: they stay. No effect with ExecutionModel::caller.
   std::optional<std::chrono::milliseconds> idle_timeout;
 
-  // Fitted to the machine: affinity mask and cgroup CPU quota decide the number of workers.
+  // recommended_execution_model(): the affinity mask and the cgroup's CPU quota decide.
   static Config optimal();
   // For short programs: the calling thread does the work.
   static Config for_cli();
@@ -46,9 +46,39 @@ struct Config {
 
   // Errors: kInvalidArgument naming the field, its limit and what to do.
   absl::Status validate() const;
+  // What works but is hardly meant, on this machine: one line each, with what to do. Reads files of
+  // the system.
+  std::vector<std::string> warnings() const;
 };
 
-// CPUs this process may use: the affinity mask, reduced by a cgroup v2 quota; at least 1.
+// What the system lets this process have.
+struct CpuLimits {
+  size_t online = 1;    // CPUs of the machine
+  size_t affinity = 1;  // of which this thread may run on so many (sched_setaffinity, taskset)
+  double quota = 0;     // CPUs by cpu.max of a cgroup v2 above this process; 0: no quota
+  size_t usable = 1;    // affinity, reduced by the quota rounded up; at least 1
+  std::string reason;   // what decided `usable`: "affinity", "cpu.max in /sys/fs/cgroup/...", ...
+  size_t threads_left = 0;    // threads that may still be started by pids.max and RLIMIT_NPROC
+  std::string threads_limit;  // which of them decided; empty: neither is set
+};
+
+// Threads: any. Reads files of the system each time.
+CpuLimits cpu_limits();
+// CpuLimits::usable.
 size_t usable_cpus();
+
+// Who should run the tasks, on this machine.
+struct ModelAdvice {
+  ExecutionModel model = ExecutionModel::multi_thread;
+  size_t workers = 1;  // threads
+  std::string reason;  // one line
+};
+
+// multi_thread with a worker for each usable CPU; one_thread where there is one CPU; caller where
+// the system lets no more threads be started.
+ModelAdvice recommended_execution_model();
+
+// "caller", "one_thread", "multi_thread".
+const char* name_of(ExecutionModel model) noexcept;
 
 }  // namespace zsync

@@ -62,6 +62,7 @@ class DrainOperation : public Operation {
 
   Start start() final;
   bool withdraw() noexcept final;
+  const char* wait_kind() const noexcept final { return "end of an executor's tasks"; }
 
  private:
   ExecutorState& state_;

@@ -50,6 +50,7 @@ class SleepOperation : public TimerOperation {
     prepare(*strand_of(handle).scheduler);
     return suspend(strand_of(handle), handle);
   }
+  const char* wait_kind() const noexcept final { return "sleep"; }
   void prepare(Scheduler& scheduler) {
     if (delay_ != Duration{-1}) set_deadline(deadline_after(scheduler.now(), delay_));
   }

@@ -29,6 +29,7 @@ class TickOperation final : public rt::TimerOperation {
   }
   // Used by the runtime before start().
   void prepare(rt::Scheduler& scheduler);
+  const char* wait_kind() const noexcept final { return "interval's tick"; }
   uint64_t await_resume();
 
  private:

@@ -23,6 +23,7 @@ class NotifiedOperation final : public rt::LeafOperation {
       : notify_(&notify), seen_(seen), takes_kept_(takes_kept) {}
   rt::Start start() final;
   bool withdraw() noexcept final;
+  const char* wait_kind() const noexcept final { return "notification"; }
   void await_resume() const {
     if (cancelled()) throw Cancelled();
   }

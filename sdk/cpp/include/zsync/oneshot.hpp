@@ -93,6 +93,7 @@ class OneshotOperation final : public rt::LeafOperation {
       : state_(std::move(state)) {}
   rt::Start start() final { return state_->start_recv(*this); }
   bool withdraw() noexcept final { return state_->withdraw(*this); }
+  const char* wait_kind() const noexcept final { return "oneshot recv"; }
   std::optional<T> await_resume() {
     if (cancelled()) throw Cancelled();
     return state_->take();

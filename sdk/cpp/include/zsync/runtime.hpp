@@ -197,6 +197,7 @@ class BlockingOperation : public LeafOperation {
     job_->interrupt();
     return false;
   }
+  const char* wait_kind() const noexcept final { return "a blocking call"; }
   void await_resume() const {
     if (!cancelled()) return;
     job_->abandon();

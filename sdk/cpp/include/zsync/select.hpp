@@ -50,6 +50,15 @@ class SelectOperation final : public LeafOperation {
   bool withdraw() noexcept final {
     return state_.claim(sizeof...(Ops)) == SelectState::Claim::kWonWhileWaiting;
   }
+  const char* wait_kind() const noexcept final { return "select"; }
+  void tell_wait(WaitInfo& info) const noexcept final {
+    info.parts_count = sizeof...(Ops);
+    size_t part = 0;
+    const auto add = [&](const Operation& operation) {
+      if (part < WaitInfo::kPartsMax) info.parts[part++] = operation.wait_kind();
+    };
+    std::apply([&](const auto&... operation) { (add(operation), ...); }, operations_);
+  }
 
   Result await_resume() {
     // The losers leave their lists; for the winner this waits until its completer let go of it.

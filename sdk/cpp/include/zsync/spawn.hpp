@@ -29,6 +29,8 @@ class JoinOperation : public LeafOperation {
   explicit JoinOperation(TaskContext& target) : target_(target) {}
   Start start() final;
   bool withdraw() noexcept final;
+  const char* wait_kind() const noexcept final { return "end of a task"; }
+  void tell_wait(WaitInfo& info) const noexcept final { info.task = target_.id; }
 
  private:
   TaskContext& target_;

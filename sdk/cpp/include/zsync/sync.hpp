@@ -50,6 +50,8 @@ class AcquireOperation final : public rt::LeafOperation {
   bool await_suspend(std::coroutine_handle<Promise> handle);
   rt::Start start() final;
   bool withdraw() noexcept final;
+  const char* wait_kind() const noexcept final;
+  void tell_wait(rt::WaitInfo& info) const noexcept final { info.count = count_; }
   Permit await_resume() {
     if (cancelled()) throw Cancelled();
     return Permit(semaphore_, count_);

@@ -60,6 +60,7 @@ class ChangedOperation final : public rt::LeafOperation {
     rt::LockGuard guard(watched_->state_->lock);
     return watched_->state_->waiting.remove(*this);
   }
+  const char* wait_kind() const noexcept final { return "watched value's change"; }
   std::optional<T> await_resume() {
     if (cancelled()) throw Cancelled();
     rt::LockGuard guard(watched_->state_->lock);

@@ -28,6 +28,15 @@ Start ReadyOperation::start() {
 
 bool ReadyOperation::withdraw() noexcept { return state_->withdraw(*this, events_); }
 
+const char* ReadyOperation::wait_kind() const noexcept {
+  if (events_ & kHangup) return "descriptor's hangup";
+  return events_ & kWritable ? "writable descriptor" : "readable descriptor";
+}
+
+void ReadyOperation::tell_wait(WaitInfo& info) const noexcept {
+  info.descriptor = state_->descriptor();
+}
+
 absl::Status ReadyOperation::await_resume() const {
   if (cancelled()) return absl::CancelledError();
   LockGuard guard(state_->lock());

@@ -1,58 +1,17 @@
 #include "zsync/config.hpp"
 
-#include <sched.h>
-
-#include <algorithm>
-#include <cmath>
-#include <fstream>
+#include <cstdlib>
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 
 namespace zsync {
-namespace {
-
-// This process's cgroup v2 directory, or empty.
-std::string cgroup_directory() {
-  std::ifstream file("/proc/self/cgroup");
-  for (std::string line; std::getline(file, line);) {
-    if (line.rfind("0::", 0) == 0) return "/sys/fs/cgroup" + line.substr(3);
-  }
-  return {};
-}
-
-// CPUs granted by cpu.max along the cgroup path; 0: no quota.
-double cgroup_quota() {
-  double granted = 0;
-  for (std::string path = cgroup_directory(); path.size() > std::string("/sys/fs/cgroup").size();
-       path.resize(path.find_last_of('/'))) {
-    std::ifstream file(path + "/cpu.max");
-    std::string quota;
-    double period = 0;
-    if (!(file >> quota >> period) || quota == "max" || period <= 0) continue;
-    const double cpus = std::atof(quota.c_str()) / period;
-    granted = granted == 0 ? cpus : std::min(granted, cpus);
-  }
-  return granted;
-}
-
-}  // namespace
-
-size_t usable_cpus() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  size_t cpus = 1;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) cpus = std::max(1, CPU_COUNT(&set));
-  if (const double quota = cgroup_quota(); quota > 0) {
-    cpus = std::min(cpus, static_cast<size_t>(std::max(1.0, std::ceil(quota))));
-  }
-  return cpus;
-}
-
 Config Config::optimal() {
+  const ModelAdvice advice = recommended_execution_model();
   Config config;
-  config.workers = usable_cpus();
-  config.model = config.workers > 1 ? ExecutionModel::multi_thread : ExecutionModel::one_thread;
+  config.workers = advice.workers;
+  config.model = advice.model;
   return config;
 }
 
@@ -101,6 +60,43 @@ absl::Status Config::validate() const {
                      " ms; it has to be 0 or more, or nullopt to keep the threads"));
   }
   return absl::OkStatus();
+}
+
+std::vector<std::string> Config::warnings() const {
+  std::vector<std::string> found;
+  const CpuLimits cpus = cpu_limits();
+  const size_t count = workers ? workers : cpus.usable;
+  if (model == ExecutionModel::multi_thread && count > cpus.usable) {
+    found.push_back(absl::StrCat("Config::workers is ", count, ", but this process may use ",
+                                 cpus.usable, " of ", cpus.online, " CPUs (", cpus.reason,
+                                 "): workers will take turns; set workers to 0"));
+  }
+  if (model == ExecutionModel::multi_thread && count == 1) {
+    found.push_back(
+        "ExecutionModel::multi_thread with one worker pays for thieves that never come; set "
+        "ExecutionModel::one_thread");
+  }
+  const size_t threads = blocking_threads_max + (model == ExecutionModel::caller ? 0 : count);
+  if (threads > cpus.threads_left) {
+    found.push_back(absl::StrCat(threads, " threads may be started (workers and ",
+                                 "Config::blocking_threads_max), but ", cpus.threads_left,
+                                 " are left by ", cpus.threads_limit,
+                                 "; lower blocking_threads_max, or raise that limit"));
+  }
+  if (blocking_idle.count() <= 0) {
+    found.push_back(
+        "Config::blocking_idle is 0: every spawn_blocking and file operation starts a thread; set "
+        "it to some seconds");
+  }
+  const char* const word = std::getenv(kBackendVariable);
+  if (backend && word && *word && absl::string_view(word) != name_of(*backend)) {
+    found.push_back(absl::StrCat("Config::backend is ", name_of(*backend), ", but ",
+                                 kBackendVariable, "=", word, " decides; unset it"));
+  } else if (backend == Backend::io_uring && !probe_backends().io_uring) {
+    found.push_back(absl::StrCat("Config::backend is io_uring, which will be refused: ",
+                                 probe_backends().reason, "; or leave backend unset"));
+  }
+  return found;
 }
 
 }  // namespace zsync

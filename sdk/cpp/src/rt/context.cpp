@@ -1,5 +1,7 @@
 #include "zsync/rt/context.hpp"
 
+#include <sched.h>
+
 #include <optional>
 #include <typeinfo>
 #include <utility>
@@ -19,6 +21,8 @@ namespace {
 constinit thread_local RunningThread this_thread;
 std::atomic<Scheduler*> global_scheduler{nullptr};
 
+constexpr int kHoldTriesMax = 1000;  // then a dump goes on without this strand
+
 }  // namespace
 
 struct TaskContext::Extra {
@@ -31,6 +35,28 @@ bool TaskContext::publish(Operation& operation) {
   uintptr_t expected = 0;
   return word_.compare_exchange_strong(expected, reinterpret_cast<uintptr_t>(&operation),
                                        std::memory_order_acq_rel);
+}
+
+void TaskContext::show(Operation& operation) {
+  uintptr_t word = word_.load(std::memory_order_relaxed);
+  while (!word_.compare_exchange_weak(word,
+                                      reinterpret_cast<uintptr_t>(&operation) | (word & kCancelled),
+                                      std::memory_order_acq_rel)) {
+  }
+}
+
+Operation* TaskContext::hold() noexcept {
+  uintptr_t word = word_.load(std::memory_order_acquire);
+  for (int tries = 0; tries < kHoldTriesMax; ++tries) {
+    if ((word & ~kFlags) == 0) return nullptr;
+    if (word & kLocked) {
+      tries < kHoldTriesMax / 2 ? cpu_relax() : (void)sched_yield();
+      word = word_.load(std::memory_order_acquire);
+    } else if (word_.compare_exchange_weak(word, word | kLocked, std::memory_order_acq_rel)) {
+      return reinterpret_cast<Operation*>(word & ~kFlags);
+    }
+  }
+  return nullptr;
 }
 
 void TaskContext::retract() {
@@ -52,9 +78,13 @@ void TaskContext::cancel() {
   if (word & kCancelled) return;
   const uintptr_t pending = word & ~kFlags;
   if (!pending) return;
+  const uintptr_t held = pending | kCancelled | kLocked;
   uintptr_t expected = pending | kCancelled;
-  if (!word_.compare_exchange_strong(expected, expected | kLocked, std::memory_order_acq_rel)) {
-    return;  // it has completed meanwhile
+  Backoff backoff;
+  while (!word_.compare_exchange_strong(expected, held, std::memory_order_acq_rel)) {
+    if (expected != held) return;  // it has completed meanwhile
+    backoff.pause();               // somebody looks at it
+    expected = pending | kCancelled;
   }
   auto* operation = reinterpret_cast<Operation*>(pending);
   if (operation->withdraw()) {
@@ -93,14 +123,16 @@ std::coroutine_handle<> TaskContext::finish() noexcept {
 
 std::coroutine_handle<> TaskContext::finish_rest() noexcept {
   FrameBlock::of(*this).destroy_body();
-  if (extra_ && !extra_->adopted.empty()) return drain();
+  const Extra* const extra = extra_.load(std::memory_order_relaxed);
+  if (extra && !extra->adopted.empty()) return drain();
   return tell_end();
 }
 
 // Goes on as the strand's outermost coroutine, so it ends in finish() again.
 std::coroutine_handle<> TaskContext::drain() noexcept {
-  extra_->draining.emplace(drain_executors(std::exchange(extra_->adopted, {})));
-  return extra_->draining->start_in(*this);
+  Extra& own = extra();
+  own.draining.emplace(drain_executors(std::exchange(own.adopted, {})));
+  return own.draining->start_in(*this);
 }
 
 std::coroutine_handle<> TaskContext::end_task() noexcept {
@@ -135,7 +167,7 @@ uintptr_t TaskContext::lock_joiner() noexcept {
 void TaskContext::free() noexcept {
   FrameBlock& block = FrameBlock::of(*this);
   if (block.header().has(FrameHeader::kExtra)) {
-    delete extra_;
+    delete extra_.load(std::memory_order_relaxed);
     block.header().flags &= static_cast<uint8_t>(~FrameHeader::kExtra);
   }
   block.free();
@@ -147,18 +179,20 @@ bool TaskContext::was_cancelled() noexcept {
 }
 
 TaskContext::Extra& TaskContext::extra() {
-  if (!extra_) {
-    extra_ = new Extra;
+  Extra* extra = extra_.load(std::memory_order_relaxed);
+  if (!extra) {
+    extra_.store(extra = new Extra, std::memory_order_release);
     FrameBlock::of(*this).header().flags |= FrameHeader::kExtra;
   }
-  return *extra_;
+  return *extra;
 }
 
 void TaskContext::adopt(ExecutorState* executor) { extra().adopted.push_back(executor); }
 
 const std::string& TaskContext::name() const {
   static const std::string* const none = new std::string;
-  return root->extra_ ? root->extra_->name : *none;
+  const Extra* const extra = root->extra_.load(std::memory_order_acquire);
+  return extra ? extra->name : *none;
 }
 
 void TaskContext::set_name(std::string name) { extra().name = std::move(name); }

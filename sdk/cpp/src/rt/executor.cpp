@@ -80,8 +80,11 @@ std::exception_ptr ExecutorState::take_first_error() {
 Start DrainOperation::start() {
   // Published before it is listed, so that a cancel from now on reaches withdraw(); one that came
   // before is passed on here.
-  const bool cancellable = pass_cancel_on_ && context();
-  if (cancellable && !context()->publish(*this)) state_.cancel_to_the_end();
+  TaskContext* const waiting = context();
+  if (waiting && !(pass_cancel_on_ && waiting->publish(*this))) {
+    if (pass_cancel_on_) state_.cancel_to_the_end();
+    waiting->show(*this);
+  }
   bool finished = false;
   {
     LockGuard guard(state_.lock_);
@@ -89,12 +92,12 @@ Start DrainOperation::start() {
     if (!finished) state_.waiting_.push_back(*this);
   }
   if (!finished) return Start::kWaiting;  // may be woken by now: not touched any more
-  if (cancellable) context()->retract();
+  if (waiting) waiting->retract();
   return Start::kFinished;
 }
 
 bool DrainOperation::withdraw() noexcept {
-  state_.cancel_to_the_end();
+  if (pass_cancel_on_) state_.cancel_to_the_end();
   return false;
 }
 

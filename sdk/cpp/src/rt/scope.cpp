@@ -40,6 +40,7 @@ std::coroutine_handle<> BranchScope::schedule_children(TaskContext& parent) {
 std::coroutine_handle<> BranchScope::ended_detached(TaskContext& child) noexcept {
   RunningThread& thread = *child.thread;
   const int32_t budget = child.budget;
+  child.mark_ended();
   if (remaining_.fetch_sub(1, std::memory_order_acq_rel) > 1) return std::noop_coroutine();
   parent().leave_chain();
   return complete(thread, budget);
@@ -48,7 +49,7 @@ std::coroutine_handle<> BranchScope::ended_detached(TaskContext& child) noexcept
 std::coroutine_handle<> BranchScope::chain_ended(TaskContext& child) noexcept {
   RunningThread& thread = *child.thread;
   const int32_t budget = child.budget;
-  const uint32_t ended = ended_inline_;
+  const uint32_t ended = ended_inline_.load(std::memory_order_relaxed);
   if (remaining_.fetch_sub(ended, std::memory_order_acq_rel) > ended) return std::noop_coroutine();
   return complete(thread, budget);
 }
@@ -62,16 +63,34 @@ std::coroutine_handle<> BranchScope::complete(RunningThread& thread, int32_t bud
 }
 
 bool BranchScope::link() noexcept {
-  if (shielded_ || linked_.exchange(true, std::memory_order_acq_rel)) return false;
-  if (!parent().publish(*this)) cancel_children(nullptr);
+  if (linked_.exchange(true, std::memory_order_acq_rel)) return false;
+  if (!parent().publish(*this)) {
+    withdraw();
+    parent().show(*this);
+  }
   return true;
 }
 
 Start BranchScope::start() { return Start::kFinished; }
 
 bool BranchScope::withdraw() noexcept {
-  cancel_children(nullptr);
+  if (!shielded_) cancel_children(nullptr);
   return false;
+}
+
+const char* BranchScope::wait_kind() const noexcept {
+  if (shielded_) return "a shielded branch";
+  switch (rule_) {
+    case CancelRest::kOnError:
+      return "all branches";
+    case CancelRest::kOnFirst:
+      return "the first branch";
+    case CancelRest::kOnSuccess:
+      return "the first branch that succeeds";
+    case CancelRest::kNever:
+      break;
+  }
+  return "a branch";
 }
 
 void BranchScope::decide(TaskContext& child) noexcept {

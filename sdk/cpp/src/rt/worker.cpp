@@ -31,7 +31,7 @@ void Worker::push_private(TaskContext& context) {
     private_.push(context);
     private_count_.store(private_.size(), std::memory_order_relaxed);
   }
-  if (parked_.load(std::memory_order_seq_cst)) driver_->wake();
+  if (parked_.load(std::memory_order_seq_cst)) wake();
 }
 
 void Worker::post(std::function<void()> function) {
@@ -39,7 +39,7 @@ void Worker::post(std::function<void()> function) {
     LockGuard guard(lock_);
     posted_.push_back(std::move(function));
   }
-  if (parked_.load(std::memory_order_seq_cst)) driver_->wake();
+  if (parked_.load(std::memory_order_seq_cst)) wake();
 }
 
 void Worker::push_next(TaskContext& context) {
@@ -137,6 +137,7 @@ TaskContext* Worker::search() {
   const size_t count = pool_.workers_.size();
   for (size_t i = 1; !found && i < count; ++i) {
     found = pool_.workers_[(index_ + i) % count]->steal_into(*this);
+    if (found) counters_.steals.add(1);
   }
   const bool last = pool_.searching_.fetch_sub(1, std::memory_order_seq_cst) == 1;
   // While one searched nobody was woken, so it passes the search on.
@@ -154,6 +155,7 @@ bool Worker::has_private() {
 }
 
 void Worker::park(absl::FunctionRef<bool()> done) {
+  counters_.park_begins();
   parked_.store(true, std::memory_order_seq_cst);
   pool_.enter_idle(*this);
   bool work = has_work(done);
@@ -163,7 +165,11 @@ void Worker::park(absl::FunctionRef<bool()> done) {
   }
   if (!work) {
     std::optional<TimePoint> until = timers_.next_wake();
-    if (!pool_.may_rest() || !pool_.rest(until)) driver_->park(until);
+    if (!pool_.may_rest() || !pool_.rest(until)) {
+      counters_.parks.add(1);
+      driver_->park(until);
+      counters_.park_ends();
+    }
   }
   pool_.leave_idle(*this);
   parked_.store(false, std::memory_order_seq_cst);

@@ -300,6 +300,26 @@ void WorkerPool::wait_idle() {
   wait_for(Awaited::kForeground);
 }
 
+void WorkerPool::visit_live(size_t max, absl::FunctionRef<void(TaskContext&)> visit) {
+  std::vector<TaskContext*> live;
+  for (LiveList& list : live_) {
+    SpinGuard guard(list.lock);
+    for (TaskContext* context = list.head; context; context = context->live_next) {
+      context->ref();
+      live.push_back(context);
+    }
+  }
+  std::sort(live.begin(), live.end(),
+            [](const TaskContext* a, const TaskContext* b) { return a->id < b->id; });
+  for (TaskContext* context : live) {
+    if (max > 0) {
+      --max;
+      visit(*context);
+    }
+    context->unref();
+  }
+}
+
 void WorkerPool::cancel_all_live() {
   std::vector<TaskContext*> live;
   for (LiveList& list : live_) {

@@ -22,6 +22,7 @@
 #include "absl/functional/function_ref.h"
 #include "rt/blocking_pool.hpp"
 #include "rt/driver.hpp"
+#include "rt/worker_counters.hpp"
 #include "zsync/config.hpp"
 #include "zsync/rt/backoff.hpp"
 #include "zsync/rt/scheduler.hpp"
@@ -57,11 +58,13 @@ class Worker {
   void run_until(const Done& done) {
     while (!done()) {
       if (TaskContext* context = next()) {
+        counters_.running.store(context->root, std::memory_order_relaxed);
         run_strand(*context);
       } else {
         park(done);
       }
     }
+    counters_.running.store(nullptr, std::memory_order_relaxed);
   }
 
   // What is posted and the driver's affairs are brought to an end on this thread.
@@ -77,7 +80,10 @@ class Worker {
   bool has_shared() const { return forks_.size() > 0 || ready_.size() > 0; }
   // Strands or functions for this worker alone are there.
   bool has_private();
-  void wake() { driver_->wake(); }
+  void wake() {
+    counters_.wake_is_sent();
+    driver_->wake();
+  }
 
   // The strand woken by the running one goes next; what was there is put behind the others.
   void push_next(TaskContext& context);
@@ -89,6 +95,13 @@ class Worker {
   TimerQueue& timers() { return timers_; }
   Driver& driver() { return *driver_; }
   int index() const { return index_; }
+
+  // What diagnostics look at. Threads: any.
+  const WorkerCounters& counters() const { return counters_; }
+  size_t branches() const { return forks_.size(); }
+  size_t ready() const { return ready_.size(); }
+  size_t ready_here_only() const { return private_count_.load(std::memory_order_relaxed); }
+  bool parked() const { return parked_.load(std::memory_order_relaxed); }
 
  private:
   friend class WorkerPool;
@@ -125,6 +138,7 @@ class Worker {
   Lock lock_;
   StrandQueue private_ ABSL_GUARDED_BY(lock_);
   std::vector<std::function<void()>> posted_ ABSL_GUARDED_BY(lock_);
+  alignas(64) WorkerCounters counters_;
 };
 
 // Live tasks that were spawned by one worker, or from outside.
@@ -164,6 +178,12 @@ class WorkerPool final : public Scheduler {
   void stop();
   size_t active() const;
   size_t workers() const { return workers_.size(); }
+  const Worker& worker(size_t index) const { return *workers_[index]; }
+  size_t ready_outside() const { return injected_count_.load(std::memory_order_relaxed); }
+  TimePoint started_at() const { return started_at_; }
+  // Calls it for live tasks, at most `max`, in the order of their ids. A task may end meanwhile;
+  // what is left of it stays until its call is over.
+  void visit_live(size_t max, absl::FunctionRef<void(TaskContext&)> visit);
   const Backing& backing() const { return backing_; }
   // Nobody may wait for its threads: this one will not return to it, or they are another process's.
   bool abandoned() const;
@@ -211,6 +231,7 @@ class WorkerPool final : public Scheduler {
   }
 
   const Config config_;
+  const TimePoint started_at_ = std::chrono::steady_clock::now();
   Backing backing_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::thread> threads_;

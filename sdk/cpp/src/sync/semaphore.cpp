@@ -1,5 +1,6 @@
 #include "absl/container/inlined_vector.h"
 #include "zsync/rt/backoff.hpp"
+#include "zsync/rwlock.hpp"
 #include "zsync/sync.hpp"
 
 namespace zsync {
@@ -20,6 +21,12 @@ rt::Start AcquireOperation::start() {
   if (waits) semaphore_->waiting_.push_back(*this);
   semaphore_->unlock(permits);
   return waits ? rt::Start::kWaiting : rt::Start::kFinished;
+}
+
+const char* AcquireOperation::wait_kind() const noexcept {
+  if (semaphore_->total_ == 1) return "mutex, or semaphore of one permit";
+  if (semaphore_->total_ != RwLock::kReadersMax) return "semaphore";
+  return count_ == 1 ? "rwlock to read" : "rwlock to write";
 }
 
 bool AcquireOperation::withdraw() noexcept {

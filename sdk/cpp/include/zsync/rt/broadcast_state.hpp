@@ -38,6 +38,7 @@ class BroadcastOperation final : public LeafOperation {
 
   Start start() final { return state_->start_recv(*this, *cursor_); }
   bool withdraw() noexcept final { return state_->withdraw(*this); }
+  const char* wait_kind() const noexcept final { return "broadcast recv"; }
   absl::StatusOr<T> await_resume() {
     if (cancelled()) return absl::CancelledError();
     std::optional<absl::StatusOr<T>> received = state_->take(*cursor_);

@@ -63,6 +63,7 @@ class SendOperationBase : public LeafOperation {
   }
   Start start() final { return state_->start_send(*this); }
   bool withdraw() noexcept final { return state_->withdraw_send(*this); }
+  const char* wait_kind() const noexcept final { return "channel send"; }
 
   bool enlist() {
     state_.keep();
@@ -91,6 +92,7 @@ class RecvOperationBase : public LeafOperation {
   }
   Start start() final { return state_->start_recv(*this); }
   bool withdraw() noexcept final { return state_->withdraw_recv(*this); }
+  const char* wait_kind() const noexcept final { return "channel recv"; }
 
   bool enlist() {
     state_.keep();

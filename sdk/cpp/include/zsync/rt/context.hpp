@@ -62,8 +62,16 @@ class alignas(16) TaskContext {
 
   // False when the task is cancelled. See the invariants in operation.hpp.
   bool publish(Operation& operation);
-  // Ends a publication; spins while a canceller holds the word.
+  // Publishes a wait that a cancel does not end, also in a cancelled task, so that it can be seen.
+  void show(Operation& operation);
+  // Ends a publication; spins while a canceller, or who looks at the task, holds the word.
   void retract();
+
+  // For looking at a strand that waits: until let_go() it is not resumed, so its frames stay as
+  // they are. nullptr: it does not wait, or a canceller holds it for long. A strand's branches may
+  // be held while it is; nothing else may be waited for meanwhile. Threads: any.
+  Operation* hold() noexcept;
+  void let_go() noexcept { word_.fetch_and(~kLocked, std::memory_order_release); }
 
   // Puts the strand into its scheduler's queue.
   void schedule();
@@ -102,6 +110,8 @@ class alignas(16) TaskContext {
 
   // The outermost coroutine has ended -> what this thread resumes next.
   std::coroutine_handle<> finish() noexcept;
+  // Of a branch that was suspended or stolen: makes it done(), which nobody waits for.
+  void mark_ended() noexcept { joiner_.store(kDone, std::memory_order_relaxed); }
   bool done() const { return (joiner_.load(std::memory_order_acquire) & kDone) != 0; }
 
   // What the outermost body threw.
@@ -182,9 +192,9 @@ class alignas(16) TaskContext {
   void free() noexcept;
 
   std::atomic<uint32_t> refs_{1};
-  std::atomic<uintptr_t> word_{0};    // the pending operation's address and the two flags
-  std::atomic<uintptr_t> joiner_{0};  // the operation that waits for the end, and flags
-  Extra* extra_ = nullptr;            // what few strands have
+  std::atomic<uintptr_t> word_{0};      // the pending operation's address and the flags
+  std::atomic<uintptr_t> joiner_{0};    // the operation that waits for the end, and flags
+  std::atomic<Extra*> extra_{nullptr};  // what few strands have; made by the strand, read by any
 };
 
 template <typename DoneNow, typename StartNow>

@@ -45,6 +45,8 @@ class ReadyOperation final : public LeafOperation {
   ReadyOperation(FdState& state, uint32_t events) : state_(&state), events_(events) {}
   Start start() final;
   bool withdraw() noexcept final;
+  const char* wait_kind() const noexcept final;
+  void tell_wait(WaitInfo& info) const noexcept final;
   absl::Status await_resume() const;
 
  private:

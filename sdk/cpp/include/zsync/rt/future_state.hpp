@@ -27,6 +27,7 @@ class FutureOperation final : public LeafOperation {
 
   Start start() final { return state_->start_wait(*this); }
   bool withdraw() noexcept final { return state_->withdraw(*this); }
+  const char* wait_kind() const noexcept final { return "future"; }
   typename OutcomeOf<T>::type await_resume() {
     if (cancelled()) return absl::CancelledError();
     return state_->take();

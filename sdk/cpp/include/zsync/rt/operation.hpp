@@ -21,6 +21,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <coroutine>
+#include <cstddef>
 #include <cstdint>
 #include <mutex>
 
@@ -78,6 +79,19 @@ enum class Start : uint8_t {
   kWaiting,   // it is in a list; it may already be woken, so it must not be touched any more
 };
 
+// What a wait is for, as a dump of the tasks shows it.
+struct WaitInfo {
+  static constexpr size_t kPartsMax = 4;
+
+  const char* kind = nullptr;         // "channel recv"; nullptr: the operation has no name
+  int descriptor = -1;                // that has to become ready
+  uint64_t task = 0;                  // id of the one whose end is awaited
+  uint64_t count = 0;                 // of permits asked for
+  int64_t until = -1;                 // nanoseconds of the steady clock
+  const char* parts[kPartsMax] = {};  // of a select: the first of its waits
+  size_t parts_count = 0;             // all of them
+};
+
 class Operation {
  public:
   Operation(const Operation&) = delete;
@@ -99,6 +113,11 @@ class Operation {
   // False: it has completed, or it will complete later by itself (a scope that waits for its
   // children).
   virtual bool withdraw() noexcept = 0;
+
+  // For diagnostics. wait_kind() is a constant; tell_wait() adds what was fixed before the
+  // operation was started. Threads: any, while the operation is held in its strand's word.
+  virtual const char* wait_kind() const noexcept { return nullptr; }
+  virtual void tell_wait(WaitInfo&) const noexcept {}
 
  protected:
   Operation() = default;

@@ -56,16 +56,32 @@ class BranchScope : public Operation {
   }
 
   bool withdraw() noexcept final;
+  const char* wait_kind() const noexcept final;
 
   // The rest is for the strands of the scope.
 
   // A child has ended -> what its thread resumes next.
   [[gnu::always_inline]] std::coroutine_handle<> child_finished(TaskContext& child) noexcept;
   // Counts for the other threads what has ended by the first one alone: that chain is broken.
-  void settle() noexcept { remaining_.fetch_sub(ended_inline_, std::memory_order_acq_rel); }
+  void settle() noexcept {
+    remaining_.fetch_sub(ended_inline_.load(std::memory_order_relaxed), std::memory_order_acq_rel);
+  }
   // Lets a cancel of the parent find the children. False when there is nothing left to do above.
   bool link() noexcept;
   TaskContext& parent() const { return *context(); }
+
+  // For diagnostics, while the parent is held: every child, numbered as added, and whether it has
+  // ended.
+  template <typename Visit>
+  void visit_branches(const Visit& visit) const {
+    const uint32_t ended_inline = ended_inline_.load(std::memory_order_relaxed);
+    uint32_t number = count_;
+    for (TaskContext* child = last_; child; child = child->next_branch) {
+      --number;
+      visit(*child, number, number < ended_inline || child->done());
+    }
+  }
+  uint32_t branch_count() const { return count_; }
 
  private:
   // -> what the parent's thread resumes next. What is rare stands in functions of its own, so that
@@ -135,7 +151,7 @@ class BranchScope : public Operation {
   const bool shielded_;
   std::atomic<bool> linked_{false};
   uint32_t count_ = 0;
-  uint32_t ended_inline_ = 0;  // owned by the child that runs inline
+  std::atomic<uint32_t> ended_inline_{0};  // written by the child that runs inline
   std::atomic<uint32_t> remaining_{0};
   std::atomic<int> decisive_{-1};
   TaskContext* last_ = nullptr;  // the child added last; the others through next_branch
@@ -152,7 +168,9 @@ inline std::coroutine_handle<> BranchScope::go_on_after(TaskContext& child) noex
   if (child.chain != Chain::kInline) [[unlikely]]
     return ended_detached(child);
   RunningThread& thread = *child.thread;
-  if (++ended_inline_ == count_) {
+  const uint32_t ended = ended_inline_.load(std::memory_order_relaxed) + 1;
+  ended_inline_.store(ended, std::memory_order_relaxed);
+  if (ended == count_) {
     if (linked_.load(std::memory_order_relaxed)) [[unlikely]]
       return complete(thread, child.budget);
     return go_on_as(parent(), thread, child.budget);

@@ -28,6 +28,10 @@ class TimerOperation : public LeafOperation {
 
   Start start() final;
   bool withdraw() noexcept final;
+  const char* wait_kind() const noexcept override { return "timer"; }
+  void tell_wait(WaitInfo& info) const noexcept final {
+    info.until = deadline_.time_since_epoch().count();
+  }
 
  protected:
   friend class TimerQueue;
