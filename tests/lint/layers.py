@@ -17,7 +17,7 @@ WIRE_MODULES = {"client"}
 # The module of each header that stands directly in zsync/. A new one is added here, with its layer in mind.
 HEADERS = {
     "core": "assert status macros result types version unique_function platform id ids ulid fd time_format export",
-    "rt": "backend task spawn task_handle executor runtime run sleep time yield stop_token cancel cancelled timeout all race "
+    "rt": "backend priority periodic task spawn task_handle executor runtime run sleep time yield stop_token cancel cancelled timeout all race "
     "any select flow future promise config model execution_model blocking spawn_blocking shield group "
     "timer operation clock interval combinators scope",
     "sync": "channel broadcast oneshot semaphore mutex rw_lock rwlock notify barrier once_cell watch_value sync",

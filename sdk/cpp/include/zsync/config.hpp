@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "zsync/backend.hpp"
+#include "zsync/priority.hpp"
 
 namespace zsync {
 
@@ -34,6 +35,8 @@ struct Config {
   // A runtime that has no task for this long ends its worker threads; the next task starts them
   // again, which spawn() waits for. nullopt: they stay. No effect with ExecutionModel::caller.
   std::optional<std::chrono::milliseconds> idle_timeout;
+  DeadlineMissCallback on_deadline_miss;                    // told of tasks that are late
+  OverloadPolicy overload_policy = OverloadPolicy::reject;  // of tasks that declare their cost
 
   // recommended_execution_model(): the affinity mask and the cgroup's CPU quota decide.
   static Config optimal();

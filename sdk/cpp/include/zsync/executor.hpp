@@ -91,7 +91,7 @@ class Executor {
     task.become_strand().become_task();
     rt::TaskContext& strand = task.release_strand();
     state_->child_started(strand);
-    rt::launch(state_->scheduler(), strand, SpawnOptions{});
+    rt::launch(state_->scheduler(), strand);
     return TaskHandle<T>(strand, /*cancel_on_drop=*/false);
   }
   // Starts a coroutine function or a plain callable; it and its arguments live in the task's frame.

@@ -65,7 +65,7 @@ class Runtime {
   // Starts a task from any thread.
   template <typename T>
   [[nodiscard]] TaskHandle<T> spawn(Task<T> task) {
-    return rt::spawn_on(scheduler(), SpawnOptions{}, std::move(task));
+    return rt::spawn_on(scheduler(), std::move(task));
   }
   // The same with a name, or pinned, or in the background.
   template <typename T>
@@ -119,6 +119,14 @@ class RuntimeBuilder {
   // Config::idle_timeout.
   RuntimeBuilder& idle_timeout(std::optional<std::chrono::milliseconds> timeout) {
     return config_.idle_timeout = timeout, *this;
+  }
+  // Config::on_deadline_miss.
+  RuntimeBuilder& on_deadline_miss(DeadlineMissCallback callback) {
+    return config_.on_deadline_miss = std::move(callback), *this;
+  }
+  // Config::overload_policy.
+  RuntimeBuilder& overload_policy(OverloadPolicy policy) {
+    return config_.overload_policy = policy, *this;
   }
   // Errors: as Runtime::create().
   absl::StatusOr<std::unique_ptr<Runtime>> build() { return Runtime::create(config_); }

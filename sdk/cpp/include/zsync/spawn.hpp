@@ -3,11 +3,13 @@
 
 #include <concepts>
 #include <functional>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <type_traits>
 #include <utility>
 
+#include "zsync/priority.hpp"
 #include "zsync/rt/frame.hpp"
 #include "zsync/rt/scheduler.hpp"
 #include "zsync/task.hpp"
@@ -16,8 +18,13 @@ namespace zsync {
 
 // How a task is started.
 struct SpawnOptions {
-  std::string name;         // shown in diagnostics
-  bool pinned = false;      // stays on the worker that spawned it; never stolen
+  std::string name;                      // shown in diagnostics
+  Priority priority = Priority::normal;  // zsync/priority.hpp
+  // Makes it a task of the deadline class. One that has passed already is refused: the body does
+  // not run and outcome() is kDeadlineExceeded.
+  std::optional<rt::TimePoint> deadline;
+  std::optional<rt::Duration> cost;  // run time that it will take, for Config::overload_policy
+  bool pinned = false;               // stays on the worker that spawned it; never stolen
   bool background = false;  // run() does not wait for it: it is cancelled and unwound at the end
 };
 
@@ -38,6 +45,8 @@ class JoinOperation : public LeafOperation {
 
 // Counts the strand and puts it into the scheduler's queue.
 void launch(Scheduler& scheduler, TaskContext& context, const SpawnOptions& options);
+// The same with SpawnOptions{}.
+void launch(Scheduler& scheduler, TaskContext& context);
 
 // "kInternal: what()" of what a task threw.
 absl::Status describe_error(const std::exception_ptr& thrown);
@@ -45,7 +54,7 @@ absl::Status describe_error(const std::exception_ptr& thrown);
 // What has become of an ended strand, without exceptions; its result is moved out.
 template <typename T>
 typename OutcomeOf<T>::type outcome_of_strand(TaskContext& strand) {
-  if (strand.was_cancelled()) return absl::CancelledError("task was cancelled");
+  if (strand.was_cancelled()) return strand.cancel_reason();
   if (strand.error()) return describe_error(strand.error());
   if constexpr (std::is_void_v<T>) {
     return absl::OkStatus();
@@ -163,7 +172,7 @@ class TaskHandle {
       ~Release() { strand->unref(); }
     } release{std::exchange(strand_, nullptr)};
     if constexpr (rt::kCarriesStatus<T>) {
-      if (release.strand->was_cancelled()) return absl::CancelledError("task was cancelled");
+      if (release.strand->was_cancelled()) return release.strand->cancel_reason();
     }
     return rt::take_result<T>(rt::FrameBlock::of(*release.strand));
   }
@@ -189,6 +198,14 @@ TaskHandle<T> spawn_on(Scheduler& scheduler, SpawnOptions options, Task<T> task,
   return TaskHandle<T>(strand, cancel_on_drop);
 }
 
+template <typename T>
+TaskHandle<T> spawn_on(Scheduler& scheduler, Task<T> task) {
+  task.become_strand().become_task();
+  TaskContext& strand = task.release_strand();
+  launch(scheduler, strand);
+  return TaskHandle<T>(strand);
+}
+
 // Keeps a callable and its arguments in the frame, so that they live as long as the task.
 template <typename Function, typename... Args>
 auto call_in_frame(Function function, Args... args)
@@ -211,9 +228,9 @@ auto call_in_frame(Function function, Args... args)
 // Starts a task on the current runtime (or the global one, from a plain thread).
 template <typename T>
 [[nodiscard]] TaskHandle<T> spawn(Task<T> task) {
-  return rt::spawn_on(rt::scheduler_for_spawn(), SpawnOptions{}, std::move(task));
+  return rt::spawn_on(rt::scheduler_for_spawn(), std::move(task));
 }
-// The same with a name, or pinned, or in the background.
+// The same with a name or other options.
 template <typename T>
 [[nodiscard]] TaskHandle<T> spawn(SpawnOptions options, Task<T> task) {
   return rt::spawn_on(rt::scheduler_for_spawn(), std::move(options), std::move(task));
@@ -228,7 +245,7 @@ template <typename Function, typename... Args>
   return spawn(rt::call_in_frame<std::decay_t<Function>, std::decay_t<Args>...>(
       std::forward<Function>(function), std::forward<Args>(args)...));
 }
-// The same with a name, or pinned, or in the background.
+// The same with a name or other options.
 template <typename Function, typename... Args>
   requires(!kIsTask<std::remove_cvref_t<Function>> &&
            std::invocable<std::decay_t<Function>&, std::decay_t<Args>...>)

@@ -17,6 +17,7 @@
 #include "zsync/once_cell.hpp"
 #include "zsync/oneshot.hpp"
 #include "zsync/pipe.hpp"
+#include "zsync/priority.hpp"
 #include "zsync/process.hpp"
 #include "zsync/runtime.hpp"
 #include "zsync/rwlock.hpp"

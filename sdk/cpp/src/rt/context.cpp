@@ -29,6 +29,7 @@ struct TaskContext::Extra {
   std::string name;
   std::vector<ExecutorState*> adopted;
   std::optional<Task<void>> draining;
+  absl::Status refusal;
 };
 
 bool TaskContext::publish(Operation& operation) {
@@ -73,7 +74,9 @@ void TaskContext::retract() {
 }
 
 void TaskContext::cancel() {
-  root->stirred_.store(true, std::memory_order_relaxed);
+  if (!(root->marks_.load(std::memory_order_relaxed) & kStirred)) {
+    root->marks_.fetch_or(kStirred, std::memory_order_relaxed);
+  }
   uintptr_t word = word_.fetch_or(kCancelled, std::memory_order_acq_rel);
   if (word & kCancelled) return;
   const uintptr_t pending = word & ~kFlags;
@@ -176,6 +179,17 @@ void TaskContext::free() noexcept {
 bool TaskContext::was_cancelled() noexcept {
   const std::exception_ptr& thrown = error();
   return thrown && *thrown.__cxa_exception_type() == typeid(Cancelled);
+}
+
+void TaskContext::refuse(absl::Status reason) {
+  extra().refusal = std::move(reason);
+  error() = std::make_exception_ptr(Cancelled());
+  finish();
+}
+
+absl::Status TaskContext::cancel_reason() const {
+  if (extra_ && !extra_->refusal.ok()) return extra_->refusal;
+  return absl::CancelledError("task was cancelled");
 }
 
 TaskContext::Extra& TaskContext::extra() {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "rt/classes.hpp"
 #include "rt/process_life.hpp"
 #include "rt/worker_pool.hpp"
 
@@ -20,6 +21,16 @@ void launch(Scheduler& scheduler, TaskContext& context, const SpawnOptions& opti
     const int worker = scheduler.current_worker();
     context.pinned_worker = worker >= 0 ? worker : 0;
   }
+  scheduler.strand_started(context);
+  if (options.priority != Priority::normal || options.deadline) [[unlikely]] {
+    const absl::Status admitted = scheduler.classes().enter(context, options);
+    if (!admitted.ok()) return context.refuse(admitted);
+  }
+  context.schedule();
+}
+
+void launch(Scheduler& scheduler, TaskContext& context) {
+  context.scheduler = &scheduler;
   scheduler.strand_started(context);
   context.schedule();
 }

@@ -23,7 +23,10 @@ TaskContext* StrandQueue::pop() {
 }
 
 Worker::Worker(WorkerPool& pool, int index, std::unique_ptr<Driver> driver)
-    : pool_(pool), index_(index), driver_(std::move(driver)) {}
+    : pool_(pool),
+      classed_waiting_(pool.classes().waiting()),
+      index_(index),
+      driver_(std::move(driver)) {}
 
 void Worker::push_private(TaskContext& context) {
   {
@@ -103,7 +106,10 @@ TaskContext* Worker::pop_own() {
 void Worker::take_events() {
   pool_.assert_runs("a task that goes on after fork()");
   driver_->poll();
-  timers_.fire(pool_.now(), kTimersAtOnce);
+  const TimePoint now = pool_.now();
+  timers_.fire(now, kTimersAtOnce);
+  if (pool_.classes_.next_deadline() <= now) [[unlikely]]
+    pool_.classes_.expire(now);
   run_posted();
 }
 
@@ -146,7 +152,7 @@ TaskContext* Worker::search() {
 }
 
 bool Worker::has_work(absl::FunctionRef<bool()> done) {
-  return done() || pool_.work_available() || has_private();
+  return done() || pool_.work_available() || pool_.classes_.waiting_for(index_) || has_private();
 }
 
 bool Worker::has_private() {
@@ -164,7 +170,7 @@ void Worker::park(absl::FunctionRef<bool()> done) {
     work = pool_.work_available();
   }
   if (!work) {
-    std::optional<TimePoint> until = timers_.next_wake();
+    std::optional<TimePoint> until = next_wake();
     if (!pool_.may_rest() || !pool_.rest(until)) {
       counters_.parks.add(1);
       driver_->park(until);
@@ -173,6 +179,13 @@ void Worker::park(absl::FunctionRef<bool()> done) {
   }
   pool_.leave_idle(*this);
   parked_.store(false, std::memory_order_seq_cst);
+}
+
+std::optional<TimePoint> Worker::next_wake() {
+  const TimePoint deadline = pool_.classes_.next_deadline();
+  const std::optional<TimePoint> timer = timers_.next_wake();
+  if (deadline == TimePoint::max()) return timer;
+  return timer ? std::min(*timer, deadline) : deadline;
 }
 
 void Worker::leave() {

@@ -35,19 +35,20 @@ void assert_may_block(const char* message) {
   ZS_ASSERT(running_thread().worker == nullptr && current_context() == nullptr, message);
 }
 
-WorkerPool::WorkerPool(const Config& config)
+WorkerPool::WorkerPool(const Config& config, size_t workers)
     : config_(config),
+      classes_(*this, workers, config.on_deadline_miss, config.overload_policy),
       blocking_(config.blocking_threads_max, config.blocking_idle),
       forks_before_(forked_processes()) {}
 
 absl::StatusOr<std::unique_ptr<WorkerPool>> WorkerPool::create(const Config& config) {
   if (absl::Status status = config.validate(); !status.ok()) return status;
   watch_forks();
-  std::unique_ptr<WorkerPool> pool(new WorkerPool(config));
   size_t count = 1;
   if (config.model == ExecutionModel::multi_thread) {
     count = config.workers ? config.workers : usable_cpus();
   }
+  std::unique_ptr<WorkerPool> pool(new WorkerPool(config, count));
   pool->live_ = std::vector<LiveList>(count + 1);
   absl::StatusOr<Drivers> drivers = make_drivers(config, count);
   if (!drivers.ok()) return drivers.status();
@@ -136,6 +137,8 @@ void WorkerPool::post(int worker, std::function<void()> function) {
 void WorkerPool::schedule(TaskContext& context) {
   Worker* worker = here();
   if (!worker) return schedule_from_outside(context);
+  if (context.has_standing() && schedule_classed(context)) [[unlikely]]
+    return;
   const int requested = std::exchange(context.next_worker, -1);
   if (const int home = requested >= 0 ? requested : context.pinned_worker; home >= 0) {
     workers_[home]->push_private(context);
@@ -152,18 +155,26 @@ void WorkerPool::schedule(TaskContext& context) {
 void WorkerPool::schedule_from_outside(TaskContext& context) {
   assert_runs("waking a task");
   visitors_.fetch_add(1, std::memory_order_relaxed);
-  const int requested = std::exchange(context.next_worker, -1);
-  if (const int home = requested >= 0 ? requested : context.pinned_worker; home >= 0) {
-    workers_[home]->push_private(context);
-  } else {
-    inject(context);
+  if (!context.has_standing() || !schedule_classed(context)) {
+    const int requested = std::exchange(context.next_worker, -1);
+    if (const int home = requested >= 0 ? requested : context.pinned_worker; home >= 0) {
+      workers_[home]->push_private(context);
+    } else {
+      inject(context);
+    }
   }
   wake_if_resting();
   visitors_.fetch_sub(1, std::memory_order_release);
 }
 
 // Called by the running strand, so on its worker.
-void WorkerPool::yield(TaskContext& context) { here()->push_yielded(context); }
+void WorkerPool::yield(TaskContext& context) {
+  const RunningThread& thread = running_thread();
+  // One that has got its class while it ran is found by sort_ready().
+  if (!thread.forks && schedule_classed(context)) [[unlikely]]
+    return;
+  thread.worker->push_yielded(context);
+}
 
 void WorkerPool::inject(TaskContext& context) {
   {
@@ -183,8 +194,9 @@ TaskContext* WorkerPool::pop_injected() {
 }
 
 bool WorkerPool::work_available() {
-  return has_injected() || std::any_of(workers_.begin(), workers_.end(),
-                                       [](const auto& worker) { return worker->has_shared(); });
+  return has_injected() || classes_.waiting_shared() ||
+         std::any_of(workers_.begin(), workers_.end(),
+                     [](const auto& worker) { return worker->has_shared(); });
 }
 
 void WorkerPool::notify_one() {
@@ -237,6 +249,8 @@ void WorkerPool::strand_started(TaskContext& context) {
 }
 
 void WorkerPool::strand_finished(TaskContext& context) {
+  if (context.end_concerns_classes()) [[unlikely]]
+    classes_.ended(context);
   LiveList& list = live_[context.live_list];
   bool empty = false;
   {

@@ -2,7 +2,8 @@
 //
 // A worker has, in the order in which it looks at them: the strand woken by the last one (`next_`),
 // the branches that it has forked (the latest first), and what is ready (the earliest first), of
-// which a part is for it alone. Thieves take the oldest branch, or half of what is ready.
+// which a part is for it alone. Thieves take the oldest branch, or half of what is ready. Strands
+// whose class is not normal stand in the pool's Classes, at which a worker looks before all that.
 //
 // Parking without lost wake-ups: who puts a strand into another worker's or the common queue does
 // so under its lock, then looks at the idle workers; a worker announces itself idle, then looks at
@@ -16,11 +17,13 @@
 #include <condition_variable>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "rt/blocking_pool.hpp"
+#include "rt/classes.hpp"
 #include "rt/driver.hpp"
 #include "rt/worker_counters.hpp"
 #include "zsync/config.hpp"
@@ -56,11 +59,14 @@ class Worker {
   // Runs strands on this thread until `done` says so.
   template <typename Done>
   void run_until(const Done& done) {
+    const std::atomic<size_t>& classed_waiting = classed_waiting_;
     while (!done()) {
+      if (classed_waiting.load(std::memory_order_relaxed) != 0 && run_classed()) [[unlikely]]
+        continue;
       if (TaskContext* context = next()) {
         counters_.running.store(context->root, std::memory_order_relaxed);
         run_strand(*context);
-      } else {
+      } else if (!run_any_class()) {
         park(done);
       }
     }
@@ -77,12 +83,17 @@ class Worker {
   void post(std::function<void()> function);
   // A branch, or half of the shared strands of this worker, one of which is returned. By `thief`.
   TaskContext* steal_into(Worker& thief);
+  // Moves what is ready and has a class by now to the pool's classes. On the worker's thread.
+  void sort_ready();
   bool has_shared() const { return forks_.size() > 0 || ready_.size() > 0; }
   // Strands or functions for this worker alone are there.
   bool has_private();
   void wake() {
     counters_.wake_is_sent();
     driver_->wake();
+  }
+  void wake_if_parked() {
+    if (parked_.load(std::memory_order_seq_cst)) driver_->wake();
   }
 
   // The strand woken by the running one goes next; what was there is put behind the others.
@@ -111,6 +122,12 @@ class Worker {
   static constexpr size_t kLootMax = 256;        // strands taken by one theft
   static constexpr int kLastLookPauses = 64;     // longer than a store waits to be seen by others
 
+  // A strand with a class, if it is its turn. False: it is that of what next() gives.
+  bool run_classed();
+  // The same when there is nothing else.
+  bool run_any_class();
+  void run_in_class(TaskContext& context);
+  bool has_normal() const;
   TaskContext* next();
   TaskContext* pop_own();
   TaskContext* pop_private();
@@ -118,9 +135,11 @@ class Worker {
   void take_events();
   bool run_posted();
   void park(absl::FunctionRef<bool()> done);
+  std::optional<TimePoint> next_wake();
   bool has_work(absl::FunctionRef<bool()> done);
 
   WorkerPool& pool_;
+  const std::atomic<size_t>& classed_waiting_;
   const int index_;
   std::unique_ptr<Driver> driver_;
   TimerQueue timers_;
@@ -129,6 +148,7 @@ class Worker {
   TaskContext* next_ = nullptr;
   uint32_t next_in_row_ = 0;
   uint32_t tick_ = 0;
+  ClassTurns turns_;
 
   // -- shared
   WorkDeque<TaskContext> forks_;
@@ -168,6 +188,8 @@ class WorkerPool final : public Scheduler {
   void run_blocking(std::function<void()> function) override { blocking_.run(std::move(function)); }
   void forks_offered() override { notify_one(); }
   void assert_runs(const char* call) const override;
+  Classes& classes() override { return classes_; }
+  void sort_ready() override;
 
   // Workers that are parked.
   const std::atomic<int>& idle_count() const { return idle_count_; }
@@ -191,13 +213,16 @@ class WorkerPool final : public Scheduler {
  private:
   friend class Worker;
 
-  explicit WorkerPool(const Config& config);
+  WorkerPool(const Config& config, size_t workers);
   void start_threads();
   void run_worker(Worker& worker);
   // The worker whose thread this is, or nullptr.
   Worker* here();
   void schedule_from_outside(TaskContext& context);
   void inject(TaskContext& context);
+  // False: the strand's class is normal.
+  bool schedule_classed(TaskContext& context);
+  void sort_injected();
   TaskContext* pop_injected();
   bool has_injected() const { return injected_count_.load(std::memory_order_seq_cst) > 0; }
   void notify_one();
@@ -233,6 +258,7 @@ class WorkerPool final : public Scheduler {
   const Config config_;
   const TimePoint started_at_ = std::chrono::steady_clock::now();
   Backing backing_;
+  Classes classes_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::thread> threads_;
   BlockingPool blocking_;
@@ -258,7 +284,8 @@ class WorkerPool final : public Scheduler {
   std::atomic<int> visitors_{0};
   Lock inject_lock_;
   StrandQueue injected_ ABSL_GUARDED_BY(inject_lock_);
-  std::atomic<size_t> injected_count_{0};  // written under the lock
+  std::atomic<size_t> injected_count_{0};   // written under the lock
+  std::atomic<bool> sort_injected_{false};  // some of them may have a class by now
 
   // For stop() and the counts: one list a worker, and the first for everybody else.
   std::vector<LiveList> live_;

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "rt/classes.hpp"
 #include "zsync/assert.hpp"
 
 namespace zsync::testing {
@@ -24,7 +25,10 @@ SimRuntime::SimRuntime(uint64_t seed, SimOptions options)
     : seed_(seed),
       options_(options),
       random_state_(seed),
-      now_(rt::TimePoint(std::chrono::hours(1))) {}
+      now_(rt::TimePoint(std::chrono::hours(1))),
+      classes_(std::make_unique<rt::Classes>(*this, 1, options.on_deadline_miss,
+                                             options.overload_policy)),
+      turns_(std::make_unique<rt::ClassTurns>()) {}
 
 SimRuntime::~SimRuntime() { unwind(""); }
 
@@ -40,6 +44,7 @@ uint64_t SimRuntime::random_below(uint64_t limit) { return random() % limit; }
 
 void SimRuntime::schedule(rt::TaskContext& context) {
   context.next_worker = -1;
+  if (context.has_standing() && classes_->push(context, -1)) return;
   ready_.push_back(&context);
 }
 
@@ -66,6 +71,7 @@ void SimRuntime::strand_started(rt::TaskContext& context) {
 }
 
 void SimRuntime::strand_finished(rt::TaskContext& context) {
+  if (context.end_concerns_classes()) classes_->ended(context);
   (context.live_previous ? context.live_previous->live_next : live_) = context.live_next;
   if (context.live_next) context.live_next->live_previous = context.live_previous;
   --live_count_;
@@ -74,14 +80,16 @@ void SimRuntime::strand_finished(rt::TaskContext& context) {
 
 bool SimRuntime::step(rt::TimePoint limit) {
   now_ += options_.step_time;
-  timers_.fire(now_);
-  const size_t choices = ready_.size() + blocking_.size() + (posted_.empty() ? 0 : 1);
+  fire_timers();
+  if (std::exchange(unsorted_, false)) sort_now();
+  const size_t choices =
+      classes_->waiting() + ready_.size() + blocking_.size() + (posted_.empty() ? 0 : 1);
   const bool late = options_.overload_percent && random_below(100) < options_.overload_percent;
   if (choices == 0 || late) {
-    const std::optional<rt::TimePoint> deadline = timers_.next_deadline();
+    const std::optional<rt::TimePoint> deadline = next_event();
     if (deadline && *deadline <= limit) {
       now_ = std::max(now_, *deadline);
-      timers_.fire(now_);
+      fire_timers();
       return true;
     }
     if (choices == 0) return false;
@@ -92,6 +100,13 @@ bool SimRuntime::step(rt::TimePoint limit) {
 
 void SimRuntime::run_one_of(size_t choices) {
   size_t choice = random_below(choices);
+  if (classes_->waiting() > 0) {
+    // Other threads' functions may come first, whatever the class.
+    const size_t functions = blocking_.size() + (posted_.empty() ? 0 : 1);
+    const bool function = choice < functions;
+    if (!function && run_classed()) return;
+    choice = function ? ready_.size() + choice : random_below(ready_.size());
+  }
   if (choice < ready_.size()) {
     std::swap(ready_[choice], ready_.back());
     rt::TaskContext* context = ready_.back();
@@ -106,6 +121,30 @@ void SimRuntime::run_one_of(size_t choices) {
   const std::function<void()> function = std::move(*chosen);
   functions.erase(chosen);
   function();
+}
+
+bool SimRuntime::run_classed() {
+  const std::optional<rt::Rank> least = turns_->next(classes_->above_normal(), !ready_.empty());
+  rt::TaskContext* const context = least ? classes_->pop(0, *least) : nullptr;
+  turns_->took(context != nullptr);
+  if (context) rt::run_strand(*context);
+  return context != nullptr;
+}
+
+void SimRuntime::fire_timers() {
+  timers_.fire(now_);
+  if (classes_->next_deadline() <= now_) classes_->expire(now_);
+}
+
+std::optional<rt::TimePoint> SimRuntime::next_event() {
+  const std::optional<rt::TimePoint> timer = timers_.next_deadline();
+  const rt::TimePoint late = classes_->next_deadline();
+  if (late == rt::TimePoint::max()) return timer;
+  return timer ? std::min(*timer, late) : late;
+}
+
+void SimRuntime::sort_now() {
+  for (rt::TaskContext* context : std::exchange(ready_, {})) schedule(*context);
 }
 
 bool SimRuntime::run_until(const std::function<bool()>& done, std::string& failure) {
@@ -160,7 +199,10 @@ void SimRuntime::unwind(const std::string& failure) {
   }
   std::string stuck;
   const bool idle = run_until(
-      [this] { return live_ == nullptr && ready_.empty() && blocking_.empty() && posted_.empty(); },
+      [this] {
+        return live_ == nullptr && ready_.empty() && blocking_.empty() && posted_.empty() &&
+               classes_->waiting() == 0;
+      },
       stuck);
   if (!idle) {
     if (!failure.empty()) std::fprintf(stderr, "zsync: simulation: %s\n", failure.c_str());
@@ -175,8 +217,9 @@ void SimRuntime::advance(rt::Duration duration) {
   const rt::TimePoint end = now_ + duration;
   const uint64_t steps_end = steps_ + options_.steps_max;
   while (true) {
-    const bool ready = !ready_.empty() || !blocking_.empty() || !posted_.empty();
-    const std::optional<rt::TimePoint> deadline = timers_.next_deadline();
+    const bool ready =
+        !ready_.empty() || !blocking_.empty() || !posted_.empty() || classes_->waiting() > 0;
+    const std::optional<rt::TimePoint> deadline = next_event();
     if (!ready && !(deadline && *deadline <= end)) break;
     if (steps_++ == steps_end) {
       throw SimFailure(describe("livelock: advance() took SimOptions::steps_max steps; alive: "));

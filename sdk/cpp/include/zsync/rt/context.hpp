@@ -14,6 +14,7 @@
 #include <exception>
 #include <string>
 
+#include "absl/status/status.h"
 #include "zsync/rt/operation.hpp"
 
 namespace zsync {
@@ -27,6 +28,9 @@ class ExecutorState;
 class JoinOperation;
 class Scheduler;
 struct RunningThread;
+
+// Some task of this process has, or had, a class that is not normal. Never false again.
+inline constinit std::atomic<bool> classes_used{false};
 
 // How many operations in a row may finish at once before the task has to let others run.
 inline constexpr int32_t kCooperativeBudget = 128;
@@ -57,7 +61,7 @@ class alignas(16) TaskContext {
   }
   // False: nobody was cancelled in this task, without the price of the first look.
   bool may_be_cancelled() const {
-    return root->stirred_.load(std::memory_order_relaxed) || cancel_requested();
+    return (root->marks_.load(std::memory_order_relaxed) & kStirred) || cancel_requested();
   }
 
   // False when the task is cancelled. See the invariants in operation.hpp.
@@ -132,6 +136,33 @@ class alignas(16) TaskContext {
 
   bool is_task() const { return root == this; }
 
+  // Whether rt::Classes may know something of its task: a class, a deadline, a contended mutex.
+  bool has_standing() const {
+    return (root->marks_.load(std::memory_order_relaxed) & kStanding) != 0;
+  }
+  // Of a task: it was told to a mutex as its holder, so Classes has to hear of its end.
+  void set_held() {
+    if (!(marks_.load(std::memory_order_relaxed) & kHeld)) {
+      marks_.fetch_or(kHeld, std::memory_order_relaxed);
+    }
+  }
+  bool end_concerns_classes() const {
+    return (marks_.load(std::memory_order_relaxed) & (kStanding | kHeld)) != 0;
+  }
+  // By rt::Classes, of a task.
+  void set_standing(bool known) {
+    if (known) {
+      marks_.fetch_or(kStanding, std::memory_order_relaxed);
+    } else {
+      marks_.fetch_and(static_cast<uint8_t>(~kStanding), std::memory_order_relaxed);
+    }
+  }
+
+  // Ends a task that was counted and is not scheduled yet: its body never runs.
+  void refuse(absl::Status reason);
+  // Of a task that ended by zsync::Cancelled: why it was refused, else "task was cancelled".
+  absl::Status cancel_reason() const;
+
   // -- set once, before the strand is scheduled
   Scheduler* scheduler = nullptr;
   TaskContext* root = nullptr;  // the task that it belongs to
@@ -160,8 +191,12 @@ class alignas(16) TaskContext {
   bool has_run = false;  // it was resumed before
 
  private:
-  bool linked_ = false;               // owned by the strand
-  std::atomic<bool> stirred_{false};  // of a task: it or one of its branches was cancelled
+  static constexpr uint8_t kStirred = 1;   // it or one of its branches was cancelled
+  static constexpr uint8_t kStanding = 2;  // see has_standing()
+  static constexpr uint8_t kHeld = 4;      // see set_held()
+
+  bool linked_ = false;            // owned by the strand
+  std::atomic<uint8_t> marks_{0};  // of a task
 
  public:
   // -- of a task; a branch leaves them untouched

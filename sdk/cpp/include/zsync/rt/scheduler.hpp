@@ -19,6 +19,8 @@ namespace zsync::rt {
 using TimePoint = std::chrono::steady_clock::time_point;
 using Duration = std::chrono::nanoseconds;
 
+class Classes;
+class ClassTurns;
 class TimerQueue;
 
 // What a readiness source tells and is asked for.
@@ -104,6 +106,11 @@ class Scheduler {
   virtual int current_worker() = 0;
   // Runs a function on a worker's thread. Threads: any.
   virtual void post(int worker, std::function<void()> function) = 0;
+  // Ready strands whose class is not normal.
+  virtual Classes& classes() = 0;
+  // Strands that became ready while their class was normal may have another one by now: they are
+  // moved to classes() soon. Threads: any; returns at once and calls nothing of classes() itself.
+  virtual void sort_ready() = 0;
   // A worker has pushed branches while others were parked.
   virtual void forks_offered() {}
   // Runs a function on a thread where blocking is allowed. Threads: any.
@@ -120,8 +127,9 @@ struct RunningThread {
   TaskContext* current = nullptr;  // the strand that it runs; nullptr outside the runtime
   Worker* worker = nullptr;
   WorkerPool* pool = nullptr;
-  WorkDeque<TaskContext>* forks = nullptr;  // branches that any worker may run
-  const std::atomic<int>* idle = nullptr;   // workers that are parked
+  // Branches that any worker may run; nullptr while the strand has a class: its go by classes().
+  WorkDeque<TaskContext>* forks = nullptr;
+  const std::atomic<int>* idle = nullptr;  // workers that are parked
 };
 RunningThread& running_thread() noexcept;
 // The strand that this thread runs at the moment; nullptr outside the runtime.

@@ -125,7 +125,7 @@ class BranchScope : public Operation {
   std::coroutine_handle<> fork_more(TaskContext& parent, std::coroutine_handle<> handle);
   static std::coroutine_handle<> offer_forks(TaskContext& parent, TaskContext& child);
   static bool may_fork(const RunningThread& thread, const TaskContext& strand) {
-    return thread.worker && strand.pinned_worker < 0;
+    return thread.forks && strand.pinned_worker < 0;
   }
   static std::coroutine_handle<> go_on_as(TaskContext& strand, RunningThread& thread,
                                           int32_t budget) {

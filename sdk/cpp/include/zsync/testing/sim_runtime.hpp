@@ -15,6 +15,8 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -33,7 +35,9 @@ struct SimOptions {
   rt::Duration step_time{0};       // virtual time that each step takes
   // Chance that a step lets time jump to the next timer although strands are ready, as on a machine
   // that is too slow: every timeout then races what it limits.
-  uint32_t overload_percent = 0;  // percent
+  uint32_t overload_percent = 0;                            // percent
+  DeadlineMissCallback on_deadline_miss;                    // as Config's
+  OverloadPolicy overload_policy = OverloadPolicy::reject;  // as Config's
 };
 
 // A run that cannot go on: a deadlock, or more steps than SimOptions::steps_max. what() names the
@@ -71,7 +75,7 @@ class SimRuntime final : public rt::Scheduler {
   // Starts a task that runs within the next run() or advance().
   template <typename T>
   [[nodiscard]] TaskHandle<T> spawn(Task<T> task) {
-    return rt::spawn_on(*this, SpawnOptions{}, std::move(task));
+    return rt::spawn_on(*this, std::move(task));
   }
   // The same with a name, or in the background.
   template <typename T>
@@ -118,6 +122,8 @@ class SimRuntime final : public rt::Scheduler {
   void yield(rt::TaskContext& context) override;
   void strand_started(rt::TaskContext& context) override;
   void strand_finished(rt::TaskContext& context) override;
+  rt::Classes& classes() override { return *classes_; }
+  void sort_ready() override { unsorted_ = true; }
   rt::TimerQueue& timers() override { return timers_; }
   rt::Driver* driver() override { return nullptr; }
   int current_worker() override { return 0; }
@@ -131,6 +137,12 @@ class SimRuntime final : public rt::Scheduler {
   // False when there is nothing to run and no timer. Time does not jump beyond `limit`.
   bool step(rt::TimePoint limit = rt::TimePoint::max());
   void run_one_of(size_t choices);
+  // Runs a strand with a class when it is its turn.
+  bool run_classed();
+  // Wakes what is due, and tells of deadlines.
+  void fire_timers();
+  std::optional<rt::TimePoint> next_event();
+  void sort_now();
   void unwind(const std::string& failure);
   std::string describe(const std::string& what) const;
 
@@ -146,6 +158,9 @@ class SimRuntime final : public rt::Scheduler {
   std::vector<std::function<void()>> blocking_;
   std::vector<std::function<void()>> posted_;
   rt::TimerQueue timers_;
+  std::unique_ptr<rt::Classes> classes_;
+  bool unsorted_ = false;  // sort_ready() was called
+  std::unique_ptr<rt::ClassTurns> turns_;
   rt::TaskContext* live_ = nullptr;  // the latest first, through live_next
   size_t live_count_ = 0;
   size_t foreground_ = 0;
