@@ -16,6 +16,7 @@
 #include "zsync/notify.hpp"
 #include "zsync/once_cell.hpp"
 #include "zsync/oneshot.hpp"
+#include "zsync/periodic.hpp"
 #include "zsync/pipe.hpp"
 #include "zsync/priority.hpp"
 #include "zsync/process.hpp"
