@@ -183,12 +183,13 @@ bool TaskContext::was_cancelled() noexcept {
 
 void TaskContext::refuse(absl::Status reason) {
   extra().refusal = std::move(reason);
-  error() = std::make_exception_ptr(Cancelled());
+  FrameBlock::of(*this).set_error(std::make_exception_ptr(Cancelled()));
   finish();
 }
 
 absl::Status TaskContext::cancel_reason() const {
-  if (extra_ && !extra_->refusal.ok()) return extra_->refusal;
+  const Extra* const extra = extra_.load(std::memory_order_acquire);
+  if (extra && !extra->refusal.ok()) return extra->refusal;
   return absl::CancelledError("task was cancelled");
 }
 

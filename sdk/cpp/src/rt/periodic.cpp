@@ -44,8 +44,8 @@ double utilization_of(const PeriodicOptions& task) {
   return static_cast<double>(task.cost.count()) / static_cast<double>(task.period.count());
 }
 
-// The smallest R = blocking + cost + the sum of ceil(R / period) * cost over the higher ones; a
-// value above the deadline where there is none up to it.
+// The smallest R = blocking + cost + the sum of ceil(R / period) * cost over the others that are
+// not lower (equal ones run in turns); a value above the deadline where there is none up to it.
 //
 // R is at least (blocking + cost) / (1 - their utilization), so the search may begin there (Sjodin,
 // Hansson: Improved Response-Time Analysis Calculations, 1998).
@@ -53,15 +53,17 @@ rt::Duration response_time(const std::vector<PeriodicOptions>& tasks, size_t ind
                            rt::Duration blocking) {
   const rt::Duration deadline = deadline_of(tasks[index]);
   const rt::Duration own = blocking + tasks[index].cost;
+  const auto delays = [&](size_t i) { return i != index && deadline_of(tasks[i]) <= deadline; };
   double free = 1;
-  for (size_t i = 0; i < index; ++i) free -= utilization_of(tasks[i]);
+  for (size_t i = 0; i < tasks.size(); ++i) free -= delays(i) ? utilization_of(tasks[i]) : 0;
   const double least = static_cast<double>(own.count()) / std::max(free, 1e-12) * (1 - 1e-9);
   if (own > deadline) return own;
   if (least > static_cast<double>(deadline.count())) return deadline + rt::Duration{1};
   rt::Duration response = std::max(own, rt::Duration{static_cast<int64_t>(least)});
   while (true) {
     rt::Duration next = own;
-    for (size_t i = 0; i < index && next <= deadline; ++i) {
+    for (size_t i = 0; i < tasks.size() && next <= deadline; ++i) {
+      if (!delays(i)) continue;
       const auto releases = (response - rt::Duration{1}) / tasks[i].period + 1;
       next += releases * tasks[i].cost;
     }

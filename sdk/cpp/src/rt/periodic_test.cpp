@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <list>
+#include <map>
 #include <numeric>
 #include <random>
 
@@ -167,8 +168,14 @@ TEST(PeriodicSet, TheAnalysisIsWhatASimulationOfTheWholeHyperperiodShows) {
         continue;
       }
       (answer.by == Admission::Test::liu_layland ? by_bound : by_response)++;
+      std::map<rt::Duration, rt::Duration> longest;  // of those with the same deadline
       for (const ResponseTime& time : answer.response_times) {
-        ASSERT_EQ(time.response, 1s * seen.response[std::stoul(time.name)]) << "run " << run;
+        const rt::Duration shown = 1s * seen.response[std::stoul(time.name)];
+        ASSERT_GE(time.response, shown) << "run " << run;
+        longest[time.deadline] = std::max(longest[time.deadline], shown);
+      }
+      for (const ResponseTime& time : answer.response_times) {
+        ASSERT_EQ(time.response, longest[time.deadline]) << "run " << run;
       }
     }
   }
