@@ -138,14 +138,14 @@ TaskContext* Worker::next() {
 }
 
 TaskContext* Worker::search() {
-  pool_.searching_.fetch_add(1, std::memory_order_seq_cst);
+  pool_.idle_.begin_search();
   TaskContext* found = pool_.pop_injected();
   const size_t count = pool_.workers_.size();
   for (size_t i = 1; !found && i < count; ++i) {
     found = pool_.workers_[(index_ + i) % count]->steal_into(*this);
     if (found) counters_.steals.add(1);
   }
-  const bool last = pool_.searching_.fetch_sub(1, std::memory_order_seq_cst) == 1;
+  const bool last = pool_.idle_.end_search();
   // While one searched nobody was woken, so it passes the search on.
   if (found && last && pool_.work_available()) pool_.notify_one();
   return found;
@@ -163,7 +163,7 @@ bool Worker::has_private() {
 void Worker::park(absl::FunctionRef<bool()> done) {
   counters_.park_begins();
   parked_.store(true, std::memory_order_seq_cst);
-  pool_.enter_idle(*this);
+  pool_.idle_.enter(*this);
   bool work = has_work(done);
   if (!work && pool_.workers_.size() > 1) {
     for (int i = 0; i < kLastLookPauses; ++i) cpu_relax();
@@ -177,7 +177,7 @@ void Worker::park(absl::FunctionRef<bool()> done) {
       counters_.park_ends();
     }
   }
-  pool_.leave_idle(*this);
+  pool_.idle_.leave(*this);
   parked_.store(false, std::memory_order_seq_cst);
 }
 

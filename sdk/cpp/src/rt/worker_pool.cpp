@@ -200,29 +200,7 @@ bool WorkerPool::work_available() {
 }
 
 void WorkerPool::notify_one() {
-  if (idle_count_.load(std::memory_order_seq_cst) == 0) return;
-  if (searching_.load(std::memory_order_seq_cst) > 0) return;
-  Worker* woken = nullptr;
-  {
-    LockGuard guard(idle_lock_);
-    if (idle_.empty()) return;
-    woken = idle_.back();
-    idle_.pop_back();
-    idle_count_.store(static_cast<int>(idle_.size()), std::memory_order_seq_cst);
-  }
-  woken->wake();
-}
-
-void WorkerPool::enter_idle(Worker& worker) {
-  LockGuard guard(idle_lock_);
-  idle_.push_back(&worker);
-  idle_count_.store(static_cast<int>(idle_.size()), std::memory_order_seq_cst);
-}
-
-void WorkerPool::leave_idle(Worker& worker) {
-  LockGuard guard(idle_lock_);
-  std::erase(idle_, &worker);
-  idle_count_.store(static_cast<int>(idle_.size()), std::memory_order_seq_cst);
+  if (Worker* const woken = idle_.take_one()) woken->wake();
 }
 
 void WorkerPool::strand_started(TaskContext& context) {

@@ -25,6 +25,7 @@
 #include "rt/blocking_pool.hpp"
 #include "rt/classes.hpp"
 #include "rt/driver.hpp"
+#include "rt/idle_workers.hpp"
 #include "rt/worker_counters.hpp"
 #include "zsync/config.hpp"
 #include "zsync/rt/backoff.hpp"
@@ -192,7 +193,7 @@ class WorkerPool final : public Scheduler {
   void sort_ready() override;
 
   // Workers that are parked.
-  const std::atomic<int>& idle_count() const { return idle_count_; }
+  const std::atomic<int>& idle_count() const { return idle_.count(); }
 
   // On a plain thread: works itself in the caller model, else waits.
   void drive_until(TaskContext& target);
@@ -226,9 +227,7 @@ class WorkerPool final : public Scheduler {
   TaskContext* pop_injected();
   bool has_injected() const { return injected_count_.load(std::memory_order_seq_cst) > 0; }
   void notify_one();
-  bool somebody_idle() const { return idle_count_.load(std::memory_order_relaxed) > 0; }
-  void enter_idle(Worker& worker);
-  void leave_idle(Worker& worker);
+  bool somebody_idle() const { return idle_.count().load(std::memory_order_relaxed) > 0; }
   bool work_available();
   void cancel_all_live();
   // Waits on a plain thread, or works itself in the caller model, until no task is left that has to
@@ -269,10 +268,7 @@ class WorkerPool final : public Scheduler {
   static constexpr uint64_t kIdsAtOnce = 256;
   std::atomic<uint64_t> next_id_{1};
 
-  std::atomic<int> searching_{0};
-  std::atomic<int> idle_count_{0};
-  Lock idle_lock_;
-  std::vector<Worker*> idle_ ABSL_GUARDED_BY(idle_lock_);
+  IdleWorkers<Worker> idle_;
 
   Lock life_lock_;                                       // threads end and start
   std::vector<bool> ended_ ABSL_GUARDED_BY(life_lock_);  // by worker: its thread, to be joined

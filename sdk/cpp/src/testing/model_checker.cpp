@@ -37,8 +37,10 @@ class ModelRun {
     std::unique_ptr<char[]> stack = std::make_unique<char[]>(kStackBytes);
     ucontext_t context{};
     std::deque<Store> buffer;
-    Access next = Access::kNone;  // what it does when it goes on
-    uint64_t history = 0;         // of everything that it has read
+    Access next = Access::kNone;            // what it does when it goes on
+    const ModelledBits* awaited = nullptr;  // not before this has that value
+    uint64_t awaited_bits = 0;
+    uint64_t history = 0;  // of everything that it has read
     bool ended = false;
   };
   // A thread goes on, or its oldest store becomes visible.
@@ -80,7 +82,8 @@ class ModelRun {
     for (size_t i = 0; i < threads_.size(); ++i) {
       const Thread& thread = *threads_[i];
       const bool waits_for_buffer = thread.next == Access::kUpdate && !thread.buffer.empty();
-      if (!thread.ended && !waits_for_buffer) steps.push_back({i, false});
+      const bool waits = thread.awaited && thread.awaited->value_.bits != thread.awaited_bits;
+      if (!thread.ended && !waits_for_buffer && !waits) steps.push_back({i, false});
       if (!thread.buffer.empty()) steps.push_back({i, true});
     }
     return steps;
@@ -113,6 +116,14 @@ class ModelRun {
     Thread* const thread = running_;
     thread->next = access;
     swapcontext(&thread->context, &scheduler_);
+    return thread;
+  }
+  Thread* await(const ModelledBits& cell, uint64_t bits) {
+    if (!running_) return nullptr;
+    running_->awaited = &cell;
+    running_->awaited_bits = bits;
+    Thread* const thread = before(Access::kUpdate);
+    thread->awaited = nullptr;
     return thread;
   }
   static ModelledBits::Value read(const Thread* thread, const ModelledBits& cell) {
@@ -194,6 +205,25 @@ uint64_t ModelledBits::compare_exchange(uint64_t expected, uint64_t desired) {
   ModelRun::remember(thread, before.origin);
   if (before.bits == expected) value_ = {desired, name_here()};
   return before.bits;
+}
+
+uint64_t ModelledBits::fetch_add(uint64_t added) {
+  ModelRun* const run = ModelRun::current;
+  ModelRun::Thread* const thread = run ? run->before(ModelRun::Access::kUpdate) : nullptr;
+  const Value before = value_;
+  ModelRun::remember(thread, before.origin);
+  value_ = {before.bits + added, name_here()};
+  return before.bits;
+}
+
+void ModelledBits::store_now(uint64_t bits) { value_ = {bits, name_here()}; }
+
+void ModelledBits::await_exchange(uint64_t expected, uint64_t desired) {
+  ModelRun* const run = ModelRun::current;
+  if (ModelRun::Thread* const thread = run ? run->await(*this, expected) : nullptr) {
+    ModelRun::remember(thread, value_.origin);
+  }
+  value_ = {desired, name_here()};
 }
 
 ModelChecker::Result ModelChecker::explore(const std::function<Program()>& make) {

@@ -9,8 +9,8 @@
 #pragma once
 
 #include <atomic>
-#include <bit>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <string>
 #include <vector>
@@ -22,7 +22,8 @@ class ModelChecker {
   // One execution: made anew for each. The closures share what the threads work on.
   struct Program {
     std::vector<std::function<void()>> threads;
-    std::function<std::string()> check;  // after all have ended: what is wrong, or nothing
+    // After all have ended, or wait for each other: what is wrong, or nothing.
+    std::function<std::string()> check;
   };
   struct Result {
     std::string failure;      // of the first execution that failed, with its steps
@@ -46,6 +47,12 @@ class ModelledBits {
   void store(uint64_t bits, bool buffered);
   // Replaces `expected`; what was there before.
   uint64_t compare_exchange(uint64_t expected, uint64_t desired);
+  // What was there before.
+  uint64_t fetch_add(uint64_t added);
+  // Visible to all, and no step of its own.
+  void store_now(uint64_t bits);
+  // Waits until `expected` is there, and replaces it. A thread that waits for ever has ended.
+  void await_exchange(uint64_t expected, uint64_t desired);
 
  private:
   friend class ModelRun;
@@ -74,13 +81,39 @@ class Modelled {
     expected = from_bits(before);
     return false;
   }
+  T fetch_add(T added, std::memory_order) { return from_bits(bits_.fetch_add(to_bits(added))); }
+  T fetch_sub(T taken, std::memory_order) {
+    return from_bits(bits_.fetch_add(uint64_t{0} - to_bits(taken)));
+  }
+  // In the place of a wait in a loop.
+  void await_exchange(T expected, T desired) {
+    bits_.await_exchange(to_bits(expected), to_bits(desired));
+  }
 
  private:
-  static_assert(sizeof(T) == sizeof(uint64_t));
-  static uint64_t to_bits(T value) { return std::bit_cast<uint64_t>(value); }
-  static T from_bits(uint64_t bits) { return std::bit_cast<T>(bits); }
+  static_assert(sizeof(T) <= sizeof(uint64_t));
+  static uint64_t to_bits(T value) {
+    uint64_t bits = 0;
+    std::memcpy(&bits, &value, sizeof value);
+    return bits;
+  }
+  static T from_bits(uint64_t bits) {
+    T value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+  }
 
   ModelledBits bits_;
+};
+
+// In the place of a mutex. Letting go belongs to the step before: others could only wait longer.
+class ModelledLock {
+ public:
+  void lock() { held_.await_exchange(0, 1); }
+  void unlock() { held_.store_now(0); }
+
+ private:
+  ModelledBits held_{0};
 };
 
 }  // namespace zsync::testing
