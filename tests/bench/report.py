@@ -90,15 +90,20 @@ def cells(row: Row, base: Row | None, verdict: str) -> list[str]:
             ratio, verdict]
 
 
-def table(rows: list[Row], targets: Targets, zsync: str) -> str:
-    """The ratio is that of a row's median to zsync's for the same metric, and the same threads where there are any."""
+def table(rows: list[Row], targets: Targets, zsync: str, against: dict[Row, str] | None = None) -> str:
+    """The ratio is that of a row's median to zsync's for the same metric, and the same threads where there are any.
+
+    `against` is what compare.py says of a row where a second build was run; it has a column of its own then.
+    """
     any_threads = {row.metric: row for row in rows if row.system == zsync}
     base = {(row.metric, row.threads): row for row in rows if row.system == zsync}
-    lines = [["metric", "system", "t", "median", "min", "max", "unit", "x zsync", "target"]]
+    lines = [["metric", "system", "t", "median", "min", "max", "unit", "x zsync", "target"]
+             + ([] if against is None else ["against"])]
     for row in rows:
         goals = targets_of(row, targets) if row.system.startswith("zsync") else ()
         lines.append(cells(row, base.get((row.metric, row.threads), any_threads.get(row.metric)),
-                           ", ".join(goal.verdict(row, rows) for goal in goals)))
+                           ", ".join(goal.verdict(row, rows) for goal in goals))
+                     + ([] if against is None else [against.get(row, "")]))
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     right = {2, 3, 4, 5, 7}
     return "\n".join("  ".join(cell.rjust(width) if column in right else cell.ljust(width)

@@ -4,14 +4,19 @@
 A bench is a module with a docstring that says what it measures, RUNS, TARGETS (metric -> Target) and two functions:
 measure(world, build) for a build of zsync, peers(world) for what is run beside it. Both return samples; both are called
 once a run, so that a machine that is busy for a while is busy for all of them.
+
+With a second build, the last line says which rows got worse or better beyond the spread of their runs (compare.py has the
+rule). The exit code does not depend on that, nor on targets: 1 means that a bench could not be run.
 """
 import argparse
 import importlib
 import shutil
 import sys
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 
+import compare
 import procfs
 import report
 from world import Build, World
@@ -41,12 +46,25 @@ def parse() -> argparse.Namespace:
     return chosen
 
 
-def run_bench(world: World, name: str, runs: int | None) -> tuple[list[report.Row], list[str]]:
-    """The rows of one bench, printed, and its missed targets."""
+@dataclass(frozen=True)
+class Result:
+    """What one bench gave, after it was printed."""
+
+    rows: list[report.Row]
+    missed: list[str]
+    changes: list[compare.Change]
+
+
+def runs_of(bench, world: World, runs: int | None) -> int:
+    """As asked for; else the bench's own number, or what a comparison needs."""
+    return runs or max(bench.RUNS, compare.RUNS_USUAL if len(world.builds) > 1 else 0)
+
+
+def run_bench(world: World, name: str, runs: int | None) -> Result:
     bench = importlib.import_module(f"benches.{name}")
     world.notes.clear()
     samples = []
-    count = runs or bench.RUNS
+    count = runs_of(bench, world, runs)
     print(f"\n== {name}: {' '.join(bench.__doc__.splitlines()[0].split())}", flush=True)
     before = procfs.load()
     for run in range(count):
@@ -54,12 +72,13 @@ def run_bench(world: World, name: str, runs: int | None) -> tuple[list[report.Ro
             samples += bench.measure(world, build)
         samples += bench.peers(world)
     rows = report.rows_of(name, samples)
-    zsync = world.builds[0].name
-    print(report.table(rows, bench.TARGETS, zsync))
+    zsync, *other = [build.name for build in world.builds]
+    changes = compare.changes_of(rows, bench.TARGETS, zsync, other[0]) if other else []
+    print(report.table(rows, bench.TARGETS, zsync, {each.row: each.cell() for each in changes} if other else None))
     for note in world.notes:
         print(f"   {note}")
     print(f"   {count} runs; load {before} -> {procfs.load()}", flush=True)
-    return rows, report.missed(rows, bench.TARGETS, zsync)
+    return Result(rows, report.missed(rows, bench.TARGETS, zsync), changes)
 
 
 def main() -> int:
@@ -75,21 +94,23 @@ def main() -> int:
     shutil.rmtree(scratch, ignore_errors=True)
     world = World(scratch, chosen.client.resolve(), builds, chosen.long)
     print(f"machine: {procfs.machine()}; states on {procfs.file_system(chosen.out)}; nothing is pinned, nothing spins")
-    rows, misses, failed = [], [], []
+    results, rows, failed = [], [], []
     for name in chosen.names or bench_names():
         try:
-            more, missed = run_bench(world, name, chosen.runs)
-            rows, misses = rows + more, misses + missed
+            results.append(run_bench(world, name, chosen.runs))
+            rows += results[-1].rows
         except Exception:
             traceback.print_exc()
             failed.append(name)
         report.write_json(chosen.out / "results.json", rows)
     shutil.rmtree(scratch, ignore_errors=True)
     print(f"\nbench: {len(rows)} rows in {chosen.out / 'results.json'}")
-    for line in misses:
+    for line in [line for result in results for line in result.missed]:
         print(f"missed: {line}")
     for name in failed:
         print(f"failed: {name}")
+    if chosen.against:
+        print(compare.closing_line([each for result in results for each in result.changes], builds[1].name))
     return 1 if failed else 0
 
 
