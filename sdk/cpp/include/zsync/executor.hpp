@@ -98,8 +98,7 @@ class Executor {
   template <typename Function, typename... Args>
     requires(!kIsTask<std::remove_cvref_t<Function>>)
   auto spawn(Function&& function, Args&&... args) {
-    return spawn(rt::call_in_frame<std::decay_t<Function>, std::decay_t<Args>...>(
-        std::forward<Function>(function), std::forward<Args>(args)...));
+    return spawn(rt::start_call(std::forward<Function>(function), std::forward<Args>(args)...));
   }
 
   // Completes when every task has ended.

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "zsync/priority.hpp"
+#include "zsync/rt/call.hpp"
 #include "zsync/rt/frame.hpp"
 #include "zsync/rt/scheduler.hpp"
 #include "zsync/task.hpp"
@@ -206,23 +207,6 @@ TaskHandle<T> spawn_on(Scheduler& scheduler, Task<T> task) {
   return TaskHandle<T>(strand);
 }
 
-// Keeps a callable and its arguments in the frame, so that they live as long as the task.
-template <typename Function, typename... Args>
-auto call_in_frame(Function function, Args... args)
-    -> Task<typename std::invoke_result_t<Function&, Args...>::value_type>
-  requires kIsTask<std::invoke_result_t<Function&, Args...>>
-{
-  co_return co_await std::invoke(function, std::move(args)...);
-}
-
-template <typename Function, typename... Args>
-auto call_in_frame(Function function, Args... args)
-    -> Task<std::invoke_result_t<Function&, Args...>>
-  requires(!kIsTask<std::invoke_result_t<Function&, Args...>>)
-{
-  co_return std::invoke(function, std::move(args)...);
-}
-
 }  // namespace rt
 
 // Starts a task on the current runtime (or the global one, from a plain thread).
@@ -242,8 +226,7 @@ template <typename Function, typename... Args>
            !std::same_as<std::remove_cvref_t<Function>, SpawnOptions> &&
            std::invocable<std::decay_t<Function>&, std::decay_t<Args>...>)
 [[nodiscard]] auto spawn(Function&& function, Args&&... args) {
-  return spawn(rt::call_in_frame<std::decay_t<Function>, std::decay_t<Args>...>(
-      std::forward<Function>(function), std::forward<Args>(args)...));
+  return spawn(rt::start_call(std::forward<Function>(function), std::forward<Args>(args)...));
 }
 // The same with a name or other options.
 template <typename Function, typename... Args>
@@ -251,8 +234,7 @@ template <typename Function, typename... Args>
            std::invocable<std::decay_t<Function>&, std::decay_t<Args>...>)
 [[nodiscard]] auto spawn(SpawnOptions options, Function&& function, Args&&... args) {
   return spawn(std::move(options),
-               rt::call_in_frame<std::decay_t<Function>, std::decay_t<Args>...>(
-                   std::forward<Function>(function), std::forward<Args>(args)...));
+               rt::start_call(std::forward<Function>(function), std::forward<Args>(args)...));
 }
 
 }  // namespace zsync

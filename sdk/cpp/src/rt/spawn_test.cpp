@@ -1,7 +1,10 @@
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <set>
 #include <stdexcept>
+#include <string>
+#include <string_view>
 #include <thread>
 
 #include "rt/models_test.hpp"
@@ -14,6 +17,57 @@ using namespace std::chrono_literals;
 
 class SpawnOnEveryModel : public EveryModel {};
 ZS_FOR_EVERY_MODEL(SpawnOnEveryModel);
+
+// Counts how often it was moved on its way.
+struct Moved {
+  Moved() = default;
+  Moved(const Moved&) = delete;
+  Moved(Moved&& other) noexcept : moves(other.moves + 1) {}
+  int moves = 0;
+};
+
+Task<int> moves_of(Moved argument) {
+  co_await yield_now();
+  co_return argument.moves;
+}
+Task<size_t> length_after_a_while(std::string_view text) {
+  co_await yield_now();
+  co_return text.find('!') + 1;
+}
+Task<void> add_to(int& sum, long amount) {
+  co_await yield_now();
+  sum += static_cast<int>(amount);
+}
+
+TEST_P(SpawnOnEveryModel, AnArgumentGoesStraightIntoTheFrameThatUsesIt) {
+  run_here([]() -> Task<void> {
+    EXPECT_EQ(co_await spawn(moves_of, Moved()), 1);
+    EXPECT_EQ(
+        co_await spawn([](Moved argument) -> Task<int> { co_return argument.moves; }, Moved()), 1);
+    // Not so where the callable has a state of its own, which has to live as long.
+    auto state = std::make_unique<int>(5);
+    auto with_state = [kept = std::move(state)](Moved argument) -> Task<int> {
+      co_await yield_now();
+      co_return argument.moves + *kept;
+    };
+    EXPECT_GT(co_await spawn(std::move(with_state), Moved()), 6);
+  }());
+}
+
+TEST_P(SpawnOnEveryModel, AnArgumentLivesAsLongAsAParameterThatOnlyRefersToIt) {
+  run_here([]() -> Task<void> {
+    // The parameter is a view of the string, which is a temporary here.
+    EXPECT_EQ(co_await spawn(length_after_a_while, std::string(100, 'x') + "!"), 101u);
+    int sum = 1;
+    co_await spawn(add_to, std::ref(sum), 4);
+    EXPECT_EQ(sum, 5);
+    auto by_reference = [](const std::string& text) -> Task<size_t> {
+      co_await yield_now();
+      co_return text.size();
+    };
+    EXPECT_EQ(co_await spawn(by_reference, std::string(200, 'y')), 200u);
+  }());
+}
 
 Task<void> wait_for(Gate gate) { (void)co_await gate.opened(); }
 Task<int> wait_and_give(Gate gate, int value) {

@@ -4,6 +4,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "zsync/rt/call.hpp"
 #include "zsync/rt/future_state.hpp"
 #include "zsync/rt/scope.hpp"
 #include "zsync/spawn.hpp"

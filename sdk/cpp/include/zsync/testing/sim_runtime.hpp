@@ -87,8 +87,7 @@ class SimRuntime final : public rt::Scheduler {
     requires(!kIsTask<std::remove_cvref_t<Function>> &&
              std::invocable<std::decay_t<Function>&, std::decay_t<Args>...>)
   [[nodiscard]] auto spawn(Function&& function, Args&&... args) {
-    return spawn(rt::call_in_frame<std::decay_t<Function>, std::decay_t<Args>...>(
-        std::forward<Function>(function), std::forward<Args>(args)...));
+    return spawn(rt::start_call(std::forward<Function>(function), std::forward<Args>(args)...));
   }
 
   // Runs a function as a step of its own, in the order of posting.
