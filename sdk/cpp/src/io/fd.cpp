@@ -1,10 +1,9 @@
 #include "zsync/rt/fd.hpp"
 
-#include <fcntl.h>
-
 #include <cerrno>
 
 #include "io/fd_state.hpp"
+#include "io/socket_calls.hpp"
 
 namespace zsync::rt {
 namespace {
@@ -57,10 +56,10 @@ absl::StatusOr<Fd> Fd::adopt(int descriptor) {
   TaskContext* context = current_context();
   ZS_ASSERT(context, "Fd::adopt() outside a task: a descriptor needs a worker that watches it");
   Scheduler& scheduler = *context->scheduler;
-  ZS_ASSERT(scheduler.driver(), "a descriptor in a runtime without a kernel: use the real runtime");
+  ZS_ASSERT(scheduler.driver() && scheduler.driver()->sockets().knows(descriptor),
+            "a descriptor in a runtime without a kernel: use the real runtime");
   auto state = std::make_shared<FdState>(descriptor, scheduler);
-  const int flags = fcntl(descriptor, F_GETFL);
-  if (flags < 0 || fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) < 0) {
+  if (state->sockets().set_nonblocking(descriptor) < 0) {
     return errno_status("making a descriptor non-blocking", errno);
   }
   if (absl::Status status = state->attach(); !status.ok()) return status;
@@ -73,7 +72,7 @@ void Fd::close() {
 
 absl::StatusOr<UniqueFd> Fd::release() {
   // The watched number stays taken until the driver has let go of it.
-  UniqueFd copy(fcntl(get(), F_DUPFD_CLOEXEC, 0));
+  UniqueFd copy(sockets().duplicate(get()));
   const int error = errno;
   close();
   if (!copy) return errno_status("releasing a descriptor", error);
@@ -81,6 +80,8 @@ absl::StatusOr<UniqueFd> Fd::release() {
 }
 
 int Fd::get() const { return state_ ? state_->descriptor() : -1; }
+
+SocketCalls& Fd::sockets() const { return state_ ? state_->sockets() : kernel_sockets(); }
 
 Task<absl::Status> Fd::ready(uint32_t events) {
   std::shared_ptr<FdState> state = state_;
@@ -147,8 +148,14 @@ absl::Status errno_status(absl::string_view doing, int error) {
 }
 
 void require_kernel(const char* message) {
+  ZS_ASSERT(&sockets_here(message) == &kernel_sockets(), message);
+}
+
+SocketCalls& sockets_here(const char* message) {
   TaskContext* context = current_context();
-  ZS_ASSERT(context && context->scheduler->driver(), message);
+  Driver* const driver = context ? context->scheduler->driver() : nullptr;
+  ZS_ASSERT(driver, message);
+  return driver->sockets();
 }
 
 }  // namespace zsync::rt

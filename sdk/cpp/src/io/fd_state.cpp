@@ -16,13 +16,13 @@ namespace {
 #define RWF_NOSIGNAL 0x00000100  // Linux 6.18: the write does not raise SIGPIPE
 #endif
 
-FdKind kind_of(int descriptor) {
-  struct stat info;
-  if (::fstat(descriptor, &info) != 0 || !S_ISSOCK(info.st_mode)) return FdKind::kPlain;
+FdKind kind_of(SocketCalls& sockets, int descriptor) {
   int protocol = 0;
   socklen_t size = sizeof protocol;
-  const bool known = ::getsockopt(descriptor, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0;
-  return known && protocol == IPPROTO_TCP ? FdKind::kTcp : FdKind::kOtherSocket;
+  if (sockets.getsockopt(descriptor, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) != 0) {
+    return errno == ENOTSOCK || errno == EBADF ? FdKind::kPlain : FdKind::kOtherSocket;
+  }
+  return protocol == IPPROTO_TCP ? FdKind::kTcp : FdKind::kOtherSocket;
 }
 
 ssize_t write_masked(int descriptor, std::span<const std::byte> from) {
@@ -47,12 +47,14 @@ FdState::FdState(int descriptor, Scheduler& scheduler)
     : descriptor_(descriptor),
       scheduler_(scheduler),
       driver_(scheduler.driver()),
+      sockets_(driver_->sockets()),
       worker_(scheduler.current_worker()),
-      kind_(kind_of(descriptor)) {}
+      kind_(kind_of(sockets_, descriptor)) {}
 
 absl::Status FdState::attach() {
   struct stat info;
-  if (::fstat(descriptor_, &info) == 0 && (S_ISREG(info.st_mode) || S_ISDIR(info.st_mode))) {
+  if (kind_ == FdKind::kPlain && ::fstat(descriptor_, &info) == 0 &&
+      (S_ISREG(info.st_mode) || S_ISDIR(info.st_mode))) {
     return absl::InvalidArgumentError(
         "watching a descriptor: files and directories are never waited for; use zsync/file.hpp");
   }
@@ -124,7 +126,7 @@ void FdState::rearm() {
 
 ssize_t FdState::read_once(std::span<std::byte> into) {
   const ssize_t count = kind_ <= FdKind::kOtherSocket
-                            ? ::recv(descriptor_, into.data(), into.size(), 0)
+                            ? sockets_.recv(descriptor_, into)
                             : ::read(descriptor_, into.data(), into.size());
   const bool emptied = kind_ == FdKind::kTcp && count > 0 &&
                        static_cast<size_t>(count) < into.size() &&
@@ -137,7 +139,7 @@ ssize_t FdState::write_once(std::span<const std::byte> from) {
   switch (kind_) {
     case FdKind::kTcp:
     case FdKind::kOtherSocket:
-      return ::send(descriptor_, from.data(), from.size(), MSG_NOSIGNAL);
+      return sockets_.send(descriptor_, from);
     case FdKind::kPlain: {
       const iovec bytes{const_cast<std::byte*>(from.data()), from.size()};
       const ssize_t count =

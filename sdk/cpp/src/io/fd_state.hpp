@@ -2,14 +2,13 @@
 // waits.
 #pragma once
 
-#include <unistd.h>
-
 #include <atomic>
 #include <memory>
 #include <span>
 
 #include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
+#include "io/socket_calls.hpp"
 #include "zsync/rt/operation.hpp"
 #include "zsync/rt/scheduler.hpp"
 
@@ -34,7 +33,7 @@ enum class FdKind : uint8_t {
 class FdState final : public FdListener, public std::enable_shared_from_this<FdState> {
  public:
   FdState(int descriptor, Scheduler& scheduler);
-  ~FdState() { ::close(descriptor_); }
+  ~FdState() { sockets_.close(descriptor_); }
 
   absl::Status attach();
   void close();
@@ -45,6 +44,7 @@ class FdState final : public FdListener, public std::enable_shared_from_this<FdS
   int worker() const { return worker_; }
   bool at_home() const { return scheduler_.current_worker() == worker_; }
   Driver& driver() { return *driver_; }
+  SocketCalls& sockets() { return sockets_; }
   Lock& lock() ABSL_LOCK_RETURNED(lock_) { return lock_; }
   bool closed() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) { return closed_; }
   void enlist(Operation& operation, uint32_t events) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
@@ -73,6 +73,7 @@ class FdState final : public FdListener, public std::enable_shared_from_this<FdS
   const int descriptor_;
   Scheduler& scheduler_;
   Driver* const driver_;
+  SocketCalls& sockets_;
   const int worker_;
   FdKind kind_;  // changed by the writing task only
   FdSource* source_ = nullptr;

@@ -2,8 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <utility>
@@ -15,7 +13,7 @@
 namespace zsync {
 
 struct File::Handle {
-  UniqueFd descriptor;
+  rt::OpenFile descriptor;
   std::string path;
 };
 
@@ -46,14 +44,13 @@ auto retried(Call call) {
   return result;
 }
 
-absl::StatusOr<size_t> read_whole(int descriptor, const std::string& path, uint64_t offset,
-                                  std::span<std::byte> into) {
+absl::StatusOr<size_t> read_whole(const rt::OpenFile& file, const std::string& path,
+                                  uint64_t offset, std::span<std::byte> into) {
   size_t filled = 0;
   while (filled < into.size()) {
     const std::span<std::byte> rest = into.subspan(filled);
-    const ssize_t count = retried([&] {
-      return ::pread(descriptor, rest.data(), rest.size(), static_cast<off_t>(offset + filled));
-    });
+    const ssize_t count =
+        retried([&] { return file.calls().pread(file.get(), rest, offset + filled); });
     if (count < 0) return rt::file_status("read", path, errno);
     if (count == 0) break;
     filled += static_cast<size_t>(count);
@@ -61,11 +58,10 @@ absl::StatusOr<size_t> read_whole(int descriptor, const std::string& path, uint6
   return filled;
 }
 
-absl::Status write_whole(int descriptor, const std::string& path, uint64_t offset,
+absl::Status write_whole(const rt::OpenFile& file, const std::string& path, uint64_t offset,
                          std::span<const std::byte> from) {
   while (!from.empty()) {
-    const ssize_t count = retried(
-        [&] { return ::pwrite(descriptor, from.data(), from.size(), static_cast<off_t>(offset)); });
+    const ssize_t count = retried([&] { return file.calls().pwrite(file.get(), from, offset); });
     if (count < 0) return rt::file_status("write", path, errno);
     from = from.subspan(static_cast<size_t>(count));
     offset += static_cast<uint64_t>(count);
@@ -73,12 +69,10 @@ absl::Status write_whole(int descriptor, const std::string& path, uint64_t offse
   return absl::OkStatus();
 }
 
-absl::Status append_whole(int descriptor, const std::string& path,
+absl::Status append_whole(const rt::OpenFile& file, const std::string& path,
                           std::span<const std::byte> from) {
   while (!from.empty()) {
-    const iovec bytes{const_cast<std::byte*>(from.data()), from.size()};
-    const ssize_t count =
-        retried([&] { return ::pwritev2(descriptor, &bytes, 1, /*not a place*/ -1, RWF_APPEND); });
+    const ssize_t count = retried([&] { return file.calls().append(file.get(), from); });
     if (count < 0) return rt::file_status("append", path, errno);
     from = from.subspan(static_cast<size_t>(count));
   }
@@ -137,39 +131,42 @@ FileMetadata metadata_of(const struct stat& info) {
 Task<absl::StatusOr<File>> File::open(std::string path, FileOptions options) {
   absl::StatusOr<int> flags = open_flags(path, options);
   if (!flags.ok()) co_return flags.status();
-  co_return co_await rt::call_on_disk(
-      [path = std::move(path), flags = *flags, mode = options.mode]() -> absl::StatusOr<File> {
-        UniqueFd descriptor(retried([&] { return ::open(path.c_str(), flags, mode); }));
-        if (!descriptor) return rt::file_status("open", path, errno);
-        return adopt(std::move(descriptor), path);
-      });
+  co_return co_await rt::call_on_disk([&calls = rt::files_here(), path = std::move(path),
+                                       flags = *flags,
+                                       mode = options.mode]() -> absl::StatusOr<File> {
+    rt::OpenFile file(calls, retried([&] { return calls.open(path, flags, mode); }));
+    if (!file) return rt::file_status("open", path, errno);
+    return File(std::make_shared<Handle>(std::move(file), path));
+  });
 }
 
 File File::adopt(UniqueFd descriptor, std::string path) {
-  return File(std::make_shared<Handle>(std::move(descriptor), std::move(path)));
+  return File(std::make_shared<Handle>(rt::OpenFile(rt::kernel_files(), descriptor.release()),
+                                       std::move(path)));
 }
 
 Task<absl::StatusOr<size_t>> File::read_at(uint64_t offset, std::span<std::byte> into) const {
   return on_open_file(handle_, [offset, into](const Handle& file) {
-    return read_whole(file.descriptor.get(), file.path, offset, into);
+    return read_whole(file.descriptor, file.path, offset, into);
   });
 }
 
 Task<absl::Status> File::write_at(uint64_t offset, std::span<const std::byte> from) const {
   return on_open_file(handle_, [offset, from](const Handle& file) {
-    return write_whole(file.descriptor.get(), file.path, offset, from);
+    return write_whole(file.descriptor, file.path, offset, from);
   });
 }
 
 Task<absl::Status> File::append(std::span<const std::byte> from) const {
   return on_open_file(handle_, [from](const Handle& file) {
-    return append_whole(file.descriptor.get(), file.path, from);
+    return append_whole(file.descriptor, file.path, from);
   });
 }
 
 Task<absl::Status> File::sync() const {
   return on_open_file(handle_, [](const Handle& file) -> absl::Status {
-    const int result = retried([&] { return ::fdatasync(file.descriptor.get()); });
+    const int result =
+        retried([&] { return file.descriptor.calls().fdatasync(file.descriptor.get()); });
     return result == 0 ? absl::OkStatus() : rt::file_status("sync", file.path, errno);
   });
 }
@@ -182,8 +179,8 @@ Task<absl::StatusOr<uint64_t>> File::size() const {
 
 Task<absl::Status> File::truncate(uint64_t size) const {
   return on_open_file(handle_, [size](const Handle& file) -> absl::Status {
-    const auto bytes = static_cast<off_t>(size);
-    const int result = retried([&] { return ::ftruncate(file.descriptor.get(), bytes); });
+    const int result =
+        retried([&] { return file.descriptor.calls().ftruncate(file.descriptor.get(), size); });
     return result == 0 ? absl::OkStatus() : rt::file_status("truncate", file.path, errno);
   });
 }
@@ -191,7 +188,7 @@ Task<absl::Status> File::truncate(uint64_t size) const {
 Task<absl::StatusOr<FileMetadata>> File::metadata() const {
   return on_open_file(handle_, [](const Handle& file) -> absl::StatusOr<FileMetadata> {
     struct stat info;
-    if (::fstat(file.descriptor.get(), &info) != 0) {
+    if (file.descriptor.calls().fstat(file.descriptor.get(), &info) != 0) {
       return rt::file_status("stat", file.path, errno);
     }
     return rt::metadata_of(info);
@@ -207,7 +204,8 @@ Task<absl::Status> File::close() {
   std::shared_ptr<Handle> handle = std::move(handle_);
   co_return co_await rt::call_on_disk([handle = std::move(handle)]() -> absl::Status {
     // Closed whatever it says: on Linux the number is free even after EINTR.
-    if (::close(handle->descriptor.release()) == 0) return absl::OkStatus();
+    if (handle->descriptor.calls().close(handle->descriptor.release()) == 0)
+      return absl::OkStatus();
     return rt::file_status("close", handle->path, errno);
   });
 }

@@ -1,10 +1,9 @@
 #include "io/stream.hpp"
 
-#include <sys/socket.h>
-
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
+#include "io/socket_calls.hpp"
 
 namespace zsync::rt {
 
@@ -23,8 +22,8 @@ Task<absl::Status> read_exact(Fd& from, std::span<std::byte> into) {
 }
 
 absl::Status shutdown_write(const Fd& socket) {
-  if (::shutdown(socket.get(), SHUT_WR) != 0) return errno_status("shutting a socket down", errno);
-  return absl::OkStatus();
+  if (socket.sockets().shutdown(socket.get(), SHUT_WR) == 0) return absl::OkStatus();
+  return errno_status("shutting a socket down", errno);
 }
 
 }  // namespace zsync::rt

@@ -12,8 +12,11 @@ ZS_FOR_EVERY_MODEL(ConnectOnEveryModel);
 // An address where nobody listens, as long as this lives.
 class Nobody {
  public:
-  Nobody() : socket_(*net::new_bound_socket("test", any_port(), SOCK_STREAM, {})) {}
-  SocketAddress address() const { return *net::local_address(socket_.get()); }
+  Nobody()
+      : socket_(UniqueFd(
+            net::new_bound_socket(rt::kernel_sockets(), "test", any_port(), SOCK_STREAM, {})
+                ->release())) {}
+  SocketAddress address() const { return *net::local_address(rt::kernel_sockets(), socket_.get()); }
 
  private:
   UniqueFd socket_;
@@ -22,15 +25,21 @@ class Nobody {
 // An address that answers nobody: its queue is full.
 class Silent {
  public:
-  Silent() : listener_(*net::new_bound_socket("test", any_port(), SOCK_STREAM, {})) {
+  Silent()
+      : listener_(UniqueFd(
+            net::new_bound_socket(rt::kernel_sockets(), "test", any_port(), SOCK_STREAM, {})
+                ->release())) {
     EXPECT_EQ(::listen(listener_.get(), 0), 0);
     const net::RawAddress raw(address());
     for (UniqueFd& filler : fillers_) {
-      filler = *net::new_socket("test", address(), SOCK_STREAM);
+      filler = UniqueFd(
+          net::new_socket(rt::kernel_sockets(), "test", address(), SOCK_STREAM)->release());
       (void)::connect(filler.get(), raw.get(), raw.length());
     }
   }
-  SocketAddress address() const { return *net::local_address(listener_.get()); }
+  SocketAddress address() const {
+    return *net::local_address(rt::kernel_sockets(), listener_.get());
+  }
 
  private:
   UniqueFd listener_;

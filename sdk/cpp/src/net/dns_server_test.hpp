@@ -87,11 +87,13 @@ class DnsServer {
 
  private:
   bool bind_both() {
-    udp_ = *net::new_bound_socket("test", any_port(), SOCK_DGRAM, {});
-    address_ = *net::local_address(udp_.get());
-    absl::StatusOr<UniqueFd> tcp = net::new_bound_socket("test", address_, SOCK_STREAM, {});
+    udp_ = UniqueFd(
+        net::new_bound_socket(rt::kernel_sockets(), "test", any_port(), SOCK_DGRAM, {})->release());
+    address_ = *net::local_address(rt::kernel_sockets(), udp_.get());
+    absl::StatusOr<rt::NewSocket> tcp =
+        net::new_bound_socket(rt::kernel_sockets(), "test", address_, SOCK_STREAM, {});
     if (!tcp.ok()) return false;
-    tcp_ = *std::move(tcp);
+    tcp_ = UniqueFd(tcp->release());
     return ::listen(tcp_.get(), 16) == 0;
   }
 

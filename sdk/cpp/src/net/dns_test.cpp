@@ -119,9 +119,12 @@ TEST_P(DnsOnEveryModel, AServerThatFailsOrIsNotThereIsUnavailable) {
     EXPECT_NE(failed.message().find(asked.address().to_string()), std::string::npos) << failed;
     EXPECT_EQ((co_await asked.resolver().txt("failing.test")).status().code(),
               absl::StatusCode::kUnavailable);
-    const UniqueFd bound = *net::new_bound_socket("test", any_port(), SOCK_STREAM, {});
+    const UniqueFd bound(
+        net::new_bound_socket(rt::kernel_sockets(), "test", any_port(), SOCK_STREAM, {})
+            ->release());
     ResolverOptions nobody = asked.options();
-    nobody.servers = {*net::local_address(bound.get())};  // TCP: no UDP socket is there
+    nobody.servers = {
+        *net::local_address(rt::kernel_sockets(), bound.get())};  // TCP: no UDP socket is there
     const absl::Status refused = (co_await Resolver::open(nobody)->txt("x.test")).status();
     EXPECT_EQ(refused.code(), absl::StatusCode::kUnavailable) << refused;
     EXPECT_NE(refused.message().find("nobody answers DNS at 127.0.0.1:"), std::string::npos)

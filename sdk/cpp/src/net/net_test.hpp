@@ -14,7 +14,7 @@ inline SocketAddress any_port() { return {IpAddress::loopback_v4(), 0}; }
 inline SocketAddress any_port_v6() { return {IpAddress::loopback_v6(), 0}; }
 
 inline bool has_ipv6() {
-  return net::new_bound_socket("probe", any_port_v6(), SOCK_STREAM, {}).ok();
+  return net::new_bound_socket(rt::kernel_sockets(), "probe", any_port_v6(), SOCK_STREAM, {}).ok();
 }
 #define SKIP_WITHOUT_IPV6() \
   if (!has_ipv6()) GTEST_SKIP() << "this machine has no ::1"

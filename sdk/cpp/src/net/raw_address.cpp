@@ -52,42 +52,46 @@ absl::Status address_status(const char* doing, const SocketAddress& address, int
   }
 }
 
-absl::Status set_option(int socket, int level, int name, int value, const char* doing) {
-  if (::setsockopt(socket, level, name, &value, sizeof value) == 0) return absl::OkStatus();
+absl::Status set_option(rt::SocketCalls& calls, int socket, int level, int name, int value,
+                        const char* doing) {
+  if (calls.setsockopt(socket, level, name, &value, sizeof value) == 0) return absl::OkStatus();
   return rt::errno_status(doing, errno);
 }
 
-absl::StatusOr<UniqueFd> new_socket(const char* doing, const SocketAddress& address, int type) {
+absl::StatusOr<rt::NewSocket> new_socket(rt::SocketCalls& calls, const char* doing,
+                                         const SocketAddress& address, int type) {
   const int family = address.ip.is_v4() ? AF_INET : AF_INET6;
-  UniqueFd socket(::socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  rt::NewSocket socket(calls, calls.socket(family, type));
   if (!socket) return address_status(doing, address, errno);
   return socket;
 }
 
-absl::StatusOr<UniqueFd> new_bound_socket(const char* doing, const SocketAddress& address, int type,
-                                          const BindOptions& options) {
-  absl::StatusOr<UniqueFd> socket = new_socket(doing, address, type);
+absl::StatusOr<rt::NewSocket> new_bound_socket(rt::SocketCalls& calls, const char* doing,
+                                               const SocketAddress& address, int type,
+                                               const BindOptions& options) {
+  absl::StatusOr<rt::NewSocket> socket = new_socket(calls, doing, address, type);
   if (!socket.ok()) return socket;
   const auto set = [&](int level, int name, int value) {
-    return ::setsockopt(socket->get(), level, name, &value, sizeof value) == 0;
+    return calls.setsockopt(socket->get(), level, name, &value, sizeof value) == 0;
   };
   const RawAddress raw(address);
   const bool bound = (!options.reuse_address || set(SOL_SOCKET, SO_REUSEADDR, 1)) &&
                      (!options.reuse_port || set(SOL_SOCKET, SO_REUSEPORT, 1)) &&
                      (address.ip.is_v4() || set(IPPROTO_IPV6, IPV6_V6ONLY, options.v6_only)) &&
-                     ::bind(socket->get(), raw.get(), raw.length()) == 0;
+                     calls.bind(socket->get(), raw.get(), raw.length()) == 0;
   if (!bound) return address_status(doing, address, errno);
   return socket;
 }
 
 namespace {
 
-using NameCall = int (*)(int, sockaddr*, socklen_t*);
+using NameCall = int (rt::SocketCalls::*)(int, sockaddr*, socklen_t*);
 
-absl::StatusOr<SocketAddress> address_by(NameCall call, int socket, const char* doing) {
+absl::StatusOr<SocketAddress> address_by(rt::SocketCalls& calls, NameCall call, int socket,
+                                         const char* doing) {
   RawAddress raw;
   socklen_t length = sizeof raw;
-  if (call(socket, raw.get(), &length) != 0) return rt::errno_status(doing, errno);
+  if ((calls.*call)(socket, raw.get(), &length) != 0) return rt::errno_status(doing, errno);
   if (raw.any.sa_family != AF_INET && raw.any.sa_family != AF_INET6) {
     return absl::FailedPreconditionError(absl::StrCat(doing, ": it is not an IP socket"));
   }
@@ -96,12 +100,13 @@ absl::StatusOr<SocketAddress> address_by(NameCall call, int socket, const char* 
 
 }  // namespace
 
-absl::StatusOr<SocketAddress> local_address(int socket) {
-  return address_by(::getsockname, socket, "reading a socket's own address");
+absl::StatusOr<SocketAddress> local_address(rt::SocketCalls& calls, int socket) {
+  return address_by(calls, &rt::SocketCalls::getsockname, socket, "reading a socket's own address");
 }
 
-absl::StatusOr<SocketAddress> peer_address(int socket) {
-  return address_by(::getpeername, socket, "reading a socket's peer address");
+absl::StatusOr<SocketAddress> peer_address(rt::SocketCalls& calls, int socket) {
+  return address_by(calls, &rt::SocketCalls::getpeername, socket,
+                    "reading a socket's peer address");
 }
 
 }  // namespace zsync::net

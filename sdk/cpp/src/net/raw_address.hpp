@@ -8,7 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "zsync/fd.hpp"
+#include "io/socket_calls.hpp"
 #include "zsync/socket.hpp"
 
 namespace zsync::net {
@@ -38,18 +38,21 @@ struct BindOptions {
 };
 
 // A non-blocking socket of the address's family; `doing` names the caller in the error.
-absl::StatusOr<UniqueFd> new_socket(const char* doing, const SocketAddress& address, int type);
+absl::StatusOr<rt::NewSocket> new_socket(rt::SocketCalls& calls, const char* doing,
+                                         const SocketAddress& address, int type);
 // The same, bound.
-absl::StatusOr<UniqueFd> new_bound_socket(const char* doing, const SocketAddress& address, int type,
-                                          const BindOptions& options);
+absl::StatusOr<rt::NewSocket> new_bound_socket(rt::SocketCalls& calls, const char* doing,
+                                               const SocketAddress& address, int type,
+                                               const BindOptions& options);
 
 // `connect 127.0.0.1:80: Connection refused` with the code that fits.
 absl::Status address_status(const char* doing, const SocketAddress& address, int error);
 
-absl::Status set_option(int socket, int level, int name, int value, const char* doing);
+absl::Status set_option(rt::SocketCalls& calls, int socket, int level, int name, int value,
+                        const char* doing);
 
 // Errors: kFailedPrecondition for something that is no IP socket; the system's.
-absl::StatusOr<SocketAddress> local_address(int socket);
-absl::StatusOr<SocketAddress> peer_address(int socket);
+absl::StatusOr<SocketAddress> local_address(rt::SocketCalls& calls, int socket);
+absl::StatusOr<SocketAddress> peer_address(rt::SocketCalls& calls, int socket);
 
 }  // namespace zsync::net

@@ -10,6 +10,7 @@
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
+#include "io/socket_calls.hpp"
 #include "io/stream.hpp"
 #include "net/raw_address.hpp"
 
@@ -20,28 +21,29 @@ constexpr size_t kPiecesPerCall = 64;             // of write_pieces(), in one s
 constexpr std::chrono::seconds kPauseMax{32767};  // the kernel's, of a keepalive
 constexpr int kProbesMax = 127;                   // the kernel's
 
-constexpr char kNoKernel[] = "TCP outside a task of a real runtime: a simulation has no kernel";
+constexpr char kNoKernel[] =
+    "TCP outside a task of a runtime: a simulation has no kernel but that of its SimHosts";
 
-absl::Status set_tcp(int socket, int name, int value, const char* doing) {
-  return net::set_option(socket, IPPROTO_TCP, name, value, doing);
+absl::Status set_tcp(rt::SocketCalls& calls, int socket, int name, int value, const char* doing) {
+  return net::set_option(calls, socket, IPPROTO_TCP, name, value, doing);
 }
 
 // 0 when the connection stands, EINPROGRESS while it does not, else why it failed.
-int connect_result(int socket) {
+int connect_result(rt::SocketCalls& calls, int socket) {
   int error = 0;
   socklen_t size = sizeof error;
-  if (::getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return errno;
+  if (calls.getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return errno;
   if (error != 0) return error;
   sockaddr_in6 peer;
   size = sizeof peer;
-  if (::getpeername(socket, reinterpret_cast<sockaddr*>(&peer), &size) == 0) return 0;
+  if (calls.getpeername(socket, reinterpret_cast<sockaddr*>(&peer), &size) == 0) return 0;
   return errno == ENOTCONN ? EINPROGRESS : errno;
 }
 
 // A port that nobody listens at can be the one that the system chose for this very socket.
-bool is_connected_to_itself(int socket) {
-  const absl::StatusOr<SocketAddress> own = net::local_address(socket);
-  const absl::StatusOr<SocketAddress> peer = net::peer_address(socket);
+bool is_connected_to_itself(rt::SocketCalls& calls, int socket) {
+  const absl::StatusOr<SocketAddress> own = net::local_address(calls, socket);
+  const absl::StatusOr<SocketAddress> peer = net::peer_address(calls, socket);
   return own.ok() && peer.ok() && *own == *peer;
 }
 
@@ -82,7 +84,7 @@ struct Rest {
       pieces = pieces.subspan(1);
     }
   }
-  ssize_t send_to(int socket) const {
+  ssize_t send_to(const rt::Fd& socket) const {
     std::array<iovec, kPiecesPerCall> vectors;
     const size_t count = std::min(pieces.size(), vectors.size());
     for (size_t i = 0; i < count; ++i) {
@@ -92,7 +94,7 @@ struct Rest {
     msghdr message{};
     message.msg_iov = vectors.data();
     message.msg_iovlen = count;
-    return ::sendmsg(socket, &message, MSG_NOSIGNAL);
+    return socket.sockets().sendmsg(socket.get(), &message);
   }
 };
 
@@ -106,21 +108,21 @@ absl::StatusOr<TcpStream> TcpStream::adopt(UniqueFd socket) {
 
 Task<absl::StatusOr<TcpStream>> TcpStream::connect(SocketAddress peer) {
   if (absl::Status turn = co_await rt::CheckpointOperation(); !turn.ok()) co_return turn;
-  rt::require_kernel(kNoKernel);
-  absl::StatusOr<UniqueFd> socket = net::new_socket("connect", peer, SOCK_STREAM);
+  rt::SocketCalls& calls = rt::sockets_here(kNoKernel);
+  absl::StatusOr<rt::NewSocket> socket = net::new_socket(calls, "connect", peer, SOCK_STREAM);
   if (!socket.ok()) co_return socket.status();
-  const absl::Status quick = set_tcp(socket->get(), TCP_NODELAY, 1, "connect");
+  const absl::Status quick = set_tcp(calls, socket->get(), TCP_NODELAY, 1, "connect");
   if (!quick.ok()) co_return quick;
   const net::RawAddress raw(peer);
-  int error = ::connect(socket->get(), raw.get(), raw.length()) == 0 ? 0 : errno;
-  absl::StatusOr<TcpStream> stream = adopt(*std::move(socket));
+  int error = calls.connect(socket->get(), raw.get(), raw.length()) == 0 ? 0 : errno;
+  absl::StatusOr<TcpStream> stream = adopt(UniqueFd(socket->release()));
   if (!stream.ok()) co_return stream;
   if (error == EINTR) error = EINPROGRESS;  // it goes on all the same
   while (error == EINPROGRESS) {
     if (absl::Status ready = co_await stream->fd_.writable(); !ready.ok()) co_return ready;
-    error = connect_result(stream->get());
+    error = connect_result(calls, stream->get());
   }
-  if (error == 0 && is_connected_to_itself(stream->get())) error = ECONNREFUSED;
+  if (error == 0 && is_connected_to_itself(calls, stream->get())) error = ECONNREFUSED;
   if (error != 0) co_return net::address_status("connect", peer, error);
   co_return stream;
 }
@@ -134,7 +136,7 @@ Task<absl::Status> TcpStream::write_pieces(std::span<const std::span<const std::
   Rest rest{pieces};
   rest.advance(0);
   while (!rest.pieces.empty()) {
-    const ssize_t count = rest.send_to(get());
+    const ssize_t count = rest.send_to(fd_);
     if (count >= 0) {
       rest.advance(static_cast<size_t>(count));
     } else if (errno == EAGAIN) {
@@ -149,7 +151,7 @@ Task<absl::Status> TcpStream::write_pieces(std::span<const std::span<const std::
 absl::Status TcpStream::shutdown_write() { return rt::shutdown_write(fd_); }
 
 absl::Status TcpStream::set_nodelay(bool on) {
-  return set_tcp(get(), TCP_NODELAY, on, "setting TCP_NODELAY");
+  return set_tcp(fd_.sockets(), get(), TCP_NODELAY, on, "setting TCP_NODELAY");
 }
 
 absl::Status TcpStream::set_keepalive(std::optional<TcpKeepalive> keepalive) {
@@ -169,31 +171,38 @@ absl::Status TcpStream::set_keepalive(std::optional<TcpKeepalive> keepalive) {
         {TCP_KEEPINTVL, static_cast<int>(keepalive->interval.count())},
         {TCP_KEEPCNT, keepalive->probes}};
     for (const auto& [name, value] : values) {
-      if (absl::Status set = set_tcp(get(), name, value, kDoing); !set.ok()) return set;
+      if (absl::Status set = set_tcp(fd_.sockets(), get(), name, value, kDoing); !set.ok())
+        return set;
     }
   }
-  return net::set_option(get(), SOL_SOCKET, SO_KEEPALIVE, keepalive.has_value(), kDoing);
+  return net::set_option(fd_.sockets(), get(), SOL_SOCKET, SO_KEEPALIVE, keepalive.has_value(),
+                         kDoing);
 }
 
-absl::StatusOr<SocketAddress> TcpStream::peer_address() const { return net::peer_address(get()); }
+absl::StatusOr<SocketAddress> TcpStream::peer_address() const {
+  return net::peer_address(fd_.sockets(), get());
+}
 
-absl::StatusOr<SocketAddress> TcpStream::local_address() const { return net::local_address(get()); }
+absl::StatusOr<SocketAddress> TcpStream::local_address() const {
+  return net::local_address(fd_.sockets(), get());
+}
 
 absl::StatusOr<TcpListener> TcpListener::bind(SocketAddress address, TcpListenerOptions options) {
-  rt::require_kernel(kNoKernel);
-  absl::StatusOr<UniqueFd> socket = net::new_bound_socket(
-      "listen", address, SOCK_STREAM,
+  rt::SocketCalls& calls = rt::sockets_here(kNoKernel);
+  absl::StatusOr<rt::NewSocket> socket = net::new_bound_socket(
+      calls, "listen", address, SOCK_STREAM,
       {.reuse_address = true, .reuse_port = options.reuse_port, .v6_only = options.v6_only});
   if (!socket.ok()) return socket.status();
-  if (::listen(socket->get(), options.backlog) != 0) {
+  if (calls.listen(socket->get(), options.backlog) != 0) {
     return net::address_status("listen", address, errno);
   }
-  return adopt(*std::move(socket));
+  return adopt(UniqueFd(socket->release()));
 }
 
 absl::StatusOr<TcpListener> TcpListener::adopt(UniqueFd socket) {
   // Accepted sockets get it from the listening one: a system call less for each.
-  absl::Status quick = set_tcp(socket.get(), TCP_NODELAY, 1, "adopting a listener");
+  absl::Status quick =
+      set_tcp(rt::sockets_here(kNoKernel), socket.get(), TCP_NODELAY, 1, "adopting a listener");
   if (!quick.ok()) return quick;
   absl::StatusOr<rt::Fd> fd = rt::Fd::adopt(std::move(socket));
   if (!fd.ok()) return fd.status();
@@ -204,7 +213,7 @@ Task<absl::StatusOr<TcpStream>> TcpListener::accept() {
   if (absl::Status turn = co_await rt::CheckpointOperation(); !turn.ok()) co_return turn;
   while (true) {
     if (fd_.begin_read()) {
-      UniqueFd socket(::accept4(get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+      UniqueFd socket(fd_.sockets().accept(get()));
       const int error = socket ? 0 : errno;
       if (error != EAGAIN) fd_.end_read();
       if (error == 0) co_return TcpStream::adopt(std::move(socket));
@@ -216,7 +225,7 @@ Task<absl::StatusOr<TcpStream>> TcpListener::accept() {
 }
 
 absl::StatusOr<SocketAddress> TcpListener::local_address() const {
-  return net::local_address(get());
+  return net::local_address(fd_.sockets(), get());
 }
 
 }  // namespace zsync

@@ -365,9 +365,9 @@ TEST_P(TcpOnEveryModel, AReleasedStreamAndAListenerFromElsewhereCanBeAdopted) {
     EXPECT_TRUE((co_await again->write_all("y")).ok());
     std::byte buffer[2];
     EXPECT_EQ(*co_await ends.server.read_some(buffer), 1u);
-    auto raw = net::new_bound_socket("listen", any_port(), SOCK_STREAM, {});
+    auto raw = net::new_bound_socket(rt::kernel_sockets(), "listen", any_port(), SOCK_STREAM, {});
     EXPECT_EQ(::listen(raw->get(), 1), 0);
-    auto listener = TcpListener::adopt(*std::move(raw));
+    auto listener = TcpListener::adopt(UniqueFd(raw->release()));
     auto more = co_await connected(*listener);
     EXPECT_EQ(option_of(more.server.get(), IPPROTO_TCP, TCP_NODELAY), 1);
     EXPECT_FALSE(TcpListener::adopt(UniqueFd()).ok());

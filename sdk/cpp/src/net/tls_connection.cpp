@@ -9,7 +9,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "io/socket_calls.hpp"
 #include "net/tls_context.hpp"
+#include "zsync/assert.hpp"
 #include "zsync/flow.hpp"
 #include "zsync/socket.hpp"
 #include "zsync/timeout.hpp"
@@ -47,6 +49,8 @@ TlsConnection::~TlsConnection() {
 }
 
 absl::Status TlsConnection::start() {
+  ZS_ASSERT(&fd_.sockets() == &rt::kernel_sockets(),
+            "TLS on a SimHost: OpenSSL reads real sockets only; simulate the plain stream");
   rt::LockGuard guard(lock_);
   ssl_.reset(::SSL_new(context_.state_->get()));
   BIO* bio = ssl_ ? ::BIO_new(bio_method()) : nullptr;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "io/socket_calls.hpp"
 #include "net/raw_address.hpp"
 
 namespace zsync {
@@ -82,17 +83,17 @@ DatagramSlot opened(msghdr& message, const net::RawAddress& from, size_t length)
 }
 
 // -> 0 or the errno.
-int receive_once(int socket, std::span<std::byte> into, DatagramSlot& slot) {
+int receive_once(const rt::Fd& socket, std::span<std::byte> into, DatagramSlot& slot) {
   Envelope envelope;
   envelope.receive_into(into);
-  const ssize_t count = ::recvmsg(socket, &envelope.message, MSG_TRUNC);
+  const ssize_t count = socket.sockets().recvmsg(socket.get(), &envelope.message, MSG_TRUNC);
   if (count < 0) return errno;
   slot = opened(envelope.message, envelope.address, static_cast<size_t>(count));
   return 0;
 }
 
 // -> slots filled, or -1 with errno.
-int receive_batch(int socket, std::span<DatagramSlot> slots) {
+int receive_batch(const rt::Fd& socket, std::span<DatagramSlot> slots) {
   std::array<Envelope, UdpSocket::kBatchMax> envelopes;
   std::array<mmsghdr, UdpSocket::kBatchMax> messages{};
   const size_t wanted = std::min(slots.size(), messages.size());
@@ -101,7 +102,7 @@ int receive_batch(int socket, std::span<DatagramSlot> slots) {
     messages[i].msg_hdr = envelopes[i].message;
   }
   const int count =
-      ::recvmmsg(socket, messages.data(), static_cast<unsigned>(wanted), MSG_TRUNC, nullptr);
+      socket.sockets().recvmmsg(socket.get(), std::span(messages).first(wanted), MSG_TRUNC);
   for (int i = 0; i < count; ++i) {
     const std::span<std::byte> buffer = slots[i].buffer;
     slots[i] = opened(messages[i].msg_hdr, envelopes[i].address, messages[i].msg_len);
@@ -111,17 +112,17 @@ int receive_batch(int socket, std::span<DatagramSlot> slots) {
 }
 
 // -> 0 or the errno. `to` may be null; `segment_bytes` 0: one datagram.
-int send_once(int socket, std::span<const std::byte> from, const SocketAddress* to,
+int send_once(const rt::Fd& socket, std::span<const std::byte> from, const SocketAddress* to,
               size_t segment_bytes = 0) {
   Envelope envelope;
   envelope.hold(from);
   if (to) envelope.address_to(*to);
   if (segment_bytes > 0) envelope.cut_into(segment_bytes);
-  return ::sendmsg(socket, &envelope.message, MSG_NOSIGNAL) >= 0 ? 0 : errno;
+  return socket.sockets().sendmsg(socket.get(), &envelope.message) >= 0 ? 0 : errno;
 }
 
 // -> datagrams sent, or -1 with errno.
-int send_batch(int socket, std::span<const OutgoingDatagram> datagrams) {
+int send_batch(const rt::Fd& socket, std::span<const OutgoingDatagram> datagrams) {
   std::array<Envelope, UdpSocket::kBatchMax> envelopes;
   std::array<mmsghdr, UdpSocket::kBatchMax> messages{};
   const size_t wanted = std::min(datagrams.size(), messages.size());
@@ -130,7 +131,7 @@ int send_batch(int socket, std::span<const OutgoingDatagram> datagrams) {
     envelopes[i].address_to(datagrams[i].to);
     messages[i].msg_hdr = envelopes[i].message;
   }
-  return ::sendmmsg(socket, messages.data(), static_cast<unsigned>(wanted), MSG_NOSIGNAL);
+  return socket.sockets().sendmmsg(socket.get(), std::span(messages).first(wanted));
 }
 
 absl::Status send_status(int error, size_t bytes, const SocketAddress* to) {
@@ -151,7 +152,7 @@ Task<absl::Status> send_one(rt::Fd& fd, std::span<const std::byte> datagram,
                             const SocketAddress* to) {
   if (absl::Status turn = co_await rt::CheckpointOperation(); !turn.ok()) co_return turn;
   while (true) {
-    const int error = send_once(fd.get(), datagram, to);
+    const int error = send_once(fd, datagram, to);
     if (error == 0) co_return absl::OkStatus();
     if (error == EINTR) continue;
     if (error != EAGAIN) co_return send_status(error, datagram.size(), to);
@@ -183,17 +184,18 @@ absl::StatusOr<UdpSocket> UdpSocket::adopt(UniqueFd socket) {
 }
 
 absl::StatusOr<UdpSocket> UdpSocket::bind(SocketAddress address, UdpOptions options) {
-  rt::require_kernel(
-      "UdpSocket::bind() outside a task of a real runtime: a simulation has no kernel");
-  absl::StatusOr<UniqueFd> socket = net::new_bound_socket(
-      "bind", address, SOCK_DGRAM, {.reuse_port = options.reuse_port, .v6_only = options.v6_only});
+  rt::SocketCalls& calls = rt::sockets_here(
+      "UDP outside a task of a runtime: a simulation has no kernel but that of its SimHosts");
+  absl::StatusOr<rt::NewSocket> socket =
+      net::new_bound_socket(calls, "bind", address, SOCK_DGRAM,
+                            {.reuse_port = options.reuse_port, .v6_only = options.v6_only});
   if (!socket.ok()) return socket.status();
-  return adopt(*std::move(socket));
+  return adopt(UniqueFd(socket->release()));
 }
 
 absl::Status UdpSocket::connect(SocketAddress peer) {
   const net::RawAddress raw(peer);
-  if (::connect(get(), raw.get(), raw.length()) == 0) return absl::OkStatus();
+  if (fd_.sockets().connect(get(), raw.get(), raw.length()) == 0) return absl::OkStatus();
   return net::address_status("connect", peer, errno);
 }
 
@@ -209,7 +211,7 @@ Task<absl::StatusOr<size_t>> UdpSocket::send_many(std::span<const OutgoingDatagr
   if (absl::Status turn = co_await rt::CheckpointOperation(); !turn.ok()) co_return turn;
   if (datagrams.empty()) co_return size_t{0};
   while (true) {
-    const int count = send_batch(get(), datagrams);
+    const int count = send_batch(fd_, datagrams);
     if (count >= 0) co_return static_cast<size_t>(count);
     if (errno == EINTR) continue;
     if (errno != EAGAIN) {
@@ -231,7 +233,7 @@ Task<absl::Status> UdpSocket::send_segmented(std::span<const std::byte> from, si
     if (absl::Status turn = co_await rt::CheckpointOperation(); !turn.ok()) co_return turn;
     if (cut && from.size() > segment_bytes) {
       const size_t size = std::min(at_once, from.size());
-      const int error = send_once(get(), from.first(size), &to, segment_bytes);
+      const int error = send_once(fd_, from.first(size), &to, segment_bytes);
       if (error == 0) {
         from = from.subspan(size);
       } else if (error == EAGAIN) {
@@ -255,7 +257,7 @@ Task<absl::StatusOr<ReceivedDatagram>> UdpSocket::recv_from(std::span<std::byte>
   if (absl::Status turn = co_await rt::CheckpointOperation(); !turn.ok()) co_return turn;
   while (true) {
     DatagramSlot slot;
-    const int error = fd_.begin_read() ? receive_once(get(), into, slot) : EAGAIN;
+    const int error = fd_.begin_read() ? receive_once(fd_, into, slot) : EAGAIN;
     if (error != EAGAIN) fd_.end_read();
     if (error == 0 && slot.lost_bytes > 0) {
       co_return absl::OutOfRangeError(absl::StrCat(kReceiving, ": it had ", slot.lost_bytes,
@@ -276,7 +278,7 @@ Task<absl::StatusOr<size_t>> UdpSocket::recv_many(std::span<DatagramSlot> slots)
   if (absl::Status turn = co_await rt::CheckpointOperation(); !turn.ok()) co_return turn;
   while (true) {
     if (fd_.begin_read()) {
-      const int count = receive_batch(get(), slots);
+      const int count = receive_batch(fd_, slots);
       const int error = count < 0 ? errno : 0;
       if (error != EAGAIN) fd_.end_read();
       if (count > 0) co_return static_cast<size_t>(count);
@@ -289,7 +291,9 @@ Task<absl::StatusOr<size_t>> UdpSocket::recv_many(std::span<DatagramSlot> slots)
 
 absl::Status UdpSocket::set_gro(bool on) {
   const int value = on;
-  if (::setsockopt(get(), SOL_UDP, UDP_GRO, &value, sizeof value) == 0) return absl::OkStatus();
+  if (fd_.sockets().setsockopt(get(), SOL_UDP, UDP_GRO, &value, sizeof value) == 0) {
+    return absl::OkStatus();
+  }
   if (errno != ENOPROTOOPT) return rt::errno_status("setting UDP_GRO", errno);
   return absl::UnimplementedError(
       "setting UDP_GRO: this system does not have it (Linux 5.0); go on without");
@@ -297,14 +301,19 @@ absl::Status UdpSocket::set_gro(bool on) {
 
 bool UdpSocket::has_segmentation() {
   static const bool known = [] {
-    const UniqueFd probe(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    return probe && net::set_option(probe.get(), SOL_UDP, UDP_SEGMENT, 0, "probing").ok();
+    rt::SocketCalls& calls = rt::kernel_sockets();
+    const rt::NewSocket probe(calls, calls.socket(AF_INET, SOCK_DGRAM));
+    return probe && net::set_option(calls, probe.get(), SOL_UDP, UDP_SEGMENT, 0, "probing").ok();
   }();
   return known;
 }
 
-absl::StatusOr<SocketAddress> UdpSocket::local_address() const { return net::local_address(get()); }
+absl::StatusOr<SocketAddress> UdpSocket::local_address() const {
+  return net::local_address(fd_.sockets(), get());
+}
 
-absl::StatusOr<SocketAddress> UdpSocket::peer_address() const { return net::peer_address(get()); }
+absl::StatusOr<SocketAddress> UdpSocket::peer_address() const {
+  return net::peer_address(fd_.sockets(), get());
+}
 
 }  // namespace zsync

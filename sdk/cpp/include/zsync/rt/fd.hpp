@@ -19,6 +19,7 @@
 namespace zsync::rt {
 
 class FdState;
+class SocketCalls;
 
 // Moves the task to a worker.
 class EnterOperation {
@@ -157,6 +158,8 @@ class Fd {
   Task<absl::Status> write_all(std::span<const std::byte> from);
 
   int get() const;
+  // The system calls that know the descriptor: the kernel's, or a simulation's.
+  SocketCalls& sockets() const;
   explicit operator bool() const { return state_ != nullptr; }
   void close();
   // Gives the descriptor away, still non-blocking, and closes this. Nothing may be pending.
@@ -177,5 +180,8 @@ absl::Status errno_status(absl::string_view doing, int error);
 // Fails an assertion with `message` outside a task and in a runtime without a kernel (a
 // simulation).
 void require_kernel(const char* message);
+// The system calls of the running task's process, real or simulated. Fails an assertion with
+// `message` outside a task and in a simulation without processes.
+SocketCalls& sockets_here(const char* message);
 
 }  // namespace zsync::rt

@@ -21,6 +21,8 @@ using Duration = std::chrono::nanoseconds;
 
 class Classes;
 class ClassTurns;
+class FileCalls;
+class SocketCalls;
 class TimerQueue;
 
 // What a readiness source tells and is asked for.
@@ -62,8 +64,8 @@ class Completion {
   ~Completion() = default;
 };
 
-// The kernel side of one worker: readiness and sleeping. io_uring and libuv are real; a simulation
-// has none. Threads: the home worker, except wake().
+// The kernel side of one worker: readiness and sleeping. io_uring and libuv are real; a simulated
+// process has one over a simulated network and disk. Threads: the home worker, except wake().
 class Driver {
  public:
   virtual ~Driver() = default;
@@ -84,6 +86,10 @@ class Driver {
   virtual void send(int, std::span<const std::byte>, Completion&) {}
   // The thread that has driven it stops doing so; another one may go on.
   virtual void leave() {}
+  // The system calls by which descriptors are read, written and made, and those of files: the
+  // kernel's, or a simulation's.
+  virtual SocketCalls& sockets();
+  virtual FileCalls& files();
 };
 
 class Scheduler {
