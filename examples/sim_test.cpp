@@ -1,7 +1,8 @@
 // SimRuntime: a test that runs the same program under hundreds of schedules, in virtual time.
 //
 // The seed decides the order of every step. Time jumps from timer to timer, so a day costs nothing.
-// A failing schedule prints its seed: `repeat with ZSYNC_SIM_SEED=17`.
+// In a GoogleTest program a failing schedule prints the line that repeats it. With a network, a
+// disk and crashes: sim_cluster.cpp.
 //
 // Prints:
 //   a naive counter loses updates under some schedules: true

@@ -7,6 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "rt/classes.hpp"
+#include "testing/sim_order.hpp"
+#include "testing/sim_world.hpp"
 #include "zsync/assert.hpp"
 
 namespace zsync::testing {
@@ -24,38 +26,42 @@ std::string name_of(const rt::TaskContext& context) {
 SimRuntime::SimRuntime(uint64_t seed, SimOptions options)
     : seed_(seed),
       options_(options),
-      random_state_(seed),
+      random_(std::make_unique<SimRandom>(seed)),
       now_(rt::TimePoint(std::chrono::hours(1))),
+      ready_(std::make_unique<SimReady>()),
+      order_(std::make_unique<SimOrder>(options, seed)),
       classes_(std::make_unique<rt::Classes>(*this, 1, options.on_deadline_miss,
                                              options.overload_policy)),
-      turns_(std::make_unique<rt::ClassTurns>()) {}
+      turns_(std::make_unique<rt::ClassTurns>()),
+      world_(std::make_unique<SimWorld>(*this)) {}
 
 SimRuntime::~SimRuntime() { unwind(""); }
 
-// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators).
-uint64_t SimRuntime::random() {
-  uint64_t mixed = random_state_ += 0x9e3779b97f4a7c15;
-  mixed = (mixed ^ (mixed >> 30)) * 0xbf58476d1ce4e5b9;
-  mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111eb;
-  return mixed ^ (mixed >> 31);
-}
+uint64_t SimRuntime::random() { return random_->next(); }
 
-uint64_t SimRuntime::random_below(uint64_t limit) { return random() % limit; }
+uint64_t SimRuntime::random_below(uint64_t limit) { return random_->below(limit); }
+
+SimHost& SimRuntime::host(const std::string& name) { return world_->host(name); }
+
+SimNetwork& SimRuntime::network() { return world_->network(); }
+
+uint64_t SimRuntime::schedule_hash() const { return order_->hash(); }
 
 void SimRuntime::schedule(rt::TaskContext& context) {
   context.next_worker = -1;
+  order_->strand_ready(context);
   if (context.has_standing() && classes_->push(context, -1)) return;
-  ready_.push_back(&context);
+  ready_->strands.push_back(&context);
 }
 
 void SimRuntime::yield(rt::TaskContext& context) { schedule(context); }
 
 void SimRuntime::post(int, std::function<void()> function) {
-  posted_.push_back(std::move(function));
+  ready_->posted.push_back({std::move(function), this, 0});
 }
 
 void SimRuntime::run_blocking(std::function<void()> function) {
-  blocking_.push_back(std::move(function));
+  ready_->blocking.push_back({std::move(function), this, order_->priority_of_function()});
 }
 
 void SimRuntime::strand_started(rt::TaskContext& context) {
@@ -66,7 +72,7 @@ void SimRuntime::strand_started(rt::TaskContext& context) {
   if (live_) live_->live_previous = &context;
   live_ = &context;
   ++live_count_;
-  if (!context.background) ++foreground_;
+  if (!context.background && context.scheduler == this) ++foreground_;
   if (unwinding_) context.cancel();
 }
 
@@ -75,76 +81,91 @@ void SimRuntime::strand_finished(rt::TaskContext& context) {
   (context.live_previous ? context.live_previous->live_next : live_) = context.live_next;
   if (context.live_next) context.live_next->live_previous = context.live_previous;
   --live_count_;
-  if (!context.background) --foreground_;
+  if (!context.background && context.scheduler == this) --foreground_;
 }
 
 bool SimRuntime::step(rt::TimePoint limit) {
+  if (world_->run_dying()) return true;
   now_ += options_.step_time;
-  fire_timers();
+  fire();
   if (std::exchange(unsorted_, false)) sort_now();
-  const size_t choices =
-      classes_->waiting() + ready_.size() + blocking_.size() + (posted_.empty() ? 0 : 1);
+  const size_t choices = classes_->waiting() + ready_->choices();
   const bool late = options_.overload_percent && random_below(100) < options_.overload_percent;
   if (choices == 0 || late) {
-    const std::optional<rt::TimePoint> deadline = next_event();
-    if (deadline && *deadline <= limit) {
-      now_ = std::max(now_, *deadline);
-      fire_timers();
-      return true;
-    }
+    if (jump(limit)) return true;
     if (choices == 0) return false;
   }
-  run_one_of(choices);
+  run_one();
   return true;
 }
 
-void SimRuntime::run_one_of(size_t choices) {
-  size_t choice = random_below(choices);
-  if (classes_->waiting() > 0) {
-    // Other threads' functions may come first, whatever the class.
-    const size_t functions = blocking_.size() + (posted_.empty() ? 0 : 1);
-    const bool function = choice < functions;
-    if (!function && run_classed()) return;
-    choice = function ? ready_.size() + choice : random_below(ready_.size());
-  }
-  if (choice < ready_.size()) {
-    std::swap(ready_[choice], ready_.back());
-    rt::TaskContext* context = ready_.back();
-    ready_.pop_back();
+std::optional<rt::TimePoint> SimRuntime::next_moment() {
+  const std::optional<rt::TimePoint> timer = timers_.next_deadline();
+  const std::optional<rt::TimePoint> event = world_->next_event();
+  const rt::TimePoint never = rt::TimePoint::max();
+  const rt::TimePoint next =
+      std::min({timer.value_or(never), event.value_or(never), classes_->next_deadline()});
+  if (next == never && !timer && !event) return std::nullopt;
+  return next;
+}
+
+void SimRuntime::fire() {
+  world_->fire(now_);
+  timers_.fire(now_);
+  if (classes_->next_deadline() <= now_) classes_->expire(now_);
+}
+
+bool SimRuntime::jump(rt::TimePoint limit) {
+  const std::optional<rt::TimePoint> moment = next_moment();
+  if (!moment || *moment > limit) return false;
+  now_ = std::max(now_, *moment);
+  fire();
+  return true;
+}
+
+void SimRuntime::run_one() {
+  if (classes_->waiting() == 0) return run_choice(order_->choose(*ready_, *random_));
+  // Other threads' functions may come first, whatever the class.
+  const size_t strands = ready_->strands.size(), functions = ready_->choices() - strands;
+  const bool function = random_->below(classes_->waiting() + strands + functions) < functions;
+  if (!function && run_classed()) return;
+  run_choice(function ? strands + random_->below(functions) : random_->below(strands));
+}
+
+void SimRuntime::run_choice(size_t choice) {
+  if (choice < ready_->strands.size()) {
+    std::swap(ready_->strands[choice], ready_->strands.back());
+    rt::TaskContext* context = ready_->strands.back();
+    ready_->strands.pop_back();
+    context->has_run = true;
+    world_->count_step(*context);
     rt::run_strand(*context);
     return;
   }
-  choice -= ready_.size();
+  choice -= ready_->strands.size();
   // Neither kind of function is a strand's: what it calls must not take it for one.
-  std::vector<std::function<void()>>& functions = choice < blocking_.size() ? blocking_ : posted_;
-  const auto chosen = functions.begin() + (&functions == &posted_ ? 0 : choice);
-  const std::function<void()> function = std::move(*chosen);
+  const bool posted = choice >= ready_->blocking.size();
+  std::vector<SimFunction>& functions = posted ? ready_->posted : ready_->blocking;
+  const auto chosen = functions.begin() + (posted ? 0 : choice);
+  const std::function<void()> function = std::move(chosen->run);
   functions.erase(chosen);
   function();
 }
 
 bool SimRuntime::run_classed() {
-  const std::optional<rt::Rank> least = turns_->next(classes_->above_normal(), !ready_.empty());
+  const std::optional<rt::Rank> least =
+      turns_->next(classes_->above_normal(), !ready_->strands.empty());
   rt::TaskContext* const context = least ? classes_->pop(0, *least) : nullptr;
   turns_->took(context != nullptr);
-  if (context) rt::run_strand(*context);
-  return context != nullptr;
-}
-
-void SimRuntime::fire_timers() {
-  timers_.fire(now_);
-  if (classes_->next_deadline() <= now_) classes_->expire(now_);
-}
-
-std::optional<rt::TimePoint> SimRuntime::next_event() {
-  const std::optional<rt::TimePoint> timer = timers_.next_deadline();
-  const rt::TimePoint late = classes_->next_deadline();
-  if (late == rt::TimePoint::max()) return timer;
-  return timer ? std::min(*timer, late) : late;
+  if (!context) return false;
+  context->has_run = true;
+  world_->count_step(*context);
+  rt::run_strand(*context);
+  return true;
 }
 
 void SimRuntime::sort_now() {
-  for (rt::TaskContext* context : std::exchange(ready_, {})) schedule(*context);
+  for (rt::TaskContext* context : std::exchange(ready_->strands, {})) schedule(*context);
 }
 
 bool SimRuntime::run_until(const std::function<bool()>& done, std::string& failure) {
@@ -183,13 +204,15 @@ void SimRuntime::drive(rt::TaskContext& main) {
   std::string failure;
   run_until([this, &main] { return main.done() && foreground_ == 0; }, failure);
   unwind(failure);
+  const std::string thrown = world_->take_failure();
+  if (failure.empty() && !thrown.empty()) failure = describe(absl::StrCat(thrown, "; alive: "));
   if (!failure.empty()) throw SimFailure(failure);
 }
 
-void SimRuntime::unwind(const std::string& failure) {
-  unwinding_ = true;
+void SimRuntime::cancel_tasks_of(const rt::Scheduler& owner) {
   std::vector<rt::TaskContext*> live;
   for (rt::TaskContext* context = live_; context; context = context->live_next) {
+    if (context->scheduler != &owner && &owner != this) continue;
     context->ref();
     live.push_back(context);
   }
@@ -197,12 +220,15 @@ void SimRuntime::unwind(const std::string& failure) {
     context->cancel();
     context->unref();
   }
+}
+
+void SimRuntime::unwind(const std::string& failure) {
+  unwinding_ = true;
+  world_->end_all();
+  cancel_tasks_of(*this);  // and those of every process
   std::string stuck;
   const bool idle = run_until(
-      [this] {
-        return live_ == nullptr && ready_.empty() && blocking_.empty() && posted_.empty() &&
-               classes_->waiting() == 0;
-      },
+      [this] { return live_ == nullptr && ready_->choices() == 0 && classes_->waiting() == 0; },
       stuck);
   if (!idle) {
     if (!failure.empty()) std::fprintf(stderr, "zsync: simulation: %s\n", failure.c_str());
@@ -217,9 +243,8 @@ void SimRuntime::advance(rt::Duration duration) {
   const rt::TimePoint end = now_ + duration;
   const uint64_t steps_end = steps_ + options_.steps_max;
   while (true) {
-    const bool ready =
-        !ready_.empty() || !blocking_.empty() || !posted_.empty() || classes_->waiting() > 0;
-    const std::optional<rt::TimePoint> deadline = next_event();
+    const bool ready = ready_->choices() > 0 || classes_->waiting() > 0;
+    const std::optional<rt::TimePoint> deadline = next_moment();
     if (!ready && !(deadline && *deadline <= end)) break;
     if (steps_++ == steps_end) {
       throw SimFailure(describe("livelock: advance() took SimOptions::steps_max steps; alive: "));

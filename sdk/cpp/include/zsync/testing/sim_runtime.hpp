@@ -6,8 +6,8 @@
 //
 // It is a second real rt::Scheduler: tasks, channels, timers and cancels are the ones of the worker
 // pool. Each step resumes one ready strand (or runs one posted or blocking function) that the seed
-// picks; a strand that yields may be picked next. Time stands still while something is ready and
-// then jumps to the next timer, so an hour of sleeping costs nothing.
+// picks (SimPolicy); a strand that yields may be picked next. Time stands still while something is
+// ready and then jumps to the next timer, so an hour of sleeping costs nothing.
 //
 // gtest is `::testing` inside namespace zsync.
 #pragma once
@@ -29,6 +29,22 @@
 
 namespace zsync::testing {
 
+class SimHost;
+class SimNetwork;
+class SimOrder;
+class SimProcess;
+class SimRandom;
+class SimWorld;
+struct SimReady;
+
+// How the next step is chosen among those that are ready.
+enum class SimPolicy : uint8_t {
+  mixed,   // explore(): random and pct in turns, with depths of 1 to 4; a SimRuntime alone: random
+  random,  // each choice uniform: finds what many orders show
+  pct,     // priorities with few change points (Burckhardt et al., ASPLOS 2010): finds what needs
+           // few steps in one exact order, among many that do not matter
+};
+
 // What a simulated run may take, and how slow its machine is.
 struct SimOptions {
   uint64_t steps_max = 1'000'000;  // steps of one run(); more are taken for a livelock
@@ -38,6 +54,11 @@ struct SimOptions {
   uint32_t overload_percent = 0;                            // percent
   DeadlineMissCallback on_deadline_miss;                    // as Config's
   OverloadPolicy overload_policy = OverloadPolicy::reject;  // as Config's
+  SimPolicy policy = SimPolicy::mixed;                      // how the next step is chosen
+  // Of pct: a bug of depth d needs d steps in one order. With n strands each schedule finds it with
+  // a chance of at least 1 / (n * pct_steps^(d - 1)).
+  uint32_t pct_depth = 3;
+  uint64_t pct_steps = 100;  // steps that a run takes, about; explore() counts them
 };
 
 // A run that cannot go on: a deadlock, or more steps than SimOptions::steps_max. what() names the
@@ -104,6 +125,13 @@ class SimRuntime final : public rt::Scheduler {
     return [this] { return now_; };
   }
 
+  // The simulated machine of this name, made when it is asked for the first time: programs run
+  // there with sockets, files, crashes and restarts. See zsync/testing/sim_host.hpp. Tasks that
+  // belong to no host have neither sockets nor files.
+  SimHost& host(const std::string& name);
+  // What lies between the hosts.
+  SimNetwork& network();
+
   // Random numbers of this run, for a program whose own choices belong to the seed.
   uint64_t random();
   // 0 to `limit` - 1; `limit` is at least 1.
@@ -113,6 +141,9 @@ class SimRuntime final : public rt::Scheduler {
   uint64_t seed() const { return seed_; }
   // Steps since construction.
   uint64_t steps() const { return steps_; }
+  // Names the choices that were made so far: two schedules of one program with the same name were
+  // the same, whatever their seeds.
+  uint64_t schedule_hash() const;
   // Tasks that have not ended.
   size_t active_tasks() const { return live_count_; }
 
@@ -130,44 +161,57 @@ class SimRuntime final : public rt::Scheduler {
   void run_blocking(std::function<void()> function) override;
 
  private:
+  friend class SimProcess;
+  friend class SimWorld;
+
   // Runs until `main` and the foreground have ended, then unwinds the rest.
   void drive(rt::TaskContext& main);
   bool run_until(const std::function<bool()>& done, std::string& failure);
   // False when there is nothing to run and no timer. Time does not jump beyond `limit`.
   bool step(rt::TimePoint limit = rt::TimePoint::max());
-  void run_one_of(size_t choices);
+  void run_one();
+  void run_choice(size_t choice);
   // Runs a strand with a class when it is its turn.
   bool run_classed();
-  // Wakes what is due, and tells of deadlines.
-  void fire_timers();
-  std::optional<rt::TimePoint> next_event();
   void sort_now();
+  // Lets time jump to the next timer or event, if that is not beyond `limit`.
+  bool jump(rt::TimePoint limit);
+  std::optional<rt::TimePoint> next_moment();
+  void fire();
+  void cancel_tasks_of(const rt::Scheduler& owner);
   void unwind(const std::string& failure);
   std::string describe(const std::string& what) const;
 
   const uint64_t seed_;
   const SimOptions options_;
-  uint64_t random_state_;
+  const std::unique_ptr<SimRandom> random_;
   rt::TimePoint now_;
   uint64_t steps_ = 0;
   uint64_t next_id_ = 1;
   bool unwinding_ = false;  // whatever is spawned now is cancelled at once
 
-  std::vector<rt::TaskContext*> ready_;
-  std::vector<std::function<void()>> blocking_;
-  std::vector<std::function<void()>> posted_;
+  const std::unique_ptr<SimReady> ready_;
+  const std::unique_ptr<SimOrder> order_;
   rt::TimerQueue timers_;
   std::unique_ptr<rt::Classes> classes_;
   bool unsorted_ = false;  // sort_ready() was called
   std::unique_ptr<rt::ClassTurns> turns_;
+  const std::unique_ptr<SimWorld> world_;
   rt::TaskContext* live_ = nullptr;  // the latest first, through live_next
   size_t live_count_ = 0;
   size_t foreground_ = 0;
 };
 
 // Runs `program` on `schedules` simulators with consecutive seeds, from ZSYNC_SIM_SEED or 1 on. The
-// first failed expectation, exception or deadlock ends it and prints the line
-// `repeat with ZSYNC_SIM_SEED=123`, which makes that schedule the first one. Needs GoogleTest.
+// first failed expectation, exception or deadlock ends it and prints one line that repeats this
+// schedule when it is given to a shell:
+//
+//   ZSYNC_SIM_SEED=123 ZSYNC_SIM_POLICY=pct:3:57 ZSYNC_SIM_TIMES=1 build/.../zsync-tests \
+//     --gtest_filter=Inbox.KeepsTheOrder          (one line)
+//
+// ZSYNC_SIM_TIMES=N runs N times as many schedules and tells at the end of the program how many
+// there were and how many of them were distinct. ZSYNC_SIM_POLICY: `random`, or `pct:DEPTH:STEPS`.
+// Needs GoogleTest.
 void explore(int schedules, const std::function<void(SimRuntime&)>& program,
              SimOptions options = {});
 
