@@ -189,7 +189,11 @@ Task<absl::Status> UnixStream::send_fds(std::span<const std::byte> from, std::sp
   if (absl::Status turn = co_await rt::CheckpointOperation(); !turn.ok()) co_return turn;
   while (true) {
     const ssize_t count = send_once(get(), from, fds);
-    if (count >= 0) co_return co_await fd_.write_all(from.subspan(static_cast<size_t>(count)));
+    if (count >= 0) {
+      // Once everything is sent no cancel counts any more.
+      if (static_cast<size_t>(count) == from.size()) co_return absl::OkStatus();
+      co_return co_await fd_.write_all(from.subspan(static_cast<size_t>(count)));
+    }
     if (errno == EINTR) continue;
     if (errno != EAGAIN) co_return rt::errno_status("sending descriptors", errno);
     if (absl::Status ready = co_await fd_.writable(); !ready.ok()) co_return ready;
