@@ -13,6 +13,8 @@
 #include <thread>
 #include <vector>
 
+#include "diagnostics/picture.hpp"
+#include "diagnostics/symbols.hpp"
 #include "zsync/diagnostics.hpp"
 #include "zsync/zsync.hpp"
 
@@ -100,25 +102,57 @@ TEST(DumpTasks, DumpsAndTasksAtFullSpeedDoNotDisturbEachOther) {
   runtime->wait_idle();
 }
 
+// Takes pictures of one task after the other, each again and again.
+class PhotographerThread {
+ public:
+  // Returns once the task was seen waiting; the pictures go on until stop().
+  void look_at(rt::TaskContext& task) {
+    seen_waiting_.store(false);
+    stop_.store(false);
+    thread_ = std::thread([this, &task] {
+      std::vector<const void*> unknown;
+      while (!stop_.load()) {  // without a pause: the task is held nearly all the time
+        unknown.clear();
+        if (take_picture(task, TraceLimits{}, symbols_, unknown).waits) seen_waiting_.store(true);
+      }
+    });
+    while (!seen_waiting_.load()) sched_yield();
+  }
+  void stop() {
+    stop_.store(true);
+    thread_.join();
+  }
+
+ private:
+  const Symbols symbols_;
+  std::atomic<bool> stop_{false};
+  std::atomic<bool> seen_waiting_{false};
+  std::thread thread_;
+};
+
 TEST(DumpTasks, ACancelDuringADumpIsNeverLost) {
   std::unique_ptr<Runtime> runtime = make_runtime(ExecutionModel::multi_thread, 2);
-  std::atomic<bool> stop{false};
-  std::thread dumper([&] {
-    const RuntimeDiagnostics diagnostics(*runtime);
-    while (!stop.load()) (void)diagnostics.trace_tasks();
-  });
-  for (int i = 0; i < 2000; ++i) {
-    std::promise<void> begun;
-    TaskHandle<void> waiter = runtime->spawn([](std::promise<void>& started) -> Task<void> {
-      started.set_value();
-      co_await sleep(24h);
-    }(begun));
-    begun.get_future().wait();
+  PhotographerThread photographer;
+  for (int i = 0; i < 20; ++i) {
+    TaskHandle<void> waiter = runtime->spawn([]() -> Task<void> { co_await sleep(24h); }());
+    photographer.look_at(waiter.strand());
     waiter.cancel();
+    photographer.stop();
     EXPECT_THROW(waiter.join(), Cancelled);
   }
-  stop.store(true);
-  dumper.join();
+}
+
+TEST(DumpTasks, AWakeUpDuringADumpIsNeverLost) {
+  std::unique_ptr<Runtime> runtime = make_runtime(ExecutionModel::multi_thread, 2);
+  PhotographerThread photographer;
+  for (int i = 0; i < 20; ++i) {
+    Channel<int> channel = bounded<int>(1);
+    TaskHandle<int> waiter = runtime->spawn(outermost(channel));
+    photographer.look_at(waiter.strand());
+    EXPECT_TRUE(channel.try_send(1).ok());
+    photographer.stop();
+    EXPECT_EQ(waiter.join(), 3);
+  }
 }
 
 // -- signals
