@@ -193,15 +193,16 @@ TEST(Priority, NobodyStarvesInTheSimulator) {
 
 TEST_P(PriorityOnEveryModel, TimersAndPostedFunctionsAreServedUnderAFlood) {
   run_here([]() -> Task<void> {
-    bool reached = false;
-    TaskHandle<int> flood = spawn(with(Priority::critical), [](bool& stop) -> Task<int> {
-      int rounds = 0;
-      while (!stop) {
-        ++rounds;
-        co_await yield_now();
-      }
-      co_return rounds;
-    }(reached));
+    std::atomic<bool> reached{false};
+    TaskHandle<int> flood =
+        spawn(with(Priority::critical), [](const std::atomic<bool>& stop) -> Task<int> {
+          int rounds = 0;
+          while (!stop) {
+            ++rounds;
+            co_await yield_now();
+          }
+          co_return rounds;
+        }(reached));
     co_await sleep(1ms);
     co_await spawn_blocking([] {});
     reached = true;

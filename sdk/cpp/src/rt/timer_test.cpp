@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <memory>
 #include <random>
 #include <utility>
@@ -127,6 +128,8 @@ class Bystander final : public rt::Scheduler {
   void strand_started(rt::TaskContext&) override {}
   void strand_finished(rt::TaskContext&) override {}
   rt::TimePoint now() override { return time; }
+  rt::Classes& classes() override { std::abort(); }
+  void sort_ready() override {}
   rt::TimerQueue& timers() override { return queue; }
   rt::Driver* driver() override { return nullptr; }
   int current_worker() override { return 0; }
