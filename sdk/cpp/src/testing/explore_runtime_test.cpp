@@ -20,7 +20,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr SimOptions kOverloaded{.step_time = 1us, .overload_percent = 10};
+const SimOptions kOverloaded{.step_time = 1us, .overload_percent = 10};
 
 Task<void> linger(SimRuntime& sim) {
   for (uint64_t turns = sim.random_below(4); turns > 0; --turns) co_await yield_now();
