@@ -265,7 +265,8 @@ TEST_P(TcpOnEveryModel, ACancelledConnectLeavesNoDescriptor) {
     auto listener = TcpListener::bind(any_port(), {.backlog = 0});
     const SocketAddress address = *listener->local_address();
     const int before = open_descriptors();
-    auto early = spawn(TcpStream::connect(address));
+    // On this worker, so that it has not begun when it is cancelled.
+    auto early = spawn({.pinned = true}, TcpStream::connect(address));
     early.cancel();
     EXPECT_TRUE(absl::IsCancelled((co_await early).status()));
     EXPECT_EQ(open_descriptors(), before);
