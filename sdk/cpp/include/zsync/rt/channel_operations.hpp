@@ -41,14 +41,7 @@ class SendOperationBase : public LeafOperation {
 
   template <typename Promise>
   bool await_suspend(std::coroutine_handle<Promise> handle) {
-    return suspend_unless(
-        strand_of(handle), handle,
-        [this] {
-          if (!state_->send_now(*message_)) return false;
-          message_.reset();
-          return true;
-        },
-        [this] { return state_->start_send(*this); });
+    return suspend_with(strand_of(handle), handle, [this] { return state_->start_send(*this); });
   }
   Start start() final { return state_->start_send(*this); }
   bool withdraw() noexcept final { return state_->withdraw_send(*this); }
@@ -75,9 +68,7 @@ class RecvOperationBase : public LeafOperation {
 
   template <typename Promise>
   bool await_suspend(std::coroutine_handle<Promise> handle) {
-    return suspend_unless(
-        strand_of(handle), handle, [this] { return state_->recv_now(message_); },
-        [this] { return state_->start_recv(*this); });
+    return suspend_with(strand_of(handle), handle, [this] { return state_->start_recv(*this); });
   }
   Start start() final { return state_->start_recv(*this); }
   bool withdraw() noexcept final { return state_->withdraw_recv(*this); }

@@ -28,22 +28,6 @@ class ChannelState : public std::enable_shared_from_this<ChannelState<T>> {
  public:
   explicit ChannelState(size_t capacity) : capacity_(capacity) {}
 
-  // The common case alone: there is room, and nobody waits. False: nothing was done.
-  bool send_now(T& message) {
-    SpinGuard guard(lock_);
-    if (closed_ || !receivers_.empty() || buffer_.size() >= capacity_) return false;
-    buffer_.push_back(std::move(message));
-    return true;
-  }
-  // The common case alone: there is a message, and nobody waits.
-  bool recv_now(std::optional<T>& message) {
-    SpinGuard guard(lock_);
-    if (buffer_.empty() || !senders_.empty()) return false;
-    message.emplace(std::move(buffer_.front()));
-    buffer_.pop_front();
-    return true;
-  }
-
   SendResult try_send(T& message) {
     Operation* receiver = nullptr;
     {
@@ -69,42 +53,27 @@ class ChannelState : public std::enable_shared_from_this<ChannelState<T>> {
     return message;
   }
 
+  // What is common, room or a message and nobody who waits, stands here; the rest apart, so that it
+  // needs no registers saved.
   Start start_send(SendOperationBase<T>& operation) {
-    Operation* receiver = nullptr;
-    {
-      SpinGuard guard(lock_);
-      const bool ready = closed_ || !receivers_.empty() || buffer_.size() < capacity_;
-      if (!ready) {
-        if (!operation.enlist()) return Start::kFinished;
-        senders_.push_back(operation);
-        return Start::kWaiting;
-      }
-      if (!operation.try_claim()) return Start::kWaiting;
-      if (closed_) {
-        operation.result_ = SendResult::kClosed;
-        return Start::kFinished;
-      }
-      if (!hand_over(*operation.message_, receiver))
-        buffer_.push_back(std::move(*operation.message_));
-      operation.message_.reset();
+    lock_.lock();
+    if (closed_ || !receivers_.empty() || buffer_.size() >= capacity_ || !operation.is_alone()) {
+      return start_send_held(operation);
     }
-    if (receiver) receiver->wake();
+    buffer_.push_back(std::move(*operation.message_));
+    lock_.unlock();
+    operation.message_.reset();
     return Start::kFinished;
   }
 
   Start start_recv(RecvOperationBase<T>& operation) {
-    Operation* sender = nullptr;
-    {
-      SpinGuard guard(lock_);
-      if (buffer_.empty() && senders_.empty() && !closed_) {
-        if (!operation.enlist()) return Start::kFinished;
-        receivers_.push_back(operation);
-        return Start::kWaiting;
-      }
-      if (!operation.try_claim()) return Start::kWaiting;
-      take(operation.message_, sender);
+    lock_.lock();
+    if (buffer_.empty() || !senders_.empty() || !operation.is_alone()) {
+      return start_recv_held(operation);
     }
-    if (sender) sender->wake();
+    operation.message_.emplace(std::move(buffer_.front()));
+    buffer_.pop_front();
+    lock_.unlock();
     return Start::kFinished;
   }
 
@@ -193,6 +162,49 @@ class ChannelState : public std::enable_shared_from_this<ChannelState<T>> {
   std::atomic<size_t> receiver_halves{0};
 
  private:
+  [[gnu::noinline]] Start start_send_held(SendOperationBase<T>& operation)
+      ABSL_UNLOCK_FUNCTION(lock_) {
+    Operation* receiver = nullptr;
+    Start start = Start::kFinished;
+    if (!closed_ && receivers_.empty() && buffer_.size() >= capacity_) {
+      if (operation.enlist()) {
+        senders_.push_back(operation);
+        start = Start::kWaiting;
+      }
+    } else if (!operation.try_claim()) {
+      start = Start::kWaiting;
+    } else if (closed_) {
+      operation.result_ = SendResult::kClosed;
+    } else {
+      if (!hand_over(*operation.message_, receiver)) {
+        buffer_.push_back(std::move(*operation.message_));
+      }
+      operation.message_.reset();
+    }
+    lock_.unlock();
+    if (receiver) receiver->wake();
+    return start;
+  }
+
+  [[gnu::noinline]] Start start_recv_held(RecvOperationBase<T>& operation)
+      ABSL_UNLOCK_FUNCTION(lock_) {
+    Operation* sender = nullptr;
+    Start start = Start::kFinished;
+    if (buffer_.empty() && senders_.empty() && !closed_) {
+      if (operation.enlist()) {
+        receivers_.push_back(operation);
+        start = Start::kWaiting;
+      }
+    } else if (!operation.try_claim()) {
+      start = Start::kWaiting;
+    } else {
+      take(operation.message_, sender);
+    }
+    lock_.unlock();
+    if (sender) sender->wake();
+    return start;
+  }
+
   // Gives the message to a waiting receiver. The buffer is empty whenever one waits.
   bool hand_over(T& message, Operation*& receiver) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
     receiver = receivers_.pop_claimed();

@@ -232,20 +232,17 @@ class alignas(16) TaskContext {
   std::atomic<Extra*> extra_{nullptr};  // what few strands have; made by the strand, read by any
 };
 
-template <typename DoneNow, typename StartNow>
-bool Operation::suspend_unless(TaskContext& context, std::coroutine_handle<> handle,
-                               DoneNow done_now, StartNow start_now) {
+template <typename StartNow>
+bool Operation::suspend_with(TaskContext& context, std::coroutine_handle<> handle,
+                             StartNow start_now) {
+  context_ = &context;
   if (context.cancelled_here()) {
     cancelled_ = true;
     return false;
   }
-  if (!done_now()) {
-    context_ = &context;
-    context.resume_point = handle;
-    if (start_now() == Start::kWaiting) return true;
-  }
-  if (context.spend_budget()) return false;
   context.resume_point = handle;
+  if (start_now() == Start::kWaiting) return true;
+  if (context.spend_budget()) return false;
   context.yield();
   return true;
 }

@@ -102,6 +102,8 @@ class Operation {
   // Called under the resource's lock by whoever popped this operation: may it be completed?
   // False when another branch of the same select has won.
   bool try_claim();
+  // Nobody else can claim it.
+  bool is_alone() const { return select_ == nullptr; }
 
   // Lets the waiter go on. Called once by whoever popped and claimed, outside the resource's lock.
   void wake();
@@ -132,11 +134,9 @@ class Operation {
   // The same for a wait that a cancel does not end; its start() does not call begin_wait().
   bool suspend_uncancellable(TaskContext& context, std::coroutine_handle<> handle);
 
-  // suspend() for an operation that can often be done at once: `done_now` says whether it was, and
-  // then nobody else has seen the operation. The compiler knows its own start(), `start_now`.
-  template <typename DoneNow, typename StartNow>
-  bool suspend_unless(TaskContext& context, std::coroutine_handle<> handle, DoneNow done_now,
-                      StartNow start_now);
+  // suspend() with the operation's own start(), known to the compiler.
+  template <typename StartNow>
+  bool suspend_with(TaskContext& context, std::coroutine_handle<> handle, StartNow start_now);
 
   bool cancelled() const { return cancelled_; }
   void set_cancelled() { cancelled_ = true; }
