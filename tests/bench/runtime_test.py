@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 import runtime_peers  # noqa: E402
-from benches import runtime  # noqa: E402
+from benches import runtime, uring  # noqa: E402
 from world import Build, Sample, World  # noqa: E402
 
 METRIC = re.compile(r'"((?:[^"\\]|\\.)+)",\s*"(?:ns|ns/task|ns/sleep|us|msg/s|trips/s|bytes|1/s|)"')
@@ -97,6 +97,18 @@ class Runtime(unittest.TestCase):
         self.assertEqual(set(runtime.TARGETS) - ours, set())
         for peer in ("tokio", "asio", "tbb"):
             self.assertEqual(metrics_in(HERE / "peers" / peer) - ours, set())
+
+    def test_the_drivers_way_of_io_uring_is_zsyncs_row_and_the_others_stand_beside_it(self):
+        self.program("""echo '{"metric": "wake by eventfd", "unit": "us", "value": 2}
+{"metric": "wake by MSG_RING", "unit": "us", "value": 3}'""", "bench-uring")
+        self.assertEqual(uring.measure(self.world, self.world.builds[0]),
+                         [Sample("wake", "us", 2, "zsync"), Sample("wake", "us", 3, "MSG_RING")])
+        self.assertEqual(uring.measure(self.world, Build("zsync@old", self.folder)), [])
+
+    def test_a_kernel_without_io_uring_costs_its_rows_one_line(self):
+        self.program("echo bench: io_uring_setup: error 1 >&2; exit 1", "bench-uring")
+        self.assertEqual(uring.measure(self.world, self.world.builds[0]), [])
+        self.assertEqual(list(self.world.notes), ["skipped: io_uring (bench: io_uring_setup: error 1)"])
 
     def test_targets_are_set_beside_systems_that_exist(self):
         systems = {peer.system for peer in runtime_peers.PEERS}
