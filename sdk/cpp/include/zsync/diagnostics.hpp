@@ -14,9 +14,9 @@
 // holds one waiting task at a time, reads its frames, and lets it go.
 //
 // Where a coroutine waits is read from the program itself:
-//   with line tables (-g1 or more)   file and line of the co_await; where the compiler has merged
-//   the
-//                                    code of two, of the coroutine's beginning ("begins at")
+//   with line tables (-g1 or more)   file and line of the co_await; where the compiler has
+//                                    merged the code of two, of the coroutine's beginning
+//                                    ("begins at")
 //   without, but not stripped        the function's name
 //   stripped                         the address in the file
 // Debug information in files of its own is not looked for. Under sanitizers the line may be the
@@ -42,8 +42,8 @@ namespace zsync {
 
 // One worker. Queue lengths are of the moment and guesses, the rest counts from its start.
 struct WorkerStats {
-  size_t ready =
-      0;  // tasks and branches that have run before, or were woken; thieves may take them
+  // Tasks and branches that have run before, or were woken; thieves may take them.
+  size_t ready = 0;
   size_t branches = 0;   // forked by all() and the like, not started
   size_t here_only = 0;  // pinned to this worker, or on their way to it
   uint64_t steals = 0;   // thefts from other workers that found something

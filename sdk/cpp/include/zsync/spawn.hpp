@@ -66,9 +66,9 @@ typename OutcomeOf<T>::type outcome_of_strand(TaskContext& strand) {
 
 }  // namespace rt
 
-// Lifetime: a handle that is neither joined nor detached requests the task's cancellation when it
-// is
-//           destroyed, and does not wait; the runtime still counts the task.
+// Lifetime: a handle that is neither joined nor detached requests the task's cancellation when
+//           it is destroyed, and does not wait;
+//           the runtime still counts the task.
 // Threads:  a handle is used by one thread at a time; that thread may change.
 template <typename T = void>
 class TaskHandle {

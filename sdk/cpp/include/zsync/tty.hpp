@@ -76,9 +76,9 @@ class RawMode {
 // The terminal of a program.
 //
 // Lifetime: closes its own description; the descriptor that it was made from stays open. Ends
-// before
-//           its runtime. Neither moved nor destroyed while an operation is pending; close() ends
-//           one that waits with kFailedPrecondition.
+//           before its runtime. Neither moved nor destroyed while an operation is pending;
+//           close() ends one that waits,
+//           with kFailedPrecondition.
 // Threads:  used by one task at a time for reading, by one for writing and by one for resized().
 class Tty {
  public:
