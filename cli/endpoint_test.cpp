@@ -13,6 +13,7 @@
 #include <set>
 
 #include "cli/testing/cli_run.hpp"
+#include "zsync/client.hpp"
 
 namespace zsync::cli::testing {
 namespace {
