@@ -142,7 +142,9 @@ class TaskPromise : public ReturningPromise<T, TaskPromise<T>> {
   explicit TaskPromise(const Args&...) {
     static_assert(no_lock_guards<Args...>(),
                   "a thread lock is held across co_await: use zsync::Mutex, or unlock before");
-    if constexpr (!(ends_silently<Args>() && ...)) block().header().flags |= FrameHeader::kBody;
+    if constexpr (!(ends_silently<Args>() && ...)) {
+      FrameBlock::of(address_while_made()).header().flags |= FrameHeader::kBody;
+    }
   }
 
   Task<T> get_return_object() noexcept;
@@ -153,6 +155,16 @@ class TaskPromise : public ReturningPromise<T, TaskPromise<T>> {
   }
 
   static void* operator new(size_t bytes) { return FrameBlock::allocate<T>(bytes); }
+
+ private:
+  // Hidden from the compiler, which takes a frame that is being made for a local of its own: it
+  // must neither leave it there, where no block stands before it, nor see an access beyond its
+  // bounds.
+  void* address_while_made() noexcept {
+    void* frame = std::coroutine_handle<TaskPromise>::from_promise(*this).address();
+    asm volatile("" : "+r"(frame));
+    return frame;
+  }
 };
 
 // The result as it was returned: rethrows, moves the value out.
@@ -247,10 +259,7 @@ class [[nodiscard]] Task {
 
 template <typename T>
 Task<T> rt::TaskPromise<T>::get_return_object() noexcept {
-  void* frame = std::coroutine_handle<TaskPromise>::from_promise(*this).address();
-  // The compiler must not put the frame into its caller's, where no block stands before it.
-  asm volatile("" : "+r"(frame));
-  return Task<T>(std::coroutine_handle<TaskPromise>::from_address(frame));
+  return Task<T>(std::coroutine_handle<TaskPromise>::from_address(address_while_made()));
 }
 
 // Recognises Task<T>.
