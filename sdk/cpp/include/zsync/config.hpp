@@ -72,9 +72,9 @@ size_t usable_cpus();
 
 // Who should run the tasks, on this machine.
 struct ModelAdvice {
-  ExecutionModel model = ExecutionModel::multi_thread;
-  size_t workers = 1;  // threads
-  std::string reason;  // one line
+  ExecutionModel model = ExecutionModel::multi_thread;  // for Config::model
+  size_t workers = 1;                                   // threads
+  std::string reason;                                   // one line
 };
 
 // multi_thread with a worker for each usable CPU; one_thread where there is one CPU; caller where

@@ -53,11 +53,11 @@ struct WorkerStats {
 
 // What RuntimeDiagnostics::get_stats() gives.
 struct RuntimeStats {
-  static constexpr size_t kWakeBuckets = 21;
+  static constexpr size_t kWakeBuckets = 21;  // of wake_latency
 
   size_t active_tasks = 0;   // have not ended
   size_t ready_outside = 0;  // tasks made ready by other threads, which no worker has taken yet
-  std::vector<WorkerStats> workers;
+  std::vector<WorkerStats> workers;  // by their number
   // How long a sleeping worker took from being woken by another thread to being awake: entry 0
   // counts those below 1 us, entry i those below 2^i us, the last one all others too.
   std::array<uint64_t, kWakeBuckets> wake_latency{};
@@ -75,13 +75,14 @@ struct FrameTrace {
 
 // A task's own strand, or a branch of all, race, any, timeout or shield.
 struct StrandTrace {
+  // What it does.
   enum class State : uint8_t {
     waiting,  // suspended
     running,  // a worker runs it or one of its branches; `worker` says which
     ready,    // waits for its turn, or changes its state at this moment
     ended,    // a branch that has ended while its scope waits for others
   };
-  State state = State::ready;
+  State state = State::ready;         // when it was looked at
   int worker = -1;                    // that runs it
   std::string waits_for;              // "channel recv", "sleep, 1.250 s left", "end of task 4"
   std::vector<FrameTrace> frames;     // the one that waits first; empty unless it waits
@@ -91,17 +92,17 @@ struct StrandTrace {
 
 // A task that spawn() or run() has started.
 struct TaskTrace {
-  uint64_t id = 0;
+  uint64_t id = 0;                // TaskHandle::id()
   std::string name;               // SpawnOptions::name
   bool background = false;        // SpawnOptions::background
   int pinned_worker = -1;         // -1: any worker may run it
   bool cancel_requested = false;  // it unwinds, or goes on inside shield()
-  StrandTrace strand;
+  StrandTrace strand;             // its own; branches are below
 };
 
 // How much of a dump is given.
 struct TraceLimits {
-  size_t tasks = 10'000;
+  size_t tasks = 10'000;    // the oldest first
   size_t branches = 1'000;  // of a task, all levels together
   size_t frames = 100;      // of a strand
 };
