@@ -60,12 +60,12 @@ def check_text(tree: Tree, file: str) -> list[Finding]:
 
 
 def check_precompiled(tree: Tree, file: str) -> list[Finding]:
-    """A compiler cache may bring the precompiled header of another checkout, whose files are others to `#pragma once`."""
+    """What meson precompiles has the path of this checkout in it, which a compiler cache brings to another one."""
+    cure = "name what the top meson.build precompiles as a dependency: precompiled['library']"
     return [
-        Finding(file, number, "pch", f"{name} has no include guard; precompile only headers from outside, and generated ones")
+        Finding(file, number, "pch", cure)
         for number, line in enumerate(tree.text(file).splitlines(), 1)
-        for name in re.findall(r'#include "([^"]+)"', line)
-        if not name.endswith(".pb.h")
+        if re.search(r"\bc(pp)?_pch\s*:", line)
     ]
 
 
@@ -73,7 +73,7 @@ def check(tree: Tree) -> list[Finding]:
     public = [f for f in tree.files if f.startswith(INCLUDE + "/") and f.endswith(".hpp")]
     found = [finding for file in public for finding in check_text(tree, file)]
     for file in tree.files:
-        if file.endswith("_pch.hpp"):
+        if file.endswith("meson.build"):
             found += check_precompiled(tree, file)
     jobs = []
     for file in public:
@@ -98,7 +98,7 @@ SEEDS = [
             f"{INCLUDE}/zsync/twice.hpp": "// No guard.\nint f();\n",
             f"{INCLUDE}/zsync/leans.hpp": "// Leans on another.\n#pragma once\nstd::string f();\n",
             f"{INCLUDE}/zsync/long.hpp": GOOD + "\n" * HEADER_LINES_MAX,
-            "cli/pch/cli_pch.hpp": '#include <string>\n#include "zsync/v1/a.pb.h"\n#include "zsync/good.hpp"\n',
+            "cli/meson.build": "# No cpp_pch here.\nlibrary('a', 'a.cpp',\n  cpp_pch: 'pch/a_pch.hpp')\n",
             f"{INCLUDE}/{CLIENT}": "// Not C++17.\n#pragma once\n#include <span>\nstd::span<int> f();\n",
         },
         [
@@ -107,7 +107,7 @@ SEEDS = [
             f"{INCLUDE}/zsync/leans.hpp:1: header-alone",
             f"{INCLUDE}/zsync/long.hpp:{HEADER_LINES_MAX}: header-size",
             f"{INCLUDE}/{CLIENT}:1: header-alone",
-            "cli/pch/cli_pch.hpp:3: pch",
+            "cli/meson.build:3: pch",
         ],
     )
 ]

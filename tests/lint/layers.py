@@ -100,8 +100,8 @@ def place_of_include(tree: Tree, file: str, include: str, quoted: bool) -> Place
 
 
 def is_test_code(file: str) -> bool:
-    """Tests, and what only they use: an area's testing/ room and its precompiled header."""
-    return re.search(r"_test\.[ch]pp$|^(cli|daemon)/testing/|/pch/test_pch\.hpp$", file) is not None
+    """Tests, and what only they use: an area's testing/ room."""
+    return re.search(r"_test\.[ch]pp$|^(cli|daemon)/testing/", file) is not None
 
 
 def is_service(name: str) -> bool:
