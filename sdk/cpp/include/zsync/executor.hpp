@@ -1,6 +1,7 @@
 // Executor: a group of tasks that are waited for and cancelled together.
 #pragma once
 
+#include <concepts>
 #include <exception>
 #include <functional>
 #include <optional>
@@ -94,11 +95,32 @@ class Executor {
     rt::launch(state_->scheduler(), strand);
     return TaskHandle<T>(strand, /*cancel_on_drop=*/false);
   }
+  // The same with a name or other options.
+  template <typename T>
+  TaskHandle<T> spawn(SpawnOptions options, Task<T> task) {
+    task.become_strand().become_task();
+    rt::TaskContext& strand = task.release_strand();
+    state_->child_started(strand);
+    rt::launch(state_->scheduler(), strand, options);
+    return TaskHandle<T>(strand, /*cancel_on_drop=*/false);
+  }
+  // Starts all(...) as a task of the group.
+  template <rt::Group Group>
+  auto spawn(Group group) {
+    return spawn(rt::as_task(std::move(group)));
+  }
   // Starts a coroutine function or a plain callable; it and its arguments live in the task's frame.
   template <typename Function, typename... Args>
-    requires(!kIsTask<std::remove_cvref_t<Function>>)
+    requires(std::invocable<std::decay_t<Function>&, std::decay_t<Args>...>)
   auto spawn(Function&& function, Args&&... args) {
     return spawn(rt::start_call(std::forward<Function>(function), std::forward<Args>(args)...));
+  }
+  // The same with a name or other options.
+  template <typename Function, typename... Args>
+    requires(std::invocable<std::decay_t<Function>&, std::decay_t<Args>...>)
+  auto spawn(SpawnOptions options, Function&& function, Args&&... args) {
+    return spawn(std::move(options),
+                 rt::start_call(std::forward<Function>(function), std::forward<Args>(args)...));
   }
 
   // Completes when every task has ended.

@@ -134,6 +134,13 @@ Result take_all(std::vector<Task<T>>& tasks, int failed) {
   }
 }
 
+template <typename Result, typename Tasks>
+class AllTasks;
+template <typename Result, typename Tasks>
+Task<Result> await_all(AllTasks<Result, Tasks> all) {
+  co_return co_await std::move(all);
+}
+
 // What all() gives: tasks that run when it is awaited, as branches of the awaiting strand. They and
 // everything that waiting for them needs are in the awaiting frame.
 template <typename Result, typename Tasks>
@@ -160,37 +167,19 @@ class [[nodiscard]] AllTasks {
   }
 
   // As a task of its own. Implicit: all(...) may stand where a Task may.
-  operator Task<Result>() && { return as_task(std::move(*this)); }
+  operator Task<Result>() && { return await_all(std::move(*this)); }
 
  private:
   Tasks tasks_;
 };
-
-template <typename T>
-Task<T>&& as_task(Task<T>&& task) {
-  return std::move(task);
-}
-template <typename Result, typename Tasks>
-Task<Result> as_task(AllTasks<Result, Tasks> all) {
-  co_return co_await std::move(all);
-}
-
-template <typename T>
-inline constexpr bool kIsGroup = false;
-template <typename Result, typename Tasks>
-inline constexpr bool kIsGroup<AllTasks<Result, Tasks>> = true;
-template <typename T>
-concept Group = kIsGroup<T>;
-template <typename T>
-concept TaskOrGroup = kIsTask<T> || kIsGroup<T>;
 
 }  // namespace rt
 
 // Runs all tasks concurrently -> a tuple of their results (std::monostate for void).
 //
 // On a worker the first one starts at once on this thread and idle workers may take the others; no
-// memory is taken besides the tasks' frames. What is awaited may also be given to spawn(),
-// timeout(), shield(), race() or another all().
+// memory is taken besides the tasks' frames. What is awaited may also stand where a Task may: in
+// spawn(), run(), timeout(), shield(), race(), any() or another all().
 // Errors: the first exception cancels the rest, waits for them, and is rethrown. A status that a
 //         task returns is a result like any other.
 template <rt::TaskOrGroup... Tasks>
@@ -205,12 +194,6 @@ template <typename T>
 auto all(std::vector<Task<T>> tasks) {
   using Result = std::conditional_t<std::is_void_v<T>, void, std::vector<rt::Voidless<T>>>;
   return rt::AllTasks<Result, std::vector<Task<T>>>(std::in_place, std::move(tasks));
-}
-
-// Starts all(...) as a task of its own.
-template <rt::Group Group>
-[[nodiscard]] auto spawn(Group group) {
-  return spawn(rt::as_task(std::move(group)));
 }
 
 // Which task was first and what it gave: the common type of the tasks, or a variant of their types.
@@ -251,6 +234,16 @@ bool branch_succeeded(TaskContext& strand) {
   return true;
 }
 
+template <typename T, typename... Same>
+Task<T> any_task(Task<T> first, Same... rest) {
+  BranchScope scope(BranchScope::CancelRest::kOnSuccess);
+  scope.set_success_test(&branch_succeeded<T>);
+  TaskContext* const branches[] = {&scope.add(first), &scope.add(rest)...};
+  co_await scope;
+  const size_t chosen = scope.decisive() >= 0 ? scope.decisive() : sizeof...(rest);
+  co_return take_result<T>(FrameBlock::of(*branches[chosen]));
+}
+
 }  // namespace rt
 
 // Runs all tasks until the first one ends; the others are cancelled and have ended when this does.
@@ -265,15 +258,10 @@ auto race(Tasks... tasks) {
 // The first task that neither throws nor returns a status that is not ok; the others are cancelled.
 //
 // Errors: when none succeeds, what the last task of the list gave.
-template <typename T, typename... Same>
-  requires((std::same_as<T, Same> && ...))
-Task<T> any(Task<T> first, Task<Same>... rest) {
-  rt::BranchScope scope(rt::BranchScope::CancelRest::kOnSuccess);
-  scope.set_success_test(&rt::branch_succeeded<T>);
-  rt::TaskContext* const branches[] = {&scope.add(first), &scope.add(rest)...};
-  co_await scope;
-  const size_t chosen = scope.decisive() >= 0 ? scope.decisive() : sizeof...(rest);
-  co_return rt::take_result<T>(rt::FrameBlock::of(*branches[chosen]));
+template <rt::TaskOrGroup First, rt::TaskOrGroup... Rest>
+  requires((std::same_as<typename First::value_type, typename Rest::value_type> && ...))
+auto any(First first, Rest... rest) {
+  return rt::any_task(rt::as_task(std::move(first)), rt::as_task(std::move(rest))...);
 }
 
 }  // namespace zsync

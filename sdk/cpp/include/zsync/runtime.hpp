@@ -62,6 +62,12 @@ class Runtime {
     return handle.take();
   }
 
+  // The same for all(...).
+  template <rt::Group Group>
+  auto block_on(Group group) {
+    return block_on(rt::as_task(std::move(group)));
+  }
+
   // Starts a task from any thread.
   template <typename T>
   [[nodiscard]] TaskHandle<T> spawn(Task<T> task) {
@@ -71,6 +77,11 @@ class Runtime {
   template <typename T>
   [[nodiscard]] TaskHandle<T> spawn(SpawnOptions options, Task<T> task) {
     return rt::spawn_on(scheduler(), std::move(options), std::move(task));
+  }
+  // The same for all(...).
+  template <rt::Group Group>
+  [[nodiscard]] auto spawn(Group group) {
+    return spawn(rt::as_task(std::move(group)));
   }
 
   // Waits until every task that is not marked `background` has ended.
@@ -165,13 +176,18 @@ T run(Task<T> main, const Config& config = Config::optimal()) {
   } ending{**runtime};
   return (*runtime)->block_on(std::move(main));
 }
+// The same for all(...).
+template <rt::Group Group>
+auto run(Group main, const Config& config = Config::optimal()) {
+  return run(rt::as_task(std::move(main)), config);
+}
 
 // For command-line programs: calls `function` on this thread. When it returns a Task that task is
 // run here too, with whatever it spawns; no thread is started.
 template <typename Function>
 auto run_simple(Function&& function) {
   using Result = std::invoke_result_t<Function&>;
-  if constexpr (kIsTask<Result>) {
+  if constexpr (rt::TaskOrGroup<Result>) {
     return run(std::invoke(function), Config::for_cli());
   } else {
     return std::invoke(function);

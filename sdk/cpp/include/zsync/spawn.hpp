@@ -220,6 +220,17 @@ template <typename T>
   return rt::spawn_on(rt::scheduler_for_spawn(), std::move(options), std::move(task));
 }
 
+// Starts all(...) as a task of its own.
+template <rt::Group Group>
+[[nodiscard]] auto spawn(Group group) {
+  return spawn(rt::as_task(std::move(group)));
+}
+// The same with a name or other options.
+template <rt::Group Group>
+[[nodiscard]] auto spawn(SpawnOptions options, Group group) {
+  return spawn(std::move(options), rt::as_task(std::move(group)));
+}
+
 // Starts a coroutine function or a plain callable; it and its arguments live in the task's frame.
 template <typename Function, typename... Args>
   requires(!kIsTask<std::remove_cvref_t<Function>> &&

@@ -269,4 +269,20 @@ inline constexpr bool kIsTask = false;
 template <typename T>
 inline constexpr bool kIsTask<Task<T>> = true;
 
+namespace rt {
+
+// What may stand where a Task may, and becomes one there: all(...).
+template <typename T>
+concept Group = !kIsTask<T> && requires { typename T::value_type; } &&
+                std::convertible_to<T, Task<typename T::value_type>>;
+template <typename T>
+concept TaskOrGroup = kIsTask<T> || Group<T>;
+
+template <TaskOrGroup T>
+Task<typename T::value_type> as_task(T task) {
+  return std::move(task);
+}
+
+}  // namespace rt
+
 }  // namespace zsync

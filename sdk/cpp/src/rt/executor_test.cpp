@@ -258,6 +258,29 @@ TEST_P(ExecutorOnEveryModel, CancelAllRequestsAndReturnsAtOnce) {
   }(alive));
 }
 
+TEST_P(ExecutorOnEveryModel, ATaskOfTheGroupTakesTheOptionsOfSpawn) {
+  run_here([]() -> Task<void> {
+    Executor executor;
+    TaskHandle<int> named =
+        executor.spawn({.name = "report"}, [](int n) -> Task<int> { co_return n; }, 7);
+    EXPECT_EQ(named.name(), "report");
+    EXPECT_EQ(co_await named, 7);
+
+    SpawnOptions late;
+    late.deadline = std::chrono::steady_clock::now() - 1ms;
+    bool ran = false;
+    TaskHandle<void> refused = executor.spawn(late, [](bool& began) -> Task<void> {
+      began = true;
+      co_return;
+    }(ran));
+    while (!refused.done()) co_await yield_now();
+    EXPECT_TRUE(absl::IsDeadlineExceeded(refused.outcome()));
+    EXPECT_FALSE(ran);
+    EXPECT_EQ(executor.size(), 0u);
+    co_await executor.join_all();  // a task that was refused is no error of the group's
+  }());
+}
+
 // The group once read a child's error after its joiner was allowed to take it.
 TEST_P(ExecutorOnEveryModel, AnErrorReachesBothTheHandleAndTheGroup) {
   run_here([]() -> Task<void> {

@@ -267,8 +267,33 @@ TEST_P(Fork, AllMayBeTimedRacedShieldedSpawnedAndNested) {
     EXPECT_EQ(std::get<1>(std::get<0>(nested)), 10);
     Task<std::tuple<int, int>> as_task = all(number(12), number(13));
     EXPECT_EQ(std::get<0>(co_await std::move(as_task)), 12);
+    auto fails = []() -> Task<int> {
+      co_await yield_now();
+      throw std::runtime_error("no");
+    };
+    EXPECT_EQ(std::get<1>(co_await any(all(number(14), fails()), all(number(16), number(17)))), 17);
+    TaskHandle<std::tuple<int, int>> named = spawn({.name = "pair"}, all(number(18), number(19)));
+    EXPECT_EQ(named.name(), "pair");
+    EXPECT_EQ(std::get<1>(co_await named), 19);
+    Executor executor;
+    auto child = executor.spawn(all(number(20), number(21)));
+    EXPECT_EQ(std::get<0>(co_await child), 20);
+    co_await executor.join_all();
   };
   on_workers(program());
+}
+
+TEST_P(Fork, WhatAllGivesRunsAsTheMainTaskOfARuntime) {
+  EXPECT_EQ(std::get<1>(run(all(number(1), number_later(2)), workers(GetParam()))), 2);
+  auto runtime = Runtime::create(workers(GetParam()));
+  ASSERT_TRUE(runtime.ok()) << runtime.status();
+  EXPECT_EQ(std::get<0>((*runtime)->block_on(all(number(3), number(4)))), 3);
+  TaskHandle<std::tuple<int, int>> handle = (*runtime)->spawn(all(number(5), number(6)));
+  EXPECT_EQ(std::get<1>((*runtime)->block_on([](auto child) -> Task<std::tuple<int, int>> {
+              co_return co_await child;
+            }(std::move(handle)))),
+            6);
+  EXPECT_EQ(std::get<0>(run_simple([] { return all(number(7), number(8)); })), 7);
 }
 
 TEST_P(Fork, TasksForkedOnAPinnedTaskStayOnItsWorker) {

@@ -174,6 +174,29 @@ TEST(Runtime, NoWakeUpIsLostBetweenPlainThreadsAndParkedWorkers) {
       config_of(ExecutionModel::multi_thread));
 }
 
+// It once waited for up to 61 turns.
+TEST(Runtime, WhatAnotherThreadMakesReadyIsTakenWithinAFewTurnsOfABusyWorker) {
+  Config one = Config::for_server();
+  one.workers = 1;
+  const int turns = run(
+      []() -> Task<int> {
+        std::atomic<bool> ran{false};
+        Notify notify;
+        TaskHandle<void> waiter = spawn([](Notify& asked, std::atomic<bool>& done) -> Task<void> {
+          co_await asked.notified();
+          done = true;
+        }(notify, ran));
+        co_await yield_now();
+        std::thread([&notify] { notify.notify_one(); }).join();
+        int yields = 0;
+        for (; !ran; ++yields) co_await yield_now();
+        co_await waiter;
+        co_return yields;
+      }(),
+      one);
+  EXPECT_LE(turns, 10);
+}
+
 TEST_P(RuntimeOnEveryModel, WaitIdleWaitsForTheForegroundOnly) {
   auto runtime = std::move(Runtime::create(config_of(GetParam()))).value();
   std::atomic<bool> ended{false};

@@ -128,6 +128,8 @@ TaskContext* Worker::next() {
     take_events();
     if (TaskContext* context = pool_.pop_injected()) return context;
     if (TaskContext* context = ready_.pop_oldest()) return context;  // behind forks without an end
+  } else if (tick_ % kInjectedInterval == 0) {
+    if (TaskContext* context = pool_.pop_injected()) return context;
   }
   if (TaskContext* context = pop_own()) return context;
   // Looking here costs less than asking the kernel; the interval above keeps events from waiting.
