@@ -256,8 +256,8 @@ Task<absl::Status> serve(LiveConfig& live, State& state, ListeningSocket& listen
   facts.config = [&live] { return live.get(); };
   facts.shut_down = [&asked_to_stop] { asked_to_stop.notify_all(); };
   facts.doctor = [&] {
-    return DoctorInputs{name_of(runtime.backend()), config.state_dir, cgroups.explanation(),
-                        cgroups.available()};
+    return DoctorInputs{name_of(runtime.backend()), RuntimeDiagnostics(runtime).get_stats(),
+                        config.state_dir, cgroups.explanation(), cgroups.available()};
   };
   facts.stats = [&] { return stats_of(state, engines, *server); };
   const std::unique_ptr<grpc::Service> services[] = {

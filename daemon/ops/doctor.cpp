@@ -105,7 +105,38 @@ Finding linger_finding() {
   return {Level::kOk, "logout", "tasks outlive a logout", ""};
 }
 
+// Below how many microseconds a share of the wake-ups stayed; 0: there was none.
+uint64_t wakes_within(const RuntimeStats& stats, double share) {
+  uint64_t all = 0;
+  for (const uint64_t count : stats.wake_latency) all += count;
+  uint64_t below = 0;
+  for (size_t i = 0; i < stats.wake_latency.size(); ++i) {
+    below += stats.wake_latency[i];
+    if (all > 0 && static_cast<double>(below) >= share * static_cast<double>(all)) return 1ull << i;
+  }
+  return 0;
+}
+
 }  // namespace
+
+Finding runtime_finding(const RuntimeStats& stats) {
+  size_t ready = stats.ready_outside;
+  uint64_t steals = 0;
+  size_t parked = 0;
+  for (const WorkerStats& worker : stats.workers) {
+    ready += worker.ready + worker.branches + worker.here_only;
+    steals += worker.steals;
+    parked += worker.parked ? 1 : 0;
+  }
+  std::string text =
+      absl::StrCat(stats.active_tasks, " coroutine tasks on ", stats.workers.size(), " workers, ",
+                   parked, " of them asleep; ", ready, " ready, ", steals, " stolen so far");
+  if (const uint64_t median = wakes_within(stats, 0.5); median > 0) {
+    absl::StrAppend(&text, "; woken within ", median, " us, 99 % within ",
+                    wakes_within(stats, 0.99), " us");
+  }
+  return {Level::kOk, "runtime", text, ""};
+}
 
 std::vector<Finding> examine(const DoctorInputs& inputs) {
   return {
@@ -113,6 +144,7 @@ std::vector<Finding> examine(const DoctorInputs& inputs) {
       kernel_finding(),
       {Level::kOk, "cpus", absl::StrCat(usable_cpus(), " usable (affinity and cgroup quota)"), ""},
       {Level::kOk, "backend", absl::StrCat("the runtime runs on ", inputs.backend), ""},
+      runtime_finding(inputs.runtime),
       {inputs.cgroups_available ? Level::kOk : Level::kNote, "cgroups", inputs.cgroups,
        inputs.cgroups_available ? "" : "systemctl --user enable --now zsyncd.socket"},
       inotify_finding(),

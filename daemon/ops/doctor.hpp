@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "zsync/diagnostics.hpp"
+
 namespace zsync::daemon {
 
 struct Finding {
@@ -16,10 +18,14 @@ struct Finding {
 
 struct DoctorInputs {
   std::string backend;  // of the runtime
+  RuntimeStats runtime;
   std::string state_dir;
   std::string cgroups;  // TaskCgroups::explanation()
   bool cgroups_available = false;
 };
+
+// How the runtime is doing: its workers, what waits for them, and how fast they wake.
+Finding runtime_finding(const RuntimeStats& stats);
 
 // Looks at this process and machine. Reads files below /proc and /sys.
 std::vector<Finding> examine(const DoctorInputs& inputs);
