@@ -24,6 +24,7 @@ HEADERS = {
     "io": "file files process signal signals socket unix_socket tcp udp pipe tty dns tls zero_copy io stream",
     "watch": "watcher",
     "diagnostics": "diagnostics",
+    "trace": "trace",
     "testing": "testing sim_runtime sim",
     "client": "client client_async async_client",
     "zsync": "zsync",

@@ -119,10 +119,10 @@ class Worker {
   friend class WorkerPool;
   static constexpr uint32_t kPollInterval = 61;  // strands between looks at driver and other queues
   static constexpr uint32_t kInjectedInterval = 8;  // strands between looks at the common queue
-  static constexpr uint32_t kNextInRowMax = 3;   // strands in a row from the next slot
-  static constexpr size_t kTimersAtOnce = 64;    // woken at one look, so that they are still warm
-  static constexpr size_t kLootMax = 256;        // strands taken by one theft
-  static constexpr int kLastLookPauses = 64;     // longer than a store waits to be seen by others
+  static constexpr uint32_t kNextInRowMax = 3;      // strands in a row from the next slot
+  static constexpr size_t kTimersAtOnce = 64;  // woken at one look, so that they are still warm
+  static constexpr size_t kLootMax = 256;      // strands taken by one theft
+  static constexpr int kLastLookPauses = 64;   // longer than a store waits to be seen by others
 
   // A strand with a class, if it is its turn. False: it is that of what next() gives.
   bool run_classed();
