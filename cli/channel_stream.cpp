@@ -34,6 +34,8 @@ struct RecvFlags {
   bool frames = false;
   std::uint64_t count = 0;
   std::optional<std::uint64_t> follow_from;
+  std::string group;
+  bool no_ack = false;
 };
 
 // Gathers messages into batches of a useful size.
@@ -139,9 +141,15 @@ absl::StatusOr<int> receive(Context& context, const RecvFlags& flags) {
   };
   const HangupGuard guard(context.out.fd(), [&] { context.stop.cancel(); });
   client::Channels channels = (*client)->channels();
-  const absl::Status status = flags.follow_from.has_value()
-                                  ? channels.follow(flags.name, *flags.follow_from, take, *call)
-                                  : channels.recv(flags.name, flags.count, take, *call);
+  absl::Status status;
+  if (flags.follow_from.has_value()) {
+    status = channels.follow(flags.name, *flags.follow_from, take, *call);
+  } else if (!flags.group.empty()) {
+    const client::Acks acks = flags.no_ack ? client::Acks::kByHand : client::Acks::kOnReturn;
+    status = channels.consume(flags.name, flags.group, flags.count, acks, take, *call);
+  } else {
+    status = channels.recv(flags.name, flags.count, take, *call);
+  }
   if (context.out.broken() || context.stop.cancelled()) return static_cast<int>(kExitPipeClosed);
   if (!status.ok()) return status;
   printer.end();
@@ -178,9 +186,17 @@ void add_channel_streams(CLI::App& channels, Context& context) {
                             "Take messages, each for one receiver, until the channel is closed",
                             [&context, recv_flags] { return receive(context, *recv_flags); });
   add_output_flags(*recv, *recv_flags);
-  recv->add_option("--follow-from", recv_flags->follow_from,
-                   "Observe from this message on and take nothing away")
-      ->type_name("SEQ");
+  auto* from = recv->add_option("--follow-from", recv_flags->follow_from,
+                                "Observe from this message on and take nothing away")
+                   ->type_name("SEQ");
+  auto* group =
+      recv->add_option("-g,--group", recv_flags->group,
+                       "As a consumer of this group; acknowledges what was written to stdout")
+          ->excludes(from)
+          ->type_name("GROUP");
+  recv->add_flag("--no-ack", recv_flags->no_ack,
+                 "Acknowledge nothing: `channels ack` does, as long as this command runs")
+      ->needs(group);
 
   auto follow_flags = std::make_shared<RecvFlags>();
   follow_flags->follow_from = 0;

@@ -4,6 +4,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "cli/channel_groups.hpp"
 #include "cli/channel_stream.hpp"
 #include "cli/errors.hpp"
 #include "cli/nouns.hpp"
@@ -33,24 +34,32 @@ std::string overflow_word(v1::Overflow overflow) {
   return absl::AsciiStrToLower(absl::StripPrefix(v1::Overflow_Name(overflow), "OVERFLOW_"));
 }
 
+std::string group_line(const v1::ChannelGroup& group) {
+  return absl::StrCat(group.lag(), " unsettled, ", group.in_hand(), " in hand, ", group.consumers(),
+                      " consumers: ", printable(group.why()));
+}
+
 std::string details(const v1::Channel& channel, bool color) {
   const v1::ChannelSpec& spec = channel.spec();
-  return key_values(
-      {{"name", spec.name()},
-       {"id", channel.id()},
-       {"class", class_word(spec)},
-       {"capacity", spec.unbounded() ? "unbounded" : absl::StrCat(spec.capacity(), " messages")},
-       {"overflow", overflow_word(spec.overflow())},
-       {"state", channel.closed() ? "closed" : "open"},
-       {"held", absl::StrCat(channel.depth(), " messages, ", human_bytes(channel.bytes()))},
-       {"next seq", absl::StrCat(channel.next_seq())},
-       {"sent", absl::StrCat(channel.sent())},
-       {"received", absl::StrCat(channel.received())},
-       {"dropped", absl::StrCat(channel.dropped())},
-       {"waiting", absl::StrCat(channel.senders_waiting(), " senders, ",
-                                channel.receivers_waiting(), " receivers")},
-       {"created", utc_time(channel.created_unix_nano())}},
-      color);
+  std::vector<std::pair<std::string, std::string>> rows = {
+      {"name", spec.name()},
+      {"id", channel.id()},
+      {"class", class_word(spec)},
+      {"capacity", spec.unbounded() ? "unbounded" : absl::StrCat(spec.capacity(), " messages")},
+      {"overflow", overflow_word(spec.overflow())},
+      {"state", channel.closed() ? "closed" : "open"},
+      {"held", absl::StrCat(channel.depth(), " messages, ", human_bytes(channel.bytes()))},
+      {"next seq", absl::StrCat(channel.next_seq())},
+      {"sent", absl::StrCat(channel.sent())},
+      {"received", absl::StrCat(channel.received())},
+      {"dropped", absl::StrCat(channel.dropped())},
+      {"waiting", absl::StrCat(channel.senders_waiting(), " senders, ", channel.receivers_waiting(),
+                               " receivers")},
+      {"created", utc_time(channel.created_unix_nano())}};
+  for (const v1::ChannelGroup& group : channel.groups()) {
+    rows.push_back({absl::StrCat("group ", group.spec().name()), group_line(group)});
+  }
+  return key_values(rows, color);
 }
 
 using OneChannel = absl::StatusOr<v1::Channel> (client::Channels::*)(const std::string&,
@@ -173,6 +182,7 @@ void add_channels(CLI::App& app, Context& context) {
       add_noun(app, "channels", "channel", "Named message streams between processes");
   add_create(*channels, context);
   add_channel_streams(*channels, context);
+  add_channel_groups(*channels, context);
   add_leaf(*channels, context, "list", "Every channel", [&context] { return list(context); });
   add_one(*channels, context, "get", "One channel in full", &client::Channels::get);
   add_one(*channels, context, "close", "Later sends fail, receivers drain what is there",

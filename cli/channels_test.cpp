@@ -119,5 +119,53 @@ TEST(ChannelsCli, ListGetCloseRemove) {
   EXPECT_THAT(server.state.calls, ElementsAre("close jobs", "remove a", "remove b"));
 }
 
+TEST(ChannelsCli, AGroupIsMadeWithEverythingThatWasAsked) {
+  FakeServer server;
+  const CliResult made =
+      run(server, {"channels", "add-group", "jobs", "g", "--ack-wait", "90s", "--max-deliveries",
+                   "7", "--in-flight", "20", "--from", "12"});
+  EXPECT_EQ(made.out, "jobs g\n") << made.err;
+  const v1::CreateGroupRequest& request = server.state.create_group;
+  EXPECT_EQ(request.channel(), "jobs");
+  EXPECT_EQ(request.spec().name(), "g");
+  EXPECT_EQ(request.spec().ack_wait().seconds(), 90);
+  EXPECT_EQ(request.spec().max_deliveries(), 7u);
+  EXPECT_EQ(request.spec().in_flight_max(), 20u);
+  EXPECT_EQ(request.from_seq(), 12u);
+  EXPECT_EQ(run(server, {"channels", "add-group", "jobs", "g", "--from-now", "--from", "1"}).code,
+            2);
+  EXPECT_EQ(run(server, {"channels", "remove-group", "-y", "jobs", "g"}).code, 0);
+  EXPECT_THAT(server.state.calls, ElementsAre("remove-group jobs g"));
+}
+
+TEST(ChannelsCli, AcksNameMessagesAndTheirDeliveries) {
+  FakeServer server;
+  EXPECT_EQ(run(server, {"channels", "ack", "jobs", "g", "5"}).code, 0);
+  const CliResult partly = run(server, {"channels", "ack", "jobs", "g", "5:2", "6"});
+  EXPECT_EQ(partly.code, 7);
+  EXPECT_THAT(partly.err, HasSubstr("message refused"));
+  EXPECT_EQ(run(server, {"channels", "extend", "jobs", "g", "5:1"}).code, 0);
+  EXPECT_EQ(
+      run(server, {"channels", "nack", "jobs", "g", "5", "--delay", "3s", "--reason", "busy"}).code,
+      0);
+  EXPECT_THAT(server.state.calls, ElementsAre("ack jobs g 5:0", "ack jobs g 5:2 6:0",
+                                              "extend jobs g 5:1", "nack jobs g 5:0", "3s busy"));
+  EXPECT_EQ(run(server, {"channels", "ack", "jobs", "g", "5:x"}).code, 2);
+}
+
+TEST(ChannelsCli, AConsumerAcknowledgesWhatItWroteUnlessItIsToldNotTo) {
+  FakeServer server;
+  server.state.messages = {"a", "b"};
+  EXPECT_EQ(run(server, {"channels", "recv", "jobs", "-g", "g", "-n", "2"}).out, "a\nb\n");
+  ASSERT_FALSE(server.state.recvs.empty());
+  EXPECT_EQ(server.state.recvs[0].group(), "g");
+  EXPECT_EQ(server.state.recvs[0].credit(), 2u);
+  server.state.recvs.clear();
+  run(server, {"channels", "recv", "jobs", "-g", "g", "--no-ack"});
+  ASSERT_FALSE(server.state.recvs.empty());
+  EXPECT_EQ(server.state.recvs[0].credit(), 0u);
+  EXPECT_EQ(run(server, {"channels", "recv", "jobs", "--no-ack"}).code, 2);
+}
+
 }  // namespace
 }  // namespace zsync::cli::testing

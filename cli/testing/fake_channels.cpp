@@ -40,6 +40,37 @@ class FakeChannels final : public v1::Channels::Service {
     note("remove " + request->name());
     return grpc::Status::OK;
   }
+  grpc::Status CreateGroup(grpc::ServerContext*, const v1::CreateGroupRequest* request,
+                           v1::ChannelGroup* reply) override {
+    const std::lock_guard<std::mutex> lock(state_.mutex);
+    state_.create_group = *request;
+    reply->set_channel(request->channel());
+    *reply->mutable_spec() = request->spec();
+    return grpc::Status::OK;
+  }
+  grpc::Status RemoveGroup(grpc::ServerContext*, const v1::RemoveGroupRequest* request,
+                           v1::RemoveGroupReply*) override {
+    note("remove-group " + request->channel() + " " + request->group());
+    return grpc::Status::OK;
+  }
+  grpc::Status Ack(grpc::ServerContext*, const v1::AckRequest* request,
+                   v1::AckReply* reply) override {
+    note_settling("ack", *request);
+    for (int i = 1; i < request->messages_size(); ++i) {
+      reply->add_refused()->set_message("message refused");
+    }
+    return grpc::Status::OK;
+  }
+  grpc::Status Nack(grpc::ServerContext*, const v1::NackRequest* request, v1::AckReply*) override {
+    note_settling("nack", *request);
+    note(std::to_string(request->delay().seconds()) + "s " + request->reason());
+    return grpc::Status::OK;
+  }
+  grpc::Status Extend(grpc::ServerContext*, const v1::ExtendRequest* request,
+                      v1::AckReply*) override {
+    note_settling("extend", *request);
+    return grpc::Status::OK;
+  }
   grpc::Status TrySend(grpc::ServerContext*, const v1::SendRequest* request,
                        v1::SendReply* reply) override {
     reply->set_accepted(static_cast<std::uint64_t>(request->messages_size()));
@@ -76,7 +107,7 @@ class FakeChannels final : public v1::Channels::Service {
         state_.recvs.push_back(request);
       }
       if (request.limit() != 0) limit = request.limit();
-      credit += request.credit();
+      credit += request.credit() == 0 && credit == 0 ? UINT64_MAX : request.credit();
       v1::RecvBatch batch;
       while (next < state_.messages.size() && given < credit && (limit == 0 || given < limit)) {
         *batch.add_records() = record(next + 1, state_.messages[next]);
@@ -102,6 +133,14 @@ class FakeChannels final : public v1::Channels::Service {
   }
 
  private:
+  template <typename Request>
+  void note_settling(std::string call, const Request& request) {
+    call += " " + request.channel() + " " + request.group();
+    for (const v1::Delivered& one : request.messages()) {
+      call += " " + std::to_string(one.seq()) + ":" + std::to_string(one.delivery());
+    }
+    note(call);
+  }
   void note(const std::string& call) {
     const std::lock_guard<std::mutex> lock(state_.mutex);
     state_.calls.push_back(call);

@@ -45,6 +45,7 @@ struct FakeState {
   std::vector<std::string> calls;   // "retry task_1", "remove task_1", ...
   v1::SetGroupRequest set_group;
   v1::CreateChannelRequest create;
+  v1::CreateGroupRequest create_group;
   std::vector<std::string> sent;
   int send_batches = 0;
   std::vector<v1::RecvRequest> recvs;

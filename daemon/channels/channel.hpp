@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -44,25 +45,48 @@ struct ChannelInfo {
   int64_t created_unix_nano = 0;
 };
 
+// Where a dead letter comes from, and why.
+struct DeadOrigin {
+  std::string channel;
+  std::string group;
+  uint64_t seq = 0;
+  int64_t time_unix_nano = 0;
+  uint32_t deliveries = 0;
+  std::string reason;
+  bool operator==(const DeadOrigin&) const = default;
+};
+
+// What few messages have.
+struct MessageExtra {
+  std::optional<DeadOrigin> dead;
+  bool operator==(const MessageExtra&) const = default;
+};
+using MessageExtraPtr = std::shared_ptr<const MessageExtra>;
+
 struct Message {
   uint64_t seq = 0;
   int64_t time_unix_nano = 0;
   std::string trace;
   std::string data;
+  MessageExtraPtr extra;  // null: none of it
 };
 
 // Some messages in order, or why there will be none.
 struct Delivery {
   std::vector<Message> messages;
+  std::vector<uint32_t> deliveries;     // of each message, to a consumer of a group
   std::optional<segment_log::Gap> gap;  // comes before the messages
   bool closed = false;                  // closed and drained: the last one
 };
 
 // Errors: kInvalidArgument with field, limit and cure.
-absl::Status validate_channel_name(const std::string& name);
+absl::Status validate_channel_name(const std::string& name, const char* field = "name");
 
-// A message as a record of a segment log: size of the trace, trace, data.
-std::string encode_message(const std::string& trace, const std::string& data);
+// A message as a record of a segment log. Stream 0: size of the trace, trace, data. Stream 1: the
+// extra between trace and data, its size before it.
+inline constexpr uint8_t kExtraStream = 1;
+std::string encode_message(const std::string& trace, const std::string& data,
+                           const MessageExtra* extra = nullptr);
 std::optional<Message> decode_message(const segment_log::Record& record);
 
 }  // namespace zsync::daemon

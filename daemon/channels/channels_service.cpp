@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "daemon/channels/channels_proto.hpp"
 #include "daemon/channels/engine.hpp"
 #include "daemon/fault/fault.hpp"
 #include "daemon/rpc/bridge.hpp"
@@ -20,72 +21,6 @@ constexpr uint64_t kCreditDefault = 1024;  // messages on their way to a receive
 
 using Context = grpc::CallbackServerContext;
 using ChannelPtr = ChannelsEngine::ChannelPtr;
-
-v1::Channel to_proto(const ChannelInfo& info) {
-  v1::Channel proto;
-  proto.set_id(info.id);
-  v1::ChannelSpec& spec = *proto.mutable_spec();
-  spec.set_name(info.spec.name);
-  spec.set_capacity(info.spec.unbounded ? 0 : info.spec.capacity);
-  spec.set_unbounded(info.spec.unbounded);
-  spec.set_bytes_max(info.spec.bytes_max);
-  spec.set_overflow(static_cast<v1::Overflow>(info.spec.overflow));
-  spec.set_class_(static_cast<v1::ChannelClass>(info.spec.kind));
-  proto.set_closed(info.closed);
-  proto.set_depth(info.depth);
-  proto.set_bytes(info.bytes);
-  proto.set_next_seq(info.next_seq);
-  proto.set_sent(info.sent);
-  proto.set_received(info.received);
-  proto.set_dropped(info.dropped);
-  proto.set_senders_waiting(info.senders_waiting);
-  proto.set_receivers_waiting(info.receivers_waiting);
-  proto.set_created_unix_nano(info.created_unix_nano);
-  return proto;
-}
-
-absl::StatusOr<ChannelSpec> from_proto(const v1::ChannelSpec& proto) {
-  ChannelSpec spec;
-  spec.name = proto.name();
-  spec.capacity = proto.capacity();
-  spec.unbounded = proto.unbounded();
-  spec.bytes_max = proto.bytes_max();
-  if (proto.overflow() != v1::OVERFLOW_UNSPECIFIED) {
-    if (!v1::Overflow_IsValid(proto.overflow())) {
-      return fault(absl::StatusCode::kInvalidArgument, "this overflow is not known",
-                   {"spec.overflow", "INVALID", "", "use block, error or drop_oldest", {}});
-    }
-    spec.overflow = static_cast<Overflow>(proto.overflow());
-  }
-  if (proto.class_() != v1::CHANNEL_CLASS_UNSPECIFIED) {
-    if (!v1::ChannelClass_IsValid(proto.class_())) {
-      return fault(absl::StatusCode::kInvalidArgument, "this class is not known",
-                   {"spec.class", "INVALID", "", "use memory or durable", {}});
-    }
-    spec.kind = static_cast<ChannelClass>(proto.class_());
-  }
-  return spec;
-}
-
-v1::RecvBatch to_proto(Delivery delivery) {
-  v1::RecvBatch batch;
-  for (Message& message : delivery.messages) {
-    v1::Record& record = *batch.add_records();
-    record.set_seq(message.seq);
-    record.set_time_unix_nano(message.time_unix_nano);
-    record.set_data(std::move(message.data));
-    record.set_trace(std::move(message.trace));
-  }
-  if (delivery.gap) {
-    batch.mutable_gap()->set_from(delivery.gap->from);
-    batch.mutable_gap()->set_to(delivery.gap->to);
-    batch.mutable_gap()->set_reason(
-        std::string(segment_log::gap_reason_name(delivery.gap->reason)));
-    batch.mutable_gap()->set_bytes(delivery.gap->bytes);
-  }
-  batch.set_closed(delivery.closed);
-  return batch;
-}
 
 std::vector<std::string> take_messages(v1::SendRequest& request) {
   std::vector<std::string> messages;
@@ -122,7 +57,20 @@ Task<absl::Status> send_all(ChannelsEngine& engine, CallContext call,
 // One receiving call: its place among the receivers and what it may still be sent. Its client asks
 // for more by reactions, while the call's task delivers.
 struct Receiving {
-  Receiving(ChannelPtr channel, bool confirms) : receiver(std::move(channel)), confirms(confirms) {}
+  Receiving(ChannelPtr channel, const v1::RecvRequest& first)
+      : confirms(first.confirms() || !first.group().empty()) {
+    if (first.group().empty()) {
+      receiver.emplace(std::move(channel));
+    } else {
+      consumer.emplace(std::move(channel), first.group());
+    }
+  }
+
+  Task<absl::StatusOr<Delivery>> next(uint64_t max) {
+    return consumer ? consumer->next(max) : receiver->next(max);
+  }
+  void confirm(uint64_t count) { consumer ? consumer->confirm(count) : receiver->confirm(count); }
+  void leave() { consumer ? consumer->leave() : receiver->give_back(); }
 
   void take(const v1::RecvRequest& request) {
     uint64_t confirmed = 0;
@@ -135,7 +83,7 @@ struct Receiving {
         received += confirmed;
       }
     }
-    receiver.confirm(confirmed);
+    confirm(confirmed);
     changed.notify_all();
   }
   void end_grants() {
@@ -146,7 +94,8 @@ struct Receiving {
     changed.notify_all();
   }
 
-  NamedChannel::Receiver receiver;
+  std::optional<NamedChannel::Receiver> receiver;  // one of the two
+  std::optional<NamedChannel::Consumer> consumer;
   const bool confirms;  // only by number
   rt::Lock lock;
   uint64_t credit ABSL_GUARDED_BY(lock) = 0;
@@ -183,7 +132,7 @@ Task<void> wait_for_received(Receiving& state, uint64_t count) {
 // The next messages; nullopt when the client wants no more. What was taken meanwhile is given back
 // by the end of the call.
 Task<std::optional<absl::StatusOr<Delivery>>> next_or_end(Receiving& state, uint64_t max) {
-  auto first = co_await race(state.receiver.next(max), wait_for_received(state, UINT64_MAX));
+  auto first = co_await race(state.next(max), wait_for_received(state, UINT64_MAX));
   if (first.index == 1) co_return std::nullopt;
   co_return std::move(std::get<0>(first.value));
 }
@@ -193,13 +142,15 @@ Task<absl::Status> deliver(std::shared_ptr<Receiving> state, uint64_t limit, boo
                            StreamWriter<v1::RecvBatch>& out) {
   uint64_t sent = 0;
   while (true) {
-    const uint64_t credit = automatic ? kCreditDefault : co_await wait_for_credit(*state);
+    // A group's in_flight_max stands for the credit.
+    const uint64_t own = state->consumer ? UINT64_MAX : kCreditDefault;
+    const uint64_t credit = automatic ? own : co_await wait_for_credit(*state);
     if (credit == 0) co_return absl::OkStatus();
     const uint64_t max = limit ? std::min(credit, limit - sent) : credit;
     // A client that leaves the credit to us may have closed its side long ago.
     std::optional<absl::StatusOr<Delivery>> next;
-    if (automatic) {
-      next = co_await state->receiver.next(max);
+    if (automatic && !state->consumer) {
+      next = co_await state->next(max);
     } else {
       next = co_await next_or_end(*state, max);
     }
@@ -216,12 +167,13 @@ Task<absl::Status> deliver(std::shared_ptr<Receiving> state, uint64_t limit, boo
       co_return status;
     }
     sent += count;
-    if (automatic && !state->confirms) state->receiver.confirm(count);
+    if (automatic && !state->confirms) state->confirm(count);
     if (!closed && (limit == 0 || sent < limit)) continue;
+    if (closed && state->consumer) co_return absl::OkStatus();
     if (state->confirms) {
       co_await wait_for_received(*state, sent);
     } else {
-      state->receiver.confirm(sent);
+      state->confirm(sent);
     }
     co_return absl::OkStatus();
   }
@@ -233,7 +185,7 @@ Task<absl::Status> receive(ChannelsEngine& engine, StreamReader<v1::RecvRequest>
   if (!first) co_return absl::OkStatus();
   absl::StatusOr<ChannelPtr> channel = engine.find(first->channel());
   if (!channel.ok()) co_return channel.status();
-  auto state = std::make_shared<Receiving>(*channel, first->confirms());
+  auto state = std::make_shared<Receiving>(*channel, *first);
   const bool automatic = first->credit() == 0;
   state->take(*first);
   in.listen([state](const v1::RecvRequest* request) {
@@ -241,9 +193,11 @@ Task<absl::Status> receive(ChannelsEngine& engine, StreamReader<v1::RecvRequest>
   });
   struct Ending {
     Receiving& state;
-    ~Ending() { state.receiver.give_back(); }
+    ~Ending() { state.leave(); }
   } ending{*state};
-  co_return co_await deliver(state, first->limit(), automatic, out);
+  absl::Status delivered = co_await deliver(state, first->limit(), automatic, out);
+  if (!delivered.ok() || !state->consumer) co_return delivered;
+  co_return co_await state->consumer->flush();
 }
 
 Task<absl::Status> follow(ChannelsEngine& engine, v1::FollowChannelRequest request,
@@ -260,6 +214,40 @@ Task<absl::Status> follow(ChannelsEngine& engine, v1::FollowChannelRequest reque
     }
     if (closed) co_return absl::OkStatus();
   }
+}
+
+// Acknowledges, gives back or extends.
+template <typename Request>
+Task<absl::StatusOr<v1::AckReply>> settle(ChannelsEngine& engine, Request request,
+                                          Settling::Kind kind) {
+  absl::StatusOr<Settling> settling = from_proto(request, kind);
+  if (!settling.ok()) co_return settling.status();
+  absl::StatusOr<ChannelPtr> channel = engine.find(request.channel());
+  if (!channel.ok()) co_return channel.status();
+  absl::StatusOr<Settled> settled =
+      co_await (*channel)->settle(request.group(), std::move(*settling));
+  if (!settled.ok()) co_return settled.status();
+  if (request.messages_size() == 1 && !settled->refused.empty()) {
+    co_return settled->refused[0].status;
+  }
+  co_return to_proto(*settled);
+}
+
+Task<absl::StatusOr<v1::ChannelGroup>> create_group(ChannelsEngine& engine,
+                                                    v1::CreateGroupRequest request) {
+  absl::StatusOr<GroupSpec> spec = from_proto(request.spec());
+  if (!spec.ok()) co_return spec.status();
+  absl::StatusOr<GroupInfo> info = co_await engine.create_group(
+      request.channel(), std::move(*spec), request.from_seq(), request.from_now());
+  if (!info.ok()) co_return info.status();
+  co_return to_proto(*info, request.channel());
+}
+
+Task<absl::StatusOr<v1::RemoveGroupReply>> remove_group(ChannelsEngine& engine,
+                                                        v1::RemoveGroupRequest request) {
+  absl::Status status = co_await engine.remove_group(request.channel(), request.group());
+  if (!status.ok()) co_return status;
+  co_return v1::RemoveGroupReply();
 }
 
 Task<absl::StatusOr<v1::SendReply>> send_once(ChannelPtr channel, CallContext call,
@@ -293,7 +281,7 @@ class Service final : public v1::Channels::CallbackService {
         [this](const v1::GetChannelRequest& request) -> absl::StatusOr<v1::Channel> {
           absl::StatusOr<ChannelPtr> channel = engine_.find(request.name());
           if (!channel.ok()) return channel.status();
-          return to_proto((*channel)->info());
+          return to_proto((*channel)->info(), (*channel)->groups_info());
         });
   }
   grpc::ServerUnaryReactor* List(Context* context, const v1::ListChannelsRequest* request,
@@ -352,8 +340,41 @@ class Service final : public v1::Channels::CallbackService {
           return follow(engine_, std::move(request), out);
         });
   }
+  grpc::ServerUnaryReactor* CreateGroup(Context* context, const v1::CreateGroupRequest* request,
+                                        v1::ChannelGroup* reply) override {
+    return unary_call(gate_, context, request, reply,
+                      [this](CallContext, v1::CreateGroupRequest request) {
+                        return create_group(engine_, std::move(request));
+                      });
+  }
+  grpc::ServerUnaryReactor* RemoveGroup(Context* context, const v1::RemoveGroupRequest* request,
+                                        v1::RemoveGroupReply* reply) override {
+    return unary_call(gate_, context, request, reply,
+                      [this](CallContext, v1::RemoveGroupRequest request) {
+                        return remove_group(engine_, std::move(request));
+                      });
+  }
+  grpc::ServerUnaryReactor* Ack(Context* context, const v1::AckRequest* request,
+                                v1::AckReply* reply) override {
+    return settling_call(context, request, reply, Settling::kAck);
+  }
+  grpc::ServerUnaryReactor* Nack(Context* context, const v1::NackRequest* request,
+                                 v1::AckReply* reply) override {
+    return settling_call(context, request, reply, Settling::kNack);
+  }
+  grpc::ServerUnaryReactor* Extend(Context* context, const v1::ExtendRequest* request,
+                                   v1::AckReply* reply) override {
+    return settling_call(context, request, reply, Settling::kExtend);
+  }
 
  private:
+  template <typename Request>
+  grpc::ServerUnaryReactor* settling_call(Context* context, const Request* request,
+                                          v1::AckReply* reply, Settling::Kind kind) {
+    return unary_call(gate_, context, request, reply, [this, kind](CallContext, Request request) {
+      return settle(engine_, std::move(request), kind);
+    });
+  }
   static Task<absl::StatusOr<v1::Channel>> create(ChannelsEngine& engine,
                                                   v1::CreateChannelRequest request) {
     absl::StatusOr<ChannelSpec> spec = from_proto(request.spec());

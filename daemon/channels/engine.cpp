@@ -19,6 +19,13 @@ const char kChannelSchemaV2[] = R"sql(
     closed INTEGER NOT NULL, created INTEGER NOT NULL, floor INTEGER NOT NULL) WITHOUT ROWID;
 )sql";
 
+const char kChannelSchemaV3[] = R"sql(
+  CREATE TABLE channel_group(
+    channel TEXT NOT NULL, name TEXT NOT NULL, ack_wait INTEGER NOT NULL,
+    max_deliveries INTEGER NOT NULL, in_flight_max INTEGER NOT NULL, created INTEGER NOT NULL,
+    state BLOB NOT NULL, PRIMARY KEY(channel, name)) WITHOUT ROWID;
+)sql";
+
 // How far a durable channel was received. Writes are not waited for and at most one is under way: a
 // crash can only make messages come again that were confirmed in the last moment.
 struct ChannelsEngine::Cursor : std::enable_shared_from_this<Cursor> {
@@ -51,6 +58,12 @@ struct ChannelsEngine::Cursor : std::enable_shared_from_this<Cursor> {
   std::atomic<uint64_t> written;
   std::atomic<bool> busy{false};
 };
+
+namespace {
+
+int64_t monotonic_now() { return rt::TimePoint::clock::now().time_since_epoch().count(); }
+
+}  // namespace
 
 ChannelsEngine::ChannelsEngine(ChannelsOptions options, Store& store, EventLog& events,
                                UlidGenerator& ids, Clock clock)
@@ -100,10 +113,12 @@ absl::Status ChannelsEngine::start() {
                      {{"error", std::string(channel.status().message())}});
       continue;
     }
+    if (absl::Status groups = load_groups(row.id, **channel); !groups.ok()) return groups;
     if (row.closed) (*channel)->restore_closed();
     rt::LockGuard guard(lock_);
     channels_[row.spec.name] = std::move(*channel);
   }
+  (void)tending_.spawn(tend());
   return absl::OkStatus();
 }
 
@@ -129,7 +144,11 @@ absl::StatusOr<ChannelsEngine::ChannelPtr> ChannelsEngine::open_durable(const st
   }
   auto cursor = std::make_shared<Cursor>(store_, id, floor);
   NamedChannel::Durable durable{std::make_unique<segment_log::Writer>(std::move(*writer)),
-                                [cursor](uint64_t floor) { cursor->move_to(floor); }};
+                                [cursor](uint64_t floor) { cursor->move_to(floor); },
+                                dir_of(id),
+                                group_saver(id),
+                                [this](int64_t at) { due(at); },
+                                monotonic_now};
   const uint64_t first = held.empty() ? durable.writer->next_seq() : held.front().seq;
   auto channel =
       std::make_shared<NamedChannel>(id, spec, created, clock_, std::move(durable), first);
@@ -138,6 +157,8 @@ absl::StatusOr<ChannelsEngine::ChannelPtr> ChannelsEngine::open_durable(const st
 }
 
 Task<void> ChannelsEngine::stop() {
+  tending_.cancel_all();
+  co_await tending_.join_all();
   // Everything accepted is on disk already; a commit behind the cursors' own makes sure of those.
   (void)co_await commit(store_, [](Database&) { return absl::OkStatus(); });
 }
@@ -270,8 +291,10 @@ Task<absl::Status> ChannelsEngine::remove(std::string name) {
   if (!channel.ok()) co_return channel.status();
   const std::string id = (*channel)->info().id;
   if ((*channel)->spec().kind == ChannelClass::kDurable) {
-    absl::Status committed = co_await commit(
-        store_, [id](Database& db) { return db.run("DELETE FROM channel WHERE id=?", id); });
+    absl::Status committed = co_await commit(store_, [id](Database& db) {
+      absl::Status groups = db.run("DELETE FROM channel_group WHERE channel=?", id);
+      return groups.ok() ? db.run("DELETE FROM channel WHERE id=?", id) : groups;
+    });
     if (!committed.ok()) co_return committed;
   }
   {

@@ -1,10 +1,12 @@
 // ChannelsEngine: the named channels of this daemon.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +17,7 @@
 #include "daemon/store/store.hpp"
 #include "daemon/store/ulid.hpp"
 #include "zsync/executor.hpp"
+#include "zsync/notify.hpp"
 #include "zsync/rt/lock.hpp"
 #include "zsync/task.hpp"
 
@@ -30,6 +33,7 @@ struct ChannelsOptions {
 
 // The channels' part of the schema.
 extern const char kChannelSchemaV2[];
+extern const char kChannelSchemaV3[];
 
 class ChannelsEngine {
  public:
@@ -41,7 +45,7 @@ class ChannelsEngine {
 
   // Brings durable channels back with what they held.
   absl::Status start();
-  // Writes how far each durable channel was received.
+  // Writes how far each durable channel was received. The calls have ended before.
   Task<void> stop();
 
   // With `if_absent` an equal channel that exists already is a success.
@@ -55,6 +59,14 @@ class ChannelsEngine {
   Task<absl::StatusOr<ChannelInfo>> close(std::string name);
   Task<absl::Status> remove(std::string name);
 
+  // A group of the same settings that exists already is a success.
+  //
+  // Errors: kInvalidArgument; kNotFound; kAlreadyExists; those of NamedChannel::check_new_group.
+  Task<absl::StatusOr<GroupInfo>> create_group(std::string channel, GroupSpec spec,
+                                               uint64_t from_seq, bool from_now);
+  // Errors: kNotFound.
+  Task<absl::Status> remove_group(std::string channel, std::string group);
+
   // Errors: kInvalidArgument naming the limit.
   absl::Status check_messages(const std::vector<std::string>& messages) const;
   size_t size();
@@ -65,6 +77,12 @@ class ChannelsEngine {
   absl::StatusOr<ChannelSpec> complete(ChannelSpec spec) const;
   absl::StatusOr<ChannelPtr> open_durable(const std::string& id, const ChannelSpec& spec,
                                           int64_t created, uint64_t floor);
+  absl::Status load_groups(const std::string& id, NamedChannel& channel);
+  NamedChannel::SaveGroup group_saver(std::string id);
+  // Takes back what was not acknowledged in time and moves dead letters, until cancelled.
+  Task<void> tend();
+  Task<absl::Status> move_dead_letters(ChannelPtr channel);
+  void due(int64_t at);
   absl::Status not_found(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   std::string dir_of(const std::string& id) const { return options_.dir + "/" + id; }
 
@@ -74,6 +92,10 @@ class ChannelsEngine {
   UlidGenerator& ids_;
   const Clock clock_;
   Mutex creating_;  // one creation at a time, so that a name is looked up and taken in one step
+
+  Notify due_;
+  std::atomic<int64_t> tends_at_{INT64_MAX};  // when tend() looks again by itself
+  Executor tending_;
 
   rt::Lock lock_;
   std::map<std::string, ChannelPtr> channels_ ABSL_GUARDED_BY(lock_);

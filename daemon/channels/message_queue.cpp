@@ -98,6 +98,15 @@ void MessageQueue::give_back(uint64_t seq) {
   if (in_hand_.erase(seq) == 1) returned_.insert(seq);
 }
 
+void MessageQueue::settle_before(uint64_t seq) {
+  while (!returned_.empty() && *returned_.begin() < seq) {
+    settle(*returned_.begin());
+    returned_.erase(returned_.begin());
+  }
+  for (; head_ < std::min(seq, next_); ++head_) settle(head_);
+  trim();
+}
+
 std::vector<Message> MessageQueue::look(uint64_t seq, size_t max, size_t bytes_max,
                                         std::optional<segment_log::Gap>& gap) const {
   if (seq < first_seq()) {

@@ -43,6 +43,12 @@ class MessageQueue {
   // What was handed out is received for good, or comes back.
   void confirm(uint64_t seq);
   void give_back(uint64_t seq);
+  // What waits before `seq` was received elsewhere.
+  void settle_before(uint64_t seq);
+  // A message that is in memory, held or history; null: it is not.
+  const Message* find(uint64_t seq) const {
+    return seq >= first_seq() && seq < next_ ? &at(seq) : nullptr;
+  }
   // Messages from `seq` on, without taking them; sets `gap` when older ones are gone.
   std::vector<Message> look(uint64_t seq, size_t max, size_t bytes_max,
                             std::optional<segment_log::Gap>& gap) const;

@@ -11,25 +11,6 @@
 namespace zsync::daemon {
 namespace {
 
-// Counts somebody who waits.
-class Waiting {
- public:
-  Waiting(rt::Lock& lock, uint32_t& count) : lock_(lock), count_(count) {
-    rt::LockGuard guard(lock_);
-    ++count_;
-  }
-  ~Waiting() {
-    rt::LockGuard guard(lock_);
-    --count_;
-  }
-  Waiting(const Waiting&) = delete;
-  Waiting& operator=(const Waiting&) = delete;
-
- private:
-  rt::Lock& lock_;
-  uint32_t& count_;
-};
-
 absl::Status gone(const std::string& name) {
   return fault(absl::StatusCode::kNotFound, absl::StrCat("channel \"", name, "\" was removed"),
                {"channel", "NOT_FOUND", "", "create it again", {}});
@@ -98,7 +79,9 @@ absl::Status NamedChannel::full() const {
 
 bool NamedChannel::make_room(size_t bytes) {
   while (!queue_.fits(bytes)) {
+    const uint64_t oldest = queue_.floor();
     if (spec_.overflow != Overflow::kDropOldest || !queue_.drop_oldest()) return false;
+    if (!groups_.empty()) lose(oldest, oldest, segment_log::GapReason::kDroppedOldest);
   }
   return true;
 }
@@ -115,7 +98,7 @@ uint64_t NamedChannel::accept(std::vector<std::string>& messages, uint64_t from,
       if (spec_.overflow != Overflow::kBlock || spec_.unbounded) stop = full();
       break;
     }
-    last_seq = queue_.push({0, now, trace, std::move(messages[i])});
+    last_seq = queue_.push({0, now, trace, std::move(messages[i]), nullptr});
     ++accepted;
     ++sent_;
   }
@@ -135,7 +118,8 @@ Accepted NamedChannel::try_send(std::vector<std::string> messages, const std::st
 
 Task<Accepted> NamedChannel::send(std::vector<std::string> messages, std::string trace) {
   Accepted result;
-  DurableSend to_disk{messages, trace, 0, 0, 0, {}, false};
+  const Extras extras;
+  DurableSend to_disk{messages, trace, extras, 0, 0, 0, {}, false};
   Permit turn = co_await send_turn_.lock();
   while (true) {
     const uint64_t seen = room_.epoch();
@@ -159,9 +143,10 @@ Task<Accepted> NamedChannel::send(std::vector<std::string> messages, std::string
   }
 }
 
-Task<Accepted> NamedChannel::send_what_fits(std::vector<std::string> messages, std::string trace) {
+Task<Accepted> NamedChannel::send_what_fits(std::vector<std::string> messages, std::string trace,
+                                            Extras extras) {
   if (!durable_) co_return try_send(std::move(messages), trace);
-  DurableSend to_disk{messages, trace, 0, 0, 0, {}, false};
+  DurableSend to_disk{messages, trace, extras, 0, 0, 0, {}, false};
   co_await shield(send_durable(to_disk));
   absl::Status status = std::move(to_disk.stop);
   if (status.ok() && to_disk.accepted < messages.size()) status = full();
@@ -203,8 +188,9 @@ Task<void> NamedChannel::write_round(std::vector<DurableSend*> round) {
           break;
         }
         reserved.add(data.size());
-        encoded.push_back(encode_message(send->trace, data));
-        fresh.push_back({0, clock_(), send->trace, data});
+        const MessageExtraPtr extra = send->extras.empty() ? nullptr : send->extras[i];
+        encoded.push_back(encode_message(send->trace, data, extra.get()));
+        fresh.push_back({0, clock_(), send->trace, data, extra});
         ++send->accepted;
       }
     }
@@ -212,7 +198,8 @@ Task<void> NamedChannel::write_round(std::vector<DurableSend*> round) {
   // 2. One write and one sync for all.
   std::vector<segment_log::Entry> entries;
   for (size_t i = 0; i < encoded.size(); ++i) {
-    entries.push_back({fresh[i].time_unix_nano, 0, encoded[i], 0});
+    const uint8_t stream = fresh[i].extra ? kExtraStream : 0;
+    entries.push_back({fresh[i].time_unix_nano, stream, encoded[i], 0});
   }
   segment_log::Appended written;
   if (!entries.empty()) {
@@ -260,6 +247,18 @@ void NamedChannel::remove() {
   data_.notify_all();
 }
 
+NamedChannel::Receiver::Receiver(std::shared_ptr<NamedChannel> channel)
+    : channel_(std::move(channel)) {
+  rt::LockGuard guard(channel_->lock_);
+  ++channel_->receivers_;
+}
+
+NamedChannel::Receiver::~Receiver() {
+  give_back();
+  rt::LockGuard guard(channel_->lock_);
+  --channel_->receivers_;
+}
+
 Task<absl::StatusOr<Delivery>> NamedChannel::Receiver::next(size_t max) {
   NamedChannel& channel = *channel_;
   Permit turn = co_await channel.recv_turn_.lock();
@@ -269,6 +268,16 @@ Task<absl::StatusOr<Delivery>> NamedChannel::Receiver::next(size_t max) {
     {
       rt::LockGuard guard(channel.lock_);
       if (channel.removed_) co_return gone(channel.spec_.name);
+      if (!channel.groups_.empty()) {
+        co_return fault(absl::StatusCode::kFailedPrecondition,
+                        absl::StrCat("channel \"", channel.spec_.name, "\" is received by groups"),
+                        {"group",
+                         "HAS_GROUPS",
+                         "",
+                         absl::StrCat("receive as a consumer of one, for example \"",
+                                      channel.groups_.begin()->first, "\""),
+                         {}});
+      }
       delivery.gap = channel.queue_.take_gap();
       delivery.messages =
           channel.queue_.take(std::min(max, kDeliveryMessagesMax), kDeliveryBytesMax);

@@ -5,15 +5,19 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "daemon/channels/channel.hpp"
+#include "daemon/channels/channel_group.hpp"
 #include "daemon/channels/message_queue.hpp"
 #include "zsync/notify.hpp"
 #include "zsync/rt/lock.hpp"
@@ -31,6 +35,25 @@ struct Accepted {
   absl::Status status;    // why the rest was not
 };
 
+// Counts somebody who waits.
+class Waiting {
+ public:
+  Waiting(rt::Lock& lock, uint32_t& count) : lock_(lock), count_(count) {
+    rt::LockGuard guard(lock_);
+    ++count_;
+  }
+  ~Waiting() {
+    rt::LockGuard guard(lock_);
+    --count_;
+  }
+  Waiting(const Waiting&) = delete;
+  Waiting& operator=(const Waiting&) = delete;
+
+ private:
+  rt::Lock& lock_;
+  uint32_t& count_;
+};
+
 // Lifetime: shared by the engine's table and every call that uses it.
 // Threads:  every member may be called from any thread.
 class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
@@ -38,10 +61,18 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   using Clock = std::function<int64_t()>;  // ns since the Unix epoch
   // Told the seq below which everything is received for good.
   using Confirmed = std::function<void(uint64_t floor)>;
+  // Writes a group's state, which `encode` gives when it is written; `done` is told once it is on
+  // disk. Neither is called with a lock held.
+  using SaveGroup = std::function<void(std::string group, std::function<std::string()> encode,
+                                       std::function<void(absl::Status)> done)>;
 
   struct Durable {
     std::unique_ptr<segment_log::Writer> writer;
     Confirmed confirmed;
+    std::string dir = {};  // the writer's, to read what is not in memory any more
+    SaveGroup save_group = {};
+    std::function<void(int64_t)> due = {};    // told when tend() has something to do
+    std::function<int64_t()> monotonic = {};  // ns
   };
 
   NamedChannel(std::string id, ChannelSpec spec, int64_t created_unix_nano, Clock clock,
@@ -58,13 +89,15 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   //
   // Errors: kFailedPrecondition CLOSED, kNotFound when removed, kResourceExhausted when full.
   Accepted try_send(std::vector<std::string> messages, const std::string& trace);
+  using Extras = std::vector<MessageExtraPtr>;  // none, or one for each message
   // The same; a full channel with overflow `block` makes it wait, in the order of asking.
   //
   // Cancel: throws Cancelled; messages of the batch may have been accepted.
   Task<Accepted> send(std::vector<std::string> messages, std::string trace);
 
   // The same without waiting for room, of any class: accepts what fits.
-  Task<Accepted> send_what_fits(std::vector<std::string> messages, std::string trace);
+  Task<Accepted> send_what_fits(std::vector<std::string> messages, std::string trace,
+                                Extras extras = {});
 
   // Later sends fail; receivers drain what is held, then see the end.
   void close();
@@ -75,15 +108,15 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   // Threads: one may wait in next() while another confirms.
   class Receiver {
    public:
-    explicit Receiver(std::shared_ptr<NamedChannel> channel) : channel_(std::move(channel)) {}
+    explicit Receiver(std::shared_ptr<NamedChannel> channel);
     Receiver(const Receiver&) = delete;
     Receiver& operator=(const Receiver&) = delete;
     // Gives back what was not confirmed.
-    ~Receiver() { give_back(); }
+    ~Receiver();
 
     // Waits for at least one message, a gap, or the end. Cancel: throws Cancelled, takes nothing.
     //
-    // Errors: kNotFound when the channel is removed.
+    // Errors: kNotFound when the channel is removed; kFailedPrecondition when it has groups.
     Task<absl::StatusOr<Delivery>> next(size_t max);
     // The `count` oldest unconfirmed messages are received for good.
     void confirm(uint64_t count);
@@ -98,11 +131,69 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   // Messages from `seq` on, which is moved forward; waits for one. Cancel: throws Cancelled.
   Task<absl::StatusOr<Delivery>> follow(uint64_t& seq);
 
+  // Consumer groups, of the durable class (channel_groups.cpp).
+
+  // Errors: kFailedPrecondition for the memory class, and while receivers without a group are
+  //         connected; kResourceExhausted (groups_max).
+  absl::Status check_new_group();
+  // The first message of a new group.
+  absl::StatusOr<uint64_t> first_of_group(uint64_t from_seq, bool from_now);
+  void put_group(ConsumerGroup state, int64_t created_unix_nano);
+  void drop_group(const std::string& name);
+  std::optional<GroupInfo> group_info(const std::string& name);
+  absl::Status no_such_group(const std::string& name);
+  std::vector<GroupInfo> groups_info();
+  bool has_groups();
+
+  // Errors: kNotFound for a group that is not there; kUnavailable when it could not be written.
+  // Cancel: what was settled stays settled.
+  Task<absl::StatusOr<Settled>> settle(std::string group, Settling settling);
+
+  // One consumer of a group: like a Receiver, but every message has its own acknowledgement.
+  // Threads: one may wait in next() while another confirms.
+  class Consumer {
+   public:
+    Consumer(std::shared_ptr<NamedChannel> channel, std::string group);
+    Consumer(const Consumer&) = delete;
+    Consumer& operator=(const Consumer&) = delete;
+    ~Consumer() { leave(); }
+
+    // Waits for messages, whose deliveries are counted on disk before it completes, for a gap, or
+    // for the end: the channel is closed and the group has settled everything.
+    //
+    // Errors: kNotFound when channel or group is removed; kUnavailable; kDataLoss.
+    // Cancel: throws Cancelled; what it took is handed out again.
+    Task<absl::StatusOr<Delivery>> next(size_t max);
+    // Acknowledges the `count` oldest messages that next() gave and confirm() did not have yet.
+    void confirm(uint64_t count);
+    // Completes once what was confirmed is on disk.
+    Task<absl::Status> flush();
+    // What is not acknowledged goes to others at once.
+    void leave();
+
+   private:
+    const std::shared_ptr<NamedChannel> channel_;
+    const std::string name_;
+    std::shared_ptr<ChannelGroup> group_;  // null: there is none of that name
+    ConsumerGroup::ConsumerId id_ = 0;     // the rest is guarded by the channel's lock
+    std::deque<ConsumerGroup::Handed> handed_;
+  };
+
+  // Takes back what was not acknowledged in time -> when there is something to do again.
+  std::optional<int64_t> tend();
+  // Messages that are to be moved to the dead letters, some at a time.
+  Task<absl::StatusOr<std::vector<DeadLetter>>> dying();
+  // They were.
+  Task<void> bury(std::vector<DeadLetter> letters);
+  // Why they could not be, for the groups' `why`; "": they can.
+  void blame_dead_letters(std::string why);
+
  private:
   // A batch on its way to the disk; lives in its sender's frame, which waits until `done`.
   struct DurableSend {
     std::vector<std::string>& messages;
     const std::string& trace;
+    const Extras& extras;
     uint64_t from = 0;  // messages before it were accepted earlier
     uint64_t accepted = 0;
     uint64_t last_seq = 0;
@@ -120,6 +211,31 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   Task<void> send_durable(DurableSend& send);
   Task<void> write_round(std::vector<DurableSend*> round);
   void tell_confirmed(uint64_t floor);
+
+  int64_t monotonic() const { return durable_->monotonic(); }
+  std::shared_ptr<ChannelGroup> group_named(const std::string& name)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  absl::Status no_group(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  const Message* body_of(const ChannelGroup& group, uint64_t seq)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // Hands out -> the seq whose body has to be loaded first; 0: none.
+  uint64_t hand_out(ChannelGroup& group, ConsumerGroup::ConsumerId consumer, size_t max,
+                    Delivery& delivery, std::deque<ConsumerGroup::Handed>& handed)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // Reads messages from `seq` on from the log.
+  Task<absl::Status> load(std::shared_ptr<ChannelGroup> group, uint64_t seq);
+  // Whatever all groups have settled is received for good -> everything below is.
+  uint64_t release() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void after_settling();
+  GroupInfo info_of(const ChannelGroup& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  std::string why(const ChannelGroup& group, const GroupInfo& info)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void lose(uint64_t from, uint64_t to, segment_log::GapReason reason)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void save_later(std::shared_ptr<ChannelGroup> group);
+  // Completes once the group's state of now is on disk.
+  Task<absl::Status> save(std::shared_ptr<ChannelGroup> group);
+  void tell_due(std::optional<int64_t> due);
 
   const std::string id_;
   const ChannelSpec spec_;
@@ -143,6 +259,9 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   uint32_t senders_waiting_ = 0;
   uint32_t receivers_waiting_ = 0;
   std::vector<DurableSend*> disk_queue_ ABSL_GUARDED_BY(lock_);
+  uint32_t receivers_ ABSL_GUARDED_BY(lock_) = 0;  // connected, without a group
+  std::map<std::string, std::shared_ptr<ChannelGroup>> groups_ ABSL_GUARDED_BY(lock_);
+  std::string dead_letters_blamed_ ABSL_GUARDED_BY(lock_);
 };
 
 }  // namespace zsync::daemon

@@ -3,10 +3,12 @@ import { create } from "@bufbuild/protobuf";
 import type { Bounds, CallOptions, Connection, Duplex } from "./connection.js";
 import { makeError } from "./errors.js";
 import {
-  type Channel, ChannelClass, Channels as Service, Overflow, type RecvBatch, type RecvRequest, RecvRequestSchema,
+  type AckReply, type Channel, ChannelClass, type ChannelGroup, Channels as Service, Overflow, type RecvBatch,
+  type RecvRequest, RecvRequestSchema,
   type SendReply, SendReplySchema, type SendRequest, SendRequestSchema,
 } from "./gen/zsync/v1/channels_pb.js";
 import type { Gap, Record } from "./gen/zsync/v1/common_pb.js";
+import { duration } from "./tasks.js";
 
 const recvCredit = 4096; // messages let come before they were handed out
 const batchesInFlightMax = 16;
@@ -28,6 +30,24 @@ export interface ChannelOptions {
   /** An equal channel that exists already is a success. */
   ifAbsent?: boolean;
 }
+
+export interface GroupOptions {
+  /** Until an unacknowledged message is delivered again; default 30 s. */
+  ackWaitMs?: number;
+  /** Then a message goes to NAME.dead; default 5. */
+  maxDeliveries?: number;
+  /** Unacknowledged messages of one consumer; default 1000. */
+  inFlightMax?: number;
+  /** The first message; default: the oldest that the channel holds. */
+  fromSeq?: bigint;
+  /** Only what is sent from now on. */
+  fromNow?: boolean;
+}
+
+/** A message as it was received, or its number: then whichever delivery was the last. */
+export type Delivery = Pick<Record, "seq" | "delivery"> | bigint;
+const delivered = (messages: Delivery[]) =>
+  messages.map((one) => (typeof one === "bigint" ? { seq: one } : { seq: one.seq, delivery: one.delivery }));
 
 const overflows = { block: Overflow.BLOCK, error: Overflow.ERROR, dropOldest: Overflow.DROP_OLDEST };
 
@@ -182,16 +202,72 @@ export class Channels {
    * Competes for messages: each goes to one receiver. Ends after `limit`, or when the channel is closed and drained. Never
    * resumed. What was not handed out when the loop is left goes back to the front of the channel.
    */
-  async *recv(name: string, options: CallOptions & { limit?: number } = {}): AsyncGenerator<Record | Gap, void, void> {
+  recv(name: string, options: CallOptions & { limit?: number } = {}): AsyncGenerator<Record | Gap, void, void> {
+    return this.receive(name, "", false, options);
+  }
+
+  /** Makes a consumer group of a durable channel; one of the same settings that exists is a success. */
+  createGroup(channel: string, name: string, group: GroupOptions = {}, options: CallOptions = {}): Promise<ChannelGroup> {
+    const spec = {
+      name,
+      ...(group.ackWaitMs === undefined ? {} : { ackWait: duration(group.ackWaitMs) }),
+      maxDeliveries: group.maxDeliveries ?? 0,
+      inFlightMax: group.inFlightMax ?? 0,
+    };
+    const request = { channel, spec, fromSeq: group.fromSeq ?? 0n, fromNow: group.fromNow ?? false };
+    return this.connection.unary(Service.method.createGroup, request, options, true);
+  }
+
+  /** Forgets how far a group came. */
+  async removeGroup(channel: string, group: string, options: CallOptions = {}): Promise<void> {
+    await this.connection.unary(Service.method.removeGroup, { channel, group }, options, false);
+  }
+
+  /**
+   * Receives as a consumer of a group; ends as recv() does. What was handed out is acknowledged with its batch, or by ack()
+   * when `byHand`. The rest goes to another consumer: at once when the loop is left, after the group's ack wait when it
+   * takes too long.
+   */
+  consume(
+    channel: string, group: string, options: CallOptions & { limit?: number; byHand?: boolean } = {},
+  ): AsyncGenerator<Record | Gap, void, void> {
+    return this.receive(channel, group, options.byHand ?? false, options);
+  }
+
+  /** Settles messages for good. The refusal of a single one is thrown, those of several are in the reply. */
+  ack(channel: string, group: string, messages: Delivery[], options: CallOptions = {}): Promise<AckReply> {
+    const request = { channel, group, messages: delivered(messages) };
+    return this.connection.unary(Service.method.ack, request, options, false);
+  }
+
+  /** Gives messages back, to be delivered again after a delay. */
+  nack(
+    channel: string, group: string, messages: Delivery[], options: CallOptions & { delayMs?: number; reason?: string } = {},
+  ): Promise<AckReply> {
+    const delay = options.delayMs === undefined ? {} : { delay: duration(options.delayMs) };
+    const request = { channel, group, messages: delivered(messages), reason: options.reason ?? "", ...delay };
+    return this.connection.unary(Service.method.nack, request, options, false);
+  }
+
+  /** Begins the ack wait of messages anew: the heartbeat of work that takes longer. */
+  extend(channel: string, group: string, messages: Delivery[], options: CallOptions = {}): Promise<AckReply> {
+    const request = { channel, group, messages: delivered(messages) };
+    return this.connection.unary(Service.method.extend, request, options, false);
+  }
+
+  private async *receive(
+    name: string, group: string, byHand: boolean, options: CallOptions & { limit?: number },
+  ): AsyncGenerator<Record | Gap, void, void> {
     const limit = options.limit ?? 0;
     const stream = this.connection.duplex(Service.method.recv, this.connection.bounds(options));
-    const ask = (request: Partial<Pick<RecvRequest, "channel" | "credit" | "limit" | "received" | "confirms">>) =>
+    const ask = (request: Partial<Pick<RecvRequest, "channel" | "credit" | "limit" | "received" | "confirms" | "group">>) =>
       stream.write(create(RecvRequestSchema, request));
-    let granted = limit ? Math.min(limit, recvCredit) : recvCredit;
+    // By hand the group's in_flight_max is the credit.
+    let granted = byHand ? 0 : limit ? Math.min(limit, recvCredit) : recvCredit;
     let seen = 0; // messages handed out
     let ended = false;
     try {
-      ask({ channel: name, limit: BigInt(limit), credit: BigInt(granted), confirms: true });
+      ask({ channel: name, limit: BigInt(limit), credit: BigInt(granted), confirms: true, group });
       for (let batch = await read(); batch; batch = await read()) {
         if (batch.gap) yield batch.gap;
         for (const record of batch.records) {
@@ -199,13 +275,14 @@ export class Channels {
           yield record;
         }
         if (batch.closed || (limit > 0 && seen >= limit)) return;
+        if (byHand) continue;
         const wanted = limit ? Math.min(seen + recvCredit, limit) : seen + recvCredit;
         ask({ credit: BigInt(wanted - granted), received: BigInt(seen) });
         granted = wanted;
       }
     } finally {
       if (!ended) {
-        ask({ received: BigInt(seen) });
+        ask({ received: byHand ? 0n : BigInt(seen) });
         stream.doneWriting();
         for (let rest = await read().catch(() => undefined); rest; rest = await read().catch(() => undefined));
       }

@@ -134,6 +134,35 @@ describe("zsync client", { skip, timeout: 240_000 }, () => {
     assert.equal(rest.length, 90);
   });
 
+  it("delivers to a group again until acknowledged, and then to the dead letters", async () => {
+    await client.channels.create("work", { durable: true });
+    await client.channels.createGroup("work", "g", { ackWaitMs: 60_000, maxDeliveries: 2 });
+    await client.channels.send("work", ["a", "b"]);
+    const seen: string[] = [];
+    for await (const one of client.channels.consume("work", "g", { byHand: true })) {
+      if (!("data" in one)) continue;
+      seen.push(`${text(one.data)}${one.delivery}`);
+      if (text(one.data) === "a") {
+        assert.equal((await client.channels.ack("work", "g", [one])).done, 1n);
+        await failure(Conflict, client.channels.ack("work", "g", [one]));
+        await failure(InvalidArgument, client.channels.ack("work", "g", [900n]));
+      } else {
+        assert.equal((await client.channels.extend("work", "g", [one])).done, 1n);
+        assert.equal((await client.channels.nack("work", "g", [one], { delayMs: 10, reason: "never" })).done, 1n);
+        if (one.delivery === 2) break;
+      }
+    }
+    assert.deepEqual(seen, ["a1", "b1", "b2"]);
+    for await (const dead of client.channels.follow("work.dead", { fromSeq: 1n })) {
+      assert.ok("dead" in dead && dead.dead?.seq === 2n && dead.dead.reason === "never");
+      break;
+    }
+    await client.channels.send("work", ["c"]);
+    const rest = await collect(client.channels.consume("work", "g", { limit: 1 }));
+    assert.equal("data" in rest[0]! && text(rest[0].data), "c");
+    await client.channels.removeGroup("work", "g");
+  });
+
   it("follows a channel without taking anything, gaps announced", async () => {
     await client.channels.create("ring", { capacity: 2, overflow: "dropOldest" });
     const sender = client.channels.sender("ring");

@@ -202,6 +202,35 @@ class ChannelsTest(SyncTest):
         rest = [record.data for record in self.client.channels.recv("early", limit=90)]
         self.assertEqual([b"%d" % number for number in range(100)], first + rest)
 
+    def test_a_group_delivers_again_until_acknowledged_and_then_to_the_dead_letters(self):
+        channels = self.client.channels
+        channels.create("work", durable=True)
+        channels.create_group("work", "g", ack_wait=60, max_deliveries=2)
+        channels.send("work", [b"a", b"b", b"c"])
+        consumer = channels.consume("work", "g", by_hand=True)
+        a, b, c = next(consumer), next(consumer), next(consumer)
+        self.assertEqual([(b"a", 1), (b"b", 1)], [(one.data, one.delivery) for one in (a, b)])
+        self.assertEqual(1, channels.ack("work", "g", a).done)
+        with self.assertRaises(zsync.Conflict):
+            channels.ack("work", "g", a)
+        with self.assertRaises(zsync.InvalidArgument):
+            channels.ack("work", "g", 900)
+        self.assertEqual(1, channels.extend("work", "g", b).done)
+        self.assertEqual(1, channels.nack("work", "g", b, delay=0.01, reason="busy").done)
+        self.assertEqual((b"b", 2), (lambda one: (one.data, one.delivery))(next(consumer)))
+        channels.nack("work", "g", 2, reason="never")
+        reply = channels.ack("work", "g", a, c)
+        self.assertEqual((1, ["SETTLED"]), (reply.done, [one.reason for one in reply.refused]))
+        consumer.close()
+        while not channels.get("work").groups[0].dead:
+            pass
+        dead = next(channels.follow("work.dead", from_seq=1))
+        self.assertEqual((b"b", "work", 2, "never"), (dead.data, dead.dead.channel, dead.dead.seq, dead.dead.reason))
+        channels.send("work", [b"d"])
+        self.assertEqual([b"d"], [one.data for one in channels.consume("work", "g", limit=1)])
+        self.assertEqual(0, channels.get("work").groups[0].lag)
+        channels.remove_group("work", "g")
+
     def test_a_follower_takes_nothing_away(self):
         self.client.channels.create("seen")
         with self.client.channels.sender("seen") as sender:

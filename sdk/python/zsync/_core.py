@@ -364,8 +364,11 @@ def gather(steps: Steps, take: Callable[[Any], None]) -> Steps:
 class Receiver:
     """One receiving call. What was handed out is confirmed; what was not goes back to the front of the channel."""
 
-    def __init__(self, settings: Settings, name: str, limit: int, deadline: Deadline):
+    def __init__(
+        self, settings: Settings, name: str, limit: int, deadline: Deadline, group: str = "", by_hand: bool = False
+    ):
         self.name, self.limit, self.deadline = name, limit, deadline
+        self.group, self.by_hand = group, by_hand
         self.stream: Any = None
         self.seen = 0  # messages handed out
         self.ended = False
@@ -373,8 +376,10 @@ class Receiver:
     def receive(self) -> Steps:
         """Emits records and gaps. Ends after the limit, or when the channel is closed and drained."""
         self.stream = yield Open(v1.METHODS["Channels.Recv"], None, self.deadline.remaining())
-        granted = min(self.limit or RECV_CREDIT, RECV_CREDIT)
-        yield Write(self.stream, v1.RecvRequest(channel=self.name, limit=self.limit, credit=granted, confirms=True))
+        # By hand the group's in_flight_max is the credit.
+        granted = 0 if self.by_hand else min(self.limit or RECV_CREDIT, RECV_CREDIT)
+        first = v1.RecvRequest(channel=self.name, limit=self.limit, credit=granted, confirms=True, group=self.group)
+        yield Write(self.stream, first)
         while (batch := (yield Read(self.stream))) is not None:
             if batch.HasField("gap"):
                 yield Emit(batch.gap)
@@ -383,6 +388,8 @@ class Receiver:
                 yield Emit(record)
             if batch.closed or 0 < self.limit <= self.seen:
                 return
+            if self.by_hand:
+                continue
             wanted = min(self.seen + RECV_CREDIT, self.limit) if self.limit else self.seen + RECV_CREDIT
             yield Write(self.stream, v1.RecvRequest(credit=wanted - granted, received=self.seen))
             granted = wanted
@@ -393,7 +400,8 @@ class Receiver:
         if self.stream is None:
             return
         try:
-            if not self.ended and (yield Write(self.stream, v1.RecvRequest(received=self.seen))):
+            confirmed = 0 if self.by_hand else self.seen
+            if not self.ended and (yield Write(self.stream, v1.RecvRequest(received=confirmed))):
                 yield DoneWriting(self.stream)
                 while (yield Read(self.stream)) is not None:
                     pass

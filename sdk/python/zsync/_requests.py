@@ -87,6 +87,35 @@ def create_channel(
     return v1.CreateChannelRequest(spec=channel, if_absent=if_absent)
 
 
+def create_group(
+    channel: str, group: str, ack_wait: Duration | None, max_deliveries: int, in_flight_max: int, from_seq: int, from_now: bool
+) -> v1.CreateGroupRequest:
+    request = v1.CreateGroupRequest(channel=channel, from_seq=from_seq, from_now=from_now)
+    request.spec.name = group
+    request.spec.max_deliveries = max_deliveries
+    request.spec.in_flight_max = in_flight_max
+    if ack_wait is not None:
+        request.spec.ack_wait.CopyFrom(proto_duration(ack_wait))
+    return request
+
+
+def delivered(messages: Sequence[v1.Record | int]) -> list[v1.Delivered]:
+    """Records as they were received, or plain numbers: then whichever delivery was the last."""
+    return [
+        v1.Delivered(seq=one) if isinstance(one, int) else v1.Delivered(seq=one.seq, delivery=one.delivery)
+        for one in messages
+    ]
+
+
+def nack(
+    channel: str, group: str, messages: Sequence[v1.Record | int], delay: Duration | None, reason: str
+) -> v1.NackRequest:
+    request = v1.NackRequest(channel=channel, group=group, messages=delivered(messages), reason=reason)
+    if delay is not None:
+        request.delay.CopyFrom(proto_duration(delay))
+    return request
+
+
 def subscribe(
     path: Argument, globs: Iterable[str], ignore: Iterable[str], gitignore: bool, settle: Duration | None,
     max_wait: Duration | None, since: str,

@@ -420,6 +420,54 @@ class Channels:
         receiver = _core.Receiver(self._driver.settings, name, limit, self._driver.deadline(timeout))
         return self._driver.iterate(receiver.receive(), receiver.settle())
 
+    async def create_group(
+        self, channel: str, group: str, *, ack_wait: Duration | None = None, max_deliveries: int = 0,
+        in_flight_max: int = 0, from_seq: int = 0, from_now: bool = False, timeout: Duration | None = None,
+    ) -> v1.ChannelGroup:  # fmt: skip
+        """Makes a consumer group of a durable channel; one of the same settings that exists is a success."""
+        request = _requests.create_group(channel, group, ack_wait, max_deliveries, in_flight_max, from_seq, from_now)
+        return await self._driver.unary("Channels.CreateGroup", request, timeout, True)
+
+    async def remove_group(self, channel: str, group: str, *, timeout: Duration | None = None) -> None:
+        """Forgets how far a group came."""
+        request = v1.RemoveGroupRequest(channel=channel, group=group)
+        await self._driver.unary("Channels.RemoveGroup", request, timeout, False)
+
+    def consume(
+        self, channel: str, group: str, *, limit: int = 0, by_hand: bool = False, timeout: Duration | None = None
+    ) -> AsyncIterator[v1.Record | v1.Gap]:
+        """Receives as a consumer of a group; ends as recv() does.
+
+        What was handed out is acknowledged with its batch, or by ack() when `by_hand`. The rest goes to another consumer:
+        at once when this ends, after the group's ack_wait when it takes too long.
+        """
+        driver = self._driver
+        deadline = driver.deadline(timeout)
+        receiver = _core.Receiver(driver.settings, channel, limit, deadline, group, by_hand)
+        return driver.iterate(receiver.receive(), receiver.settle())
+
+    async def ack(
+        self, channel: str, group: str, *messages: v1.Record | int, timeout: Duration | None = None
+    ) -> v1.AckReply:
+        """Settles messages for good. The refusal of a single one is raised, those of several are in the reply."""
+        request = v1.AckRequest(channel=channel, group=group, messages=_requests.delivered(messages))
+        return await self._driver.unary("Channels.Ack", request, timeout, False)
+
+    async def nack(
+        self, channel: str, group: str, *messages: v1.Record | int, delay: Duration | None = None, reason: str = "",
+        timeout: Duration | None = None,
+    ) -> v1.AckReply:  # fmt: skip
+        """Gives messages back, to be delivered again after `delay`."""
+        request = _requests.nack(channel, group, messages, delay, reason)
+        return await self._driver.unary("Channels.Nack", request, timeout, False)
+
+    async def extend(
+        self, channel: str, group: str, *messages: v1.Record | int, timeout: Duration | None = None
+    ) -> v1.AckReply:
+        """Begins the ack wait of messages anew: the heartbeat of work that takes longer."""
+        request = v1.ExtendRequest(channel=channel, group=group, messages=_requests.delivered(messages))
+        return await self._driver.unary("Channels.Extend", request, timeout, False)
+
     def follow(
         self, name: str, *, from_seq: int = 0, timeout: Duration | None = None
     ) -> AsyncIterator[v1.Record | v1.Gap]:

@@ -138,16 +138,65 @@ ChannelSender Channels::send(const std::string& name, const CallOptions& options
   return ChannelSender(std::make_unique<ChannelSender::Impl>(connection_, name, options));
 }
 
+absl::StatusOr<v1::ChannelGroup> Channels::create_group(const v1::CreateGroupRequest& request,
+                                                        const CallOptions& options) {
+  return unary(connection_, *stub_of(connection_), &Stub::CreateGroup, request, options,
+               Repeat::kSafe);
+}
+
+absl::Status Channels::remove_group(const std::string& channel, const std::string& group,
+                                    const CallOptions& options) {
+  v1::RemoveGroupRequest request;
+  request.set_channel(channel);
+  request.set_group(group);
+  return unary(connection_, *stub_of(connection_), &Stub::RemoveGroup, request, options,
+               Repeat::kNever)
+      .status();
+}
+
+absl::StatusOr<v1::AckReply> Channels::ack(const v1::AckRequest& request,
+                                           const CallOptions& options) {
+  return unary(connection_, *stub_of(connection_), &Stub::Ack, request, options, Repeat::kNever);
+}
+
+absl::StatusOr<v1::AckReply> Channels::nack(const v1::NackRequest& request,
+                                            const CallOptions& options) {
+  return unary(connection_, *stub_of(connection_), &Stub::Nack, request, options, Repeat::kNever);
+}
+
+absl::StatusOr<v1::AckReply> Channels::extend(const v1::ExtendRequest& request,
+                                              const CallOptions& options) {
+  return unary(connection_, *stub_of(connection_), &Stub::Extend, request, options, Repeat::kNever);
+}
+
 absl::Status Channels::recv(const std::string& name, std::uint64_t limit,
                             const RecordsCallback& callback, const CallOptions& options) {
-  const std::unique_ptr<Stub> stub = stub_of(connection_);
-  Try call(connection_.bounds(options));
-  auto stream = stub->Recv(&call.context());
   v1::RecvRequest request;
   request.set_channel(name);
   request.set_limit(limit);
+  return receive(std::move(request), Acks::kOnReturn, callback, options);
+}
+
+absl::Status Channels::consume(const std::string& channel, const std::string& group,
+                               std::uint64_t limit, Acks acks, const RecordsCallback& callback,
+                               const CallOptions& options) {
+  v1::RecvRequest request;
+  request.set_channel(channel);
+  request.set_group(group);
+  request.set_limit(limit);
+  return receive(std::move(request), acks, callback, options);
+}
+
+absl::Status Channels::receive(v1::RecvRequest request, Acks acks, const RecordsCallback& callback,
+                               const CallOptions& options) {
+  const std::unique_ptr<Stub> stub = stub_of(connection_);
+  Try call(connection_.bounds(options));
+  auto stream = stub->Recv(&call.context());
+  const std::uint64_t limit = request.limit();
+  const bool confirms = acks == Acks::kOnReturn;
   request.set_confirms(true);
-  request.set_credit(limit == 0 ? kRecvCredit : std::min(limit, kRecvCredit));
+  // By hand the group's in_flight_max is the credit.
+  if (confirms) request.set_credit(limit == 0 ? kRecvCredit : std::min(limit, kRecvCredit));
   std::uint64_t granted = request.credit();
   std::uint64_t seen = 0;
   bool open = stream->Write(request);
@@ -157,13 +206,14 @@ absl::Status Channels::recv(const std::string& name, std::uint64_t limit,
     seen += static_cast<std::uint64_t>(batch.records_size());
     if (!go_on || batch.closed() || (limit != 0 && seen >= limit)) {
       v1::RecvRequest last;  // what the callback has seen does not come again
-      last.set_received(seen);
+      if (confirms) last.set_received(seen);
       stream->Write(last, grpc::WriteOptions().set_last_message());
       while (stream->Read(&batch)) {  // sent before the daemon heard of the end: goes back
       }
       const absl::Status status = internal::to_status(stream->Finish(), call.context());
       return go_on ? status : absl::OkStatus();
     }
+    if (!confirms) continue;
     v1::RecvRequest more;
     more.set_received(seen);
     more.set_credit(limit == 0 ? seen + kRecvCredit - granted

@@ -51,6 +51,12 @@ class ChannelSender {
   std::unique_ptr<Impl> impl_;
 };
 
+// Who acknowledges what a consumer of a group was given.
+enum class Acks {
+  kOnReturn,  // consume(), once the callback has returned
+  kByHand,    // whoever calls ack()
+};
+
 // Errors, Cancel, Threads, Lifetime: as Tasks.
 class Channels {
  public:
@@ -92,12 +98,45 @@ class Channels {
   [[nodiscard]] absl::Status recv(const std::string& name, std::uint64_t limit,
                                   const RecordsCallback& callback, const CallOptions& options = {});
 
+  // Makes a consumer group of a durable channel; one of the same settings that exists is a success.
+  //
+  // Errors: kAlreadyExists with other settings; kFailedPrecondition for a memory channel, or while
+  //         receivers without a group are connected.
+  [[nodiscard]] absl::StatusOr<v1::ChannelGroup> create_group(const v1::CreateGroupRequest& request,
+                                                              const CallOptions& options = {});
+  // Forgets how far a group came.
+  [[nodiscard]] absl::Status remove_group(const std::string& channel, const std::string& group,
+                                          const CallOptions& options = {});
+
+  // Receives as a consumer of a group: every message goes to one of its consumers, and to another
+  // one when it is not acknowledged within the group's ack_wait or this call ends before. Ends as
+  // recv() does. Never resumed.
+  [[nodiscard]] absl::Status consume(const std::string& channel, const std::string& group,
+                                     std::uint64_t limit, Acks acks,
+                                     const RecordsCallback& callback,
+                                     const CallOptions& options = {});
+
+  // Settles messages of a group for good, gives them back, begins their ack wait anew. Done means:
+  // on disk.
+  //
+  // Errors: a single message's refusal (kFailedPrecondition, kInvalidArgument: never delivered);
+  //         those of several are in the reply.
+  [[nodiscard]] absl::StatusOr<v1::AckReply> ack(const v1::AckRequest& request,
+                                                 const CallOptions& options = {});
+  [[nodiscard]] absl::StatusOr<v1::AckReply> nack(const v1::NackRequest& request,
+                                                  const CallOptions& options = {});
+  [[nodiscard]] absl::StatusOr<v1::AckReply> extend(const v1::ExtendRequest& request,
+                                                    const CallOptions& options = {});
+
   // Observes from a cursor (0: what comes from now on) and takes nothing away. Resumable.
   [[nodiscard]] absl::Status follow(const std::string& name, std::uint64_t from_seq,
                                     const RecordsCallback& callback,
                                     const CallOptions& options = {});
 
  private:
+  absl::Status receive(v1::RecvRequest first, Acks acks, const RecordsCallback& callback,
+                       const CallOptions& options);
+
   internal::Connection& connection_;
 };
 

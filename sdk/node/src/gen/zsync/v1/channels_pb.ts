@@ -6,6 +6,8 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { Duration } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration } from "@bufbuild/protobuf/wkt";
 import type { Gap, Record } from "./common_pb.js";
 import { file_zsync_v1_common } from "./common_pb.js";
 import type { Message } from "@bufbuild/protobuf";
@@ -14,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file zsync/v1/channels.proto.
  */
 export const file_zsync_v1_channels: GenFile = /*@__PURE__*/
-  fileDesc("Chd6c3luYy92MS9jaGFubmVscy5wcm90bxIIenN5bmMudjEioAEKC0NoYW5uZWxTcGVjEgwKBG5hbWUYASABKAkSEAoIY2FwYWNpdHkYAiABKAQSEQoJdW5ib3VuZGVkGAMgASgIEhEKCWJ5dGVzX21heBgEIAEoBBIkCghvdmVyZmxvdxgFIAEoDjISLnpzeW5jLnYxLk92ZXJmbG93EiUKBWNsYXNzGAYgASgOMhYuenN5bmMudjEuQ2hhbm5lbENsYXNzIvoBCgdDaGFubmVsEgoKAmlkGAEgASgJEiMKBHNwZWMYAiABKAsyFS56c3luYy52MS5DaGFubmVsU3BlYxIOCgZjbG9zZWQYAyABKAgSDQoFZGVwdGgYBCABKAQSDQoFYnl0ZXMYBSABKAQSEAoIbmV4dF9zZXEYBiABKAQSDAoEc2VudBgHIAEoBBIQCghyZWNlaXZlZBgIIAEoBBIPCgdkcm9wcGVkGAkgASgEEhcKD3NlbmRlcnNfd2FpdGluZxgKIAEoDRIZChFyZWNlaXZlcnNfd2FpdGluZxgLIAEoDRIZChFjcmVhdGVkX3VuaXhfbmFubxgMIAEoAyJOChRDcmVhdGVDaGFubmVsUmVxdWVzdBIjCgRzcGVjGAEgASgLMhUuenN5bmMudjEuQ2hhbm5lbFNwZWMSEQoJaWZfYWJzZW50GAIgASgIIiEKEUdldENoYW5uZWxSZXF1ZXN0EgwKBG5hbWUYASABKAkiPAoTTGlzdENoYW5uZWxzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCSJRChFMaXN0Q2hhbm5lbHNSZXBseRIjCghjaGFubmVscxgBIAMoCzIRLnpzeW5jLnYxLkNoYW5uZWwSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIiMKE0Nsb3NlQ2hhbm5lbFJlcXVlc3QSDAoEbmFtZRgBIAEoCSIkChRSZW1vdmVDaGFubmVsUmVxdWVzdBIMCgRuYW1lGAEgASgJIhQKElJlbW92ZUNoYW5uZWxSZXBseSI/CgtTZW5kUmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEhAKCG1lc3NhZ2VzGAIgAygMEg0KBXRyYWNlGAMgASgJIi8KCVNlbmRSZXBseRIQCghhY2NlcHRlZBgBIAEoBBIQCghsYXN0X3NlcRgCIAEoBCJhCgtSZWN2UmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEg4KBmNyZWRpdBgCIAEoBBINCgVsaW1pdBgDIAEoBBIQCghyZWNlaXZlZBgEIAEoBBIQCghjb25maXJtcxgFIAEoCCJaCglSZWN2QmF0Y2gSIQoHcmVjb3JkcxgBIAMoCzIQLnpzeW5jLnYxLlJlY29yZBIaCgNnYXAYAiABKAsyDS56c3luYy52MS5HYXASDgoGY2xvc2VkGAMgASgIIjkKFEZvbGxvd0NoYW5uZWxSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSEAoIZnJvbV9zZXEYAiABKAQqYgoMQ2hhbm5lbENsYXNzEh0KGUNIQU5ORUxfQ0xBU1NfVU5TUEVDSUZJRUQQABIYChRDSEFOTkVMX0NMQVNTX01FTU9SWRABEhkKFUNIQU5ORUxfQ0xBU1NfRFVSQUJMRRACKmYKCE92ZXJmbG93EhgKFE9WRVJGTE9XX1VOU1BFQ0lGSUVEEAASEgoOT1ZFUkZMT1dfQkxPQ0sQARISCg5PVkVSRkxPV19FUlJPUhACEhgKFE9WRVJGTE9XX0RST1BfT0xERVNUEAMyrQQKCENoYW5uZWxzEjsKBkNyZWF0ZRIeLnpzeW5jLnYxLkNyZWF0ZUNoYW5uZWxSZXF1ZXN0GhEuenN5bmMudjEuQ2hhbm5lbBI1CgNHZXQSGy56c3luYy52MS5HZXRDaGFubmVsUmVxdWVzdBoRLnpzeW5jLnYxLkNoYW5uZWwSQgoETGlzdBIdLnpzeW5jLnYxLkxpc3RDaGFubmVsc1JlcXVlc3QaGy56c3luYy52MS5MaXN0Q2hhbm5lbHNSZXBseRI5CgVDbG9zZRIdLnpzeW5jLnYxLkNsb3NlQ2hhbm5lbFJlcXVlc3QaES56c3luYy52MS5DaGFubmVsEkYKBlJlbW92ZRIeLnpzeW5jLnYxLlJlbW92ZUNoYW5uZWxSZXF1ZXN0GhwuenN5bmMudjEuUmVtb3ZlQ2hhbm5lbFJlcGx5EjUKB1RyeVNlbmQSFS56c3luYy52MS5TZW5kUmVxdWVzdBoTLnpzeW5jLnYxLlNlbmRSZXBseRI2CgRTZW5kEhUuenN5bmMudjEuU2VuZFJlcXVlc3QaEy56c3luYy52MS5TZW5kUmVwbHkoATABEjYKBFJlY3YSFS56c3luYy52MS5SZWN2UmVxdWVzdBoTLnpzeW5jLnYxLlJlY3ZCYXRjaCgBMAESPwoGRm9sbG93Eh4uenN5bmMudjEuRm9sbG93Q2hhbm5lbFJlcXVlc3QaEy56c3luYy52MS5SZWN2QmF0Y2gwAWIGcHJvdG8z", [file_zsync_v1_common]);
+  fileDesc("Chd6c3luYy92MS9jaGFubmVscy5wcm90bxIIenN5bmMudjEioAEKC0NoYW5uZWxTcGVjEgwKBG5hbWUYASABKAkSEAoIY2FwYWNpdHkYAiABKAQSEQoJdW5ib3VuZGVkGAMgASgIEhEKCWJ5dGVzX21heBgEIAEoBBIkCghvdmVyZmxvdxgFIAEoDjISLnpzeW5jLnYxLk92ZXJmbG93EiUKBWNsYXNzGAYgASgOMhYuenN5bmMudjEuQ2hhbm5lbENsYXNzIqICCgdDaGFubmVsEgoKAmlkGAEgASgJEiMKBHNwZWMYAiABKAsyFS56c3luYy52MS5DaGFubmVsU3BlYxIOCgZjbG9zZWQYAyABKAgSDQoFZGVwdGgYBCABKAQSDQoFYnl0ZXMYBSABKAQSEAoIbmV4dF9zZXEYBiABKAQSDAoEc2VudBgHIAEoBBIQCghyZWNlaXZlZBgIIAEoBBIPCgdkcm9wcGVkGAkgASgEEhcKD3NlbmRlcnNfd2FpdGluZxgKIAEoDRIZChFyZWNlaXZlcnNfd2FpdGluZxgLIAEoDRIZChFjcmVhdGVkX3VuaXhfbmFubxgMIAEoAxImCgZncm91cHMYDSADKAsyFi56c3luYy52MS5DaGFubmVsR3JvdXAidQoJR3JvdXBTcGVjEgwKBG5hbWUYASABKAkSKwoIYWNrX3dhaXQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFgoObWF4X2RlbGl2ZXJpZXMYAyABKA0SFQoNaW5fZmxpZ2h0X21heBgEIAEoDSLTAgoMQ2hhbm5lbEdyb3VwEg8KB2NoYW5uZWwYASABKAkSIQoEc3BlYxgCIAEoCzITLnpzeW5jLnYxLkdyb3VwU3BlYxILCgNsYWcYAyABKAQSDwoHaW5faGFuZBgEIAEoBBINCgVyZWFkeRgFIAEoBBIPCgdkZWxheWVkGAYgASgEEg4KBnBhcmtlZBgHIAEoBBINCgVkeWluZxgIIAEoBBINCgVhY2tlZBgJIAEoBBITCgtyZWRlbGl2ZXJlZBgKIAEoBBIMCgRkZWFkGAsgASgEEgwKBGxvc3QYDCABKAQSDQoFZmxvb3IYDSABKAQSEAoIbmV4dF9zZXEYDiABKAQSFgoOb2xkZXN0X3VuYWNrZWQYDyABKAQSEQoJY29uc3VtZXJzGBAgASgNEhkKEWNyZWF0ZWRfdW5peF9uYW5vGBEgASgDEgsKA3doeRgSIAEoCSJsChJDcmVhdGVHcm91cFJlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRIhCgRzcGVjGAIgASgLMhMuenN5bmMudjEuR3JvdXBTcGVjEhAKCGZyb21fc2VxGAMgASgEEhAKCGZyb21fbm93GAQgASgIIjQKElJlbW92ZUdyb3VwUmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEg0KBWdyb3VwGAIgASgJIhIKEFJlbW92ZUdyb3VwUmVwbHkiKgoJRGVsaXZlcmVkEgsKA3NlcRgBIAEoBBIQCghkZWxpdmVyeRgCIAEoDSJTCgpBY2tSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDQoFZ3JvdXAYAiABKAkSJQoIbWVzc2FnZXMYAyADKAsyEy56c3luYy52MS5EZWxpdmVyZWQijgEKC05hY2tSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDQoFZ3JvdXAYAiABKAkSJQoIbWVzc2FnZXMYAyADKAsyEy56c3luYy52MS5EZWxpdmVyZWQSKAoFZGVsYXkYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGcmVhc29uGAUgASgJIlYKDUV4dGVuZFJlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRINCgVncm91cBgCIAEoCRIlCghtZXNzYWdlcxgDIAMoCzITLnpzeW5jLnYxLkRlbGl2ZXJlZCI6CgpBY2tSZWZ1c2FsEgsKA3NlcRgBIAEoBBIOCgZyZWFzb24YAiABKAkSDwoHbWVzc2FnZRgDIAEoCSI/CghBY2tSZXBseRIMCgRkb25lGAEgASgEEiUKB3JlZnVzZWQYAiADKAsyFC56c3luYy52MS5BY2tSZWZ1c2FsIk4KFENyZWF0ZUNoYW5uZWxSZXF1ZXN0EiMKBHNwZWMYASABKAsyFS56c3luYy52MS5DaGFubmVsU3BlYxIRCglpZl9hYnNlbnQYAiABKAgiIQoRR2V0Q2hhbm5lbFJlcXVlc3QSDAoEbmFtZRgBIAEoCSI8ChNMaXN0Q2hhbm5lbHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJIlEKEUxpc3RDaGFubmVsc1JlcGx5EiMKCGNoYW5uZWxzGAEgAygLMhEuenN5bmMudjEuQ2hhbm5lbBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiIwoTQ2xvc2VDaGFubmVsUmVxdWVzdBIMCgRuYW1lGAEgASgJIiQKFFJlbW92ZUNoYW5uZWxSZXF1ZXN0EgwKBG5hbWUYASABKAkiFAoSUmVtb3ZlQ2hhbm5lbFJlcGx5Ij8KC1NlbmRSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSEAoIbWVzc2FnZXMYAiADKAwSDQoFdHJhY2UYAyABKAkiLwoJU2VuZFJlcGx5EhAKCGFjY2VwdGVkGAEgASgEEhAKCGxhc3Rfc2VxGAIgASgEInAKC1JlY3ZSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDgoGY3JlZGl0GAIgASgEEg0KBWxpbWl0GAMgASgEEhAKCHJlY2VpdmVkGAQgASgEEhAKCGNvbmZpcm1zGAUgASgIEg0KBWdyb3VwGAYgASgJIloKCVJlY3ZCYXRjaBIhCgdyZWNvcmRzGAEgAygLMhAuenN5bmMudjEuUmVjb3JkEhoKA2dhcBgCIAEoCzINLnpzeW5jLnYxLkdhcBIOCgZjbG9zZWQYAyABKAgiOQoURm9sbG93Q2hhbm5lbFJlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRIQCghmcm9tX3NlcRgCIAEoBCpiCgxDaGFubmVsQ2xhc3MSHQoZQ0hBTk5FTF9DTEFTU19VTlNQRUNJRklFRBAAEhgKFENIQU5ORUxfQ0xBU1NfTUVNT1JZEAESGQoVQ0hBTk5FTF9DTEFTU19EVVJBQkxFEAIqZgoIT3ZlcmZsb3cSGAoUT1ZFUkZMT1dfVU5TUEVDSUZJRUQQABISCg5PVkVSRkxPV19CTE9DSxABEhIKDk9WRVJGTE9XX0VSUk9SEAISGAoUT1ZFUkZMT1dfRFJPUF9PTERFU1QQAzLWBgoIQ2hhbm5lbHMSOwoGQ3JlYXRlEh4uenN5bmMudjEuQ3JlYXRlQ2hhbm5lbFJlcXVlc3QaES56c3luYy52MS5DaGFubmVsEjUKA0dldBIbLnpzeW5jLnYxLkdldENoYW5uZWxSZXF1ZXN0GhEuenN5bmMudjEuQ2hhbm5lbBJCCgRMaXN0Eh0uenN5bmMudjEuTGlzdENoYW5uZWxzUmVxdWVzdBobLnpzeW5jLnYxLkxpc3RDaGFubmVsc1JlcGx5EjkKBUNsb3NlEh0uenN5bmMudjEuQ2xvc2VDaGFubmVsUmVxdWVzdBoRLnpzeW5jLnYxLkNoYW5uZWwSRgoGUmVtb3ZlEh4uenN5bmMudjEuUmVtb3ZlQ2hhbm5lbFJlcXVlc3QaHC56c3luYy52MS5SZW1vdmVDaGFubmVsUmVwbHkSNQoHVHJ5U2VuZBIVLnpzeW5jLnYxLlNlbmRSZXF1ZXN0GhMuenN5bmMudjEuU2VuZFJlcGx5EjYKBFNlbmQSFS56c3luYy52MS5TZW5kUmVxdWVzdBoTLnpzeW5jLnYxLlNlbmRSZXBseSgBMAESNgoEUmVjdhIVLnpzeW5jLnYxLlJlY3ZSZXF1ZXN0GhMuenN5bmMudjEuUmVjdkJhdGNoKAEwARI/CgZGb2xsb3cSHi56c3luYy52MS5Gb2xsb3dDaGFubmVsUmVxdWVzdBoTLnpzeW5jLnYxLlJlY3ZCYXRjaDABEkMKC0NyZWF0ZUdyb3VwEhwuenN5bmMudjEuQ3JlYXRlR3JvdXBSZXF1ZXN0GhYuenN5bmMudjEuQ2hhbm5lbEdyb3VwEkcKC1JlbW92ZUdyb3VwEhwuenN5bmMudjEuUmVtb3ZlR3JvdXBSZXF1ZXN0GhouenN5bmMudjEuUmVtb3ZlR3JvdXBSZXBseRIvCgNBY2sSFC56c3luYy52MS5BY2tSZXF1ZXN0GhIuenN5bmMudjEuQWNrUmVwbHkSMQoETmFjaxIVLnpzeW5jLnYxLk5hY2tSZXF1ZXN0GhIuenN5bmMudjEuQWNrUmVwbHkSNQoGRXh0ZW5kEhcuenN5bmMudjEuRXh0ZW5kUmVxdWVzdBoSLnpzeW5jLnYxLkFja1JlcGx5YgZwcm90bzM", [file_google_protobuf_duration, file_zsync_v1_common]);
 
 /**
  * @generated from message zsync.v1.ChannelSpec
@@ -129,6 +131,11 @@ export type Channel = Message<"zsync.v1.Channel"> & {
    * @generated from field: int64 created_unix_nano = 12;
    */
   createdUnixNano: bigint;
+
+  /**
+   * @generated from field: repeated zsync.v1.ChannelGroup groups = 13;
+   */
+  groups: ChannelGroup[];
 };
 
 /**
@@ -137,6 +144,417 @@ export type Channel = Message<"zsync.v1.Channel"> & {
  */
 export const ChannelSchema: GenMessage<Channel> = /*@__PURE__*/
   messageDesc(file_zsync_v1_channels, 1);
+
+/**
+ * @generated from message zsync.v1.GroupSpec
+ */
+export type GroupSpec = Message<"zsync.v1.GroupSpec"> & {
+  /**
+   * 1..128 bytes of [A-Za-z0-9._-]
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * until an unacknowledged message is handed out again; unset: 30 s, 10 ms .. 12 h
+   *
+   * @generated from field: google.protobuf.Duration ack_wait = 2;
+   */
+  ackWait?: Duration | undefined;
+
+  /**
+   * then it goes to the channel NAME.dead; 0: 5, at most 1000
+   *
+   * @generated from field: uint32 max_deliveries = 3;
+   */
+  maxDeliveries: number;
+
+  /**
+   * unacknowledged messages of one consumer; 0: 1000, at most 10000
+   *
+   * @generated from field: uint32 in_flight_max = 4;
+   */
+  inFlightMax: number;
+};
+
+/**
+ * Describes the message zsync.v1.GroupSpec.
+ * Use `create(GroupSpecSchema)` to create a new message.
+ */
+export const GroupSpecSchema: GenMessage<GroupSpec> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_channels, 2);
+
+/**
+ * @generated from message zsync.v1.ChannelGroup
+ */
+export type ChannelGroup = Message<"zsync.v1.ChannelGroup"> & {
+  /**
+   * @generated from field: string channel = 1;
+   */
+  channel: string;
+
+  /**
+   * @generated from field: zsync.v1.GroupSpec spec = 2;
+   */
+  spec?: GroupSpec | undefined;
+
+  /**
+   * messages that are not settled
+   *
+   * @generated from field: uint64 lag = 3;
+   */
+  lag: bigint;
+
+  /**
+   * handed out, not acknowledged
+   *
+   * @generated from field: uint64 in_hand = 4;
+   */
+  inHand: bigint;
+
+  /**
+   * came back, to be handed out again
+   *
+   * @generated from field: uint64 ready = 5;
+   */
+  ready: bigint;
+
+  /**
+   * the same, after the delay of a nack
+   *
+   * @generated from field: uint64 delayed = 6;
+   */
+  delayed: bigint;
+
+  /**
+   * wait for an older message of their key
+   *
+   * @generated from field: uint64 parked = 7;
+   */
+  parked: bigint;
+
+  /**
+   * on their way to NAME.dead
+   *
+   * @generated from field: uint64 dying = 8;
+   */
+  dying: bigint;
+
+  /**
+   * since the group was made; so are the next three
+   *
+   * @generated from field: uint64 acked = 9;
+   */
+  acked: bigint;
+
+  /**
+   * @generated from field: uint64 redelivered = 10;
+   */
+  redelivered: bigint;
+
+  /**
+   * @generated from field: uint64 dead = 11;
+   */
+  dead: bigint;
+
+  /**
+   * gone before they were acknowledged; told as a gap
+   *
+   * @generated from field: uint64 lost = 12;
+   */
+  lost: bigint;
+
+  /**
+   * every message before it is settled
+   *
+   * @generated from field: uint64 floor = 13;
+   */
+  floor: bigint;
+
+  /**
+   * the next one that was never handed out
+   *
+   * @generated from field: uint64 next_seq = 14;
+   */
+  nextSeq: bigint;
+
+  /**
+   * seq; 0: none
+   *
+   * @generated from field: uint64 oldest_unacked = 15;
+   */
+  oldestUnacked: bigint;
+
+  /**
+   * connected
+   *
+   * @generated from field: uint32 consumers = 16;
+   */
+  consumers: number;
+
+  /**
+   * @generated from field: int64 created_unix_nano = 17;
+   */
+  createdUnixNano: bigint;
+
+  /**
+   * why nothing moves, or that all is well
+   *
+   * @generated from field: string why = 18;
+   */
+  why: string;
+};
+
+/**
+ * Describes the message zsync.v1.ChannelGroup.
+ * Use `create(ChannelGroupSchema)` to create a new message.
+ */
+export const ChannelGroupSchema: GenMessage<ChannelGroup> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_channels, 3);
+
+/**
+ * @generated from message zsync.v1.CreateGroupRequest
+ */
+export type CreateGroupRequest = Message<"zsync.v1.CreateGroupRequest"> & {
+  /**
+   * @generated from field: string channel = 1;
+   */
+  channel: string;
+
+  /**
+   * @generated from field: zsync.v1.GroupSpec spec = 2;
+   */
+  spec?: GroupSpec | undefined;
+
+  /**
+   * its first message; 0: the oldest that the channel holds
+   *
+   * @generated from field: uint64 from_seq = 3;
+   */
+  fromSeq: bigint;
+
+  /**
+   * only what is sent from now on
+   *
+   * @generated from field: bool from_now = 4;
+   */
+  fromNow: boolean;
+};
+
+/**
+ * Describes the message zsync.v1.CreateGroupRequest.
+ * Use `create(CreateGroupRequestSchema)` to create a new message.
+ */
+export const CreateGroupRequestSchema: GenMessage<CreateGroupRequest> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_channels, 4);
+
+/**
+ * @generated from message zsync.v1.RemoveGroupRequest
+ */
+export type RemoveGroupRequest = Message<"zsync.v1.RemoveGroupRequest"> & {
+  /**
+   * @generated from field: string channel = 1;
+   */
+  channel: string;
+
+  /**
+   * @generated from field: string group = 2;
+   */
+  group: string;
+};
+
+/**
+ * Describes the message zsync.v1.RemoveGroupRequest.
+ * Use `create(RemoveGroupRequestSchema)` to create a new message.
+ */
+export const RemoveGroupRequestSchema: GenMessage<RemoveGroupRequest> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_channels, 5);
+
+/**
+ * @generated from message zsync.v1.RemoveGroupReply
+ */
+export type RemoveGroupReply = Message<"zsync.v1.RemoveGroupReply"> & {
+};
+
+/**
+ * Describes the message zsync.v1.RemoveGroupReply.
+ * Use `create(RemoveGroupReplySchema)` to create a new message.
+ */
+export const RemoveGroupReplySchema: GenMessage<RemoveGroupReply> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_channels, 6);
+
+/**
+ * @generated from message zsync.v1.Delivered
+ */
+export type Delivered = Message<"zsync.v1.Delivered"> & {
+  /**
+   * @generated from field: uint64 seq = 1;
+   */
+  seq: bigint;
+
+  /**
+   * Record.delivery of the delivery that is meant; 0: the last one
+   *
+   * @generated from field: uint32 delivery = 2;
+   */
+  delivery: number;
+};
+
+/**
+ * Describes the message zsync.v1.Delivered.
+ * Use `create(DeliveredSchema)` to create a new message.
+ */
+export const DeliveredSchema: GenMessage<Delivered> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_channels, 7);
+
+/**
+ * @generated from message zsync.v1.AckRequest
+ */
+export type AckRequest = Message<"zsync.v1.AckRequest"> & {
+  /**
+   * @generated from field: string channel = 1;
+   */
+  channel: string;
+
+  /**
+   * @generated from field: string group = 2;
+   */
+  group: string;
+
+  /**
+   * at most 10000
+   *
+   * @generated from field: repeated zsync.v1.Delivered messages = 3;
+   */
+  messages: Delivered[];
+};
+
+/**
+ * Describes the message zsync.v1.AckRequest.
+ * Use `create(AckRequestSchema)` to create a new message.
+ */
+export const AckRequestSchema: GenMessage<AckRequest> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_channels, 8);
+
+/**
+ * @generated from message zsync.v1.NackRequest
+ */
+export type NackRequest = Message<"zsync.v1.NackRequest"> & {
+  /**
+   * @generated from field: string channel = 1;
+   */
+  channel: string;
+
+  /**
+   * @generated from field: string group = 2;
+   */
+  group: string;
+
+  /**
+   * @generated from field: repeated zsync.v1.Delivered messages = 3;
+   */
+  messages: Delivered[];
+
+  /**
+   * at most 12 h
+   *
+   * @generated from field: google.protobuf.Duration delay = 4;
+   */
+  delay?: Duration | undefined;
+
+  /**
+   * of a dead letter; at most 512 bytes
+   *
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message zsync.v1.NackRequest.
+ * Use `create(NackRequestSchema)` to create a new message.
+ */
+export const NackRequestSchema: GenMessage<NackRequest> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_channels, 9);
+
+/**
+ * @generated from message zsync.v1.ExtendRequest
+ */
+export type ExtendRequest = Message<"zsync.v1.ExtendRequest"> & {
+  /**
+   * @generated from field: string channel = 1;
+   */
+  channel: string;
+
+  /**
+   * @generated from field: string group = 2;
+   */
+  group: string;
+
+  /**
+   * @generated from field: repeated zsync.v1.Delivered messages = 3;
+   */
+  messages: Delivered[];
+};
+
+/**
+ * Describes the message zsync.v1.ExtendRequest.
+ * Use `create(ExtendRequestSchema)` to create a new message.
+ */
+export const ExtendRequestSchema: GenMessage<ExtendRequest> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_channels, 10);
+
+/**
+ * @generated from message zsync.v1.AckRefusal
+ */
+export type AckRefusal = Message<"zsync.v1.AckRefusal"> & {
+  /**
+   * @generated from field: uint64 seq = 1;
+   */
+  seq: bigint;
+
+  /**
+   * NOT_DELIVERED, SETTLED, REDELIVERED, RETURNED, DEAD
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * @generated from field: string message = 3;
+   */
+  message: string;
+};
+
+/**
+ * Describes the message zsync.v1.AckRefusal.
+ * Use `create(AckRefusalSchema)` to create a new message.
+ */
+export const AckRefusalSchema: GenMessage<AckRefusal> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_channels, 11);
+
+/**
+ * @generated from message zsync.v1.AckReply
+ */
+export type AckReply = Message<"zsync.v1.AckReply"> & {
+  /**
+   * @generated from field: uint64 done = 1;
+   */
+  done: bigint;
+
+  /**
+   * @generated from field: repeated zsync.v1.AckRefusal refused = 2;
+   */
+  refused: AckRefusal[];
+};
+
+/**
+ * Describes the message zsync.v1.AckReply.
+ * Use `create(AckReplySchema)` to create a new message.
+ */
+export const AckReplySchema: GenMessage<AckReply> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_channels, 12);
 
 /**
  * @generated from message zsync.v1.CreateChannelRequest
@@ -160,7 +578,7 @@ export type CreateChannelRequest = Message<"zsync.v1.CreateChannelRequest"> & {
  * Use `create(CreateChannelRequestSchema)` to create a new message.
  */
 export const CreateChannelRequestSchema: GenMessage<CreateChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 2);
+  messageDesc(file_zsync_v1_channels, 13);
 
 /**
  * @generated from message zsync.v1.GetChannelRequest
@@ -177,7 +595,7 @@ export type GetChannelRequest = Message<"zsync.v1.GetChannelRequest"> & {
  * Use `create(GetChannelRequestSchema)` to create a new message.
  */
 export const GetChannelRequestSchema: GenMessage<GetChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 3);
+  messageDesc(file_zsync_v1_channels, 14);
 
 /**
  * @generated from message zsync.v1.ListChannelsRequest
@@ -199,7 +617,7 @@ export type ListChannelsRequest = Message<"zsync.v1.ListChannelsRequest"> & {
  * Use `create(ListChannelsRequestSchema)` to create a new message.
  */
 export const ListChannelsRequestSchema: GenMessage<ListChannelsRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 4);
+  messageDesc(file_zsync_v1_channels, 15);
 
 /**
  * @generated from message zsync.v1.ListChannelsReply
@@ -221,7 +639,7 @@ export type ListChannelsReply = Message<"zsync.v1.ListChannelsReply"> & {
  * Use `create(ListChannelsReplySchema)` to create a new message.
  */
 export const ListChannelsReplySchema: GenMessage<ListChannelsReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 5);
+  messageDesc(file_zsync_v1_channels, 16);
 
 /**
  * @generated from message zsync.v1.CloseChannelRequest
@@ -238,7 +656,7 @@ export type CloseChannelRequest = Message<"zsync.v1.CloseChannelRequest"> & {
  * Use `create(CloseChannelRequestSchema)` to create a new message.
  */
 export const CloseChannelRequestSchema: GenMessage<CloseChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 6);
+  messageDesc(file_zsync_v1_channels, 17);
 
 /**
  * @generated from message zsync.v1.RemoveChannelRequest
@@ -255,7 +673,7 @@ export type RemoveChannelRequest = Message<"zsync.v1.RemoveChannelRequest"> & {
  * Use `create(RemoveChannelRequestSchema)` to create a new message.
  */
 export const RemoveChannelRequestSchema: GenMessage<RemoveChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 7);
+  messageDesc(file_zsync_v1_channels, 18);
 
 /**
  * @generated from message zsync.v1.RemoveChannelReply
@@ -268,7 +686,7 @@ export type RemoveChannelReply = Message<"zsync.v1.RemoveChannelReply"> & {
  * Use `create(RemoveChannelReplySchema)` to create a new message.
  */
 export const RemoveChannelReplySchema: GenMessage<RemoveChannelReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 8);
+  messageDesc(file_zsync_v1_channels, 19);
 
 /**
  * @generated from message zsync.v1.SendRequest
@@ -301,7 +719,7 @@ export type SendRequest = Message<"zsync.v1.SendRequest"> & {
  * Use `create(SendRequestSchema)` to create a new message.
  */
 export const SendRequestSchema: GenMessage<SendRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 9);
+  messageDesc(file_zsync_v1_channels, 20);
 
 /**
  * @generated from message zsync.v1.SendReply
@@ -327,7 +745,7 @@ export type SendReply = Message<"zsync.v1.SendReply"> & {
  * Use `create(SendReplySchema)` to create a new message.
  */
 export const SendReplySchema: GenMessage<SendReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 10);
+  messageDesc(file_zsync_v1_channels, 21);
 
 /**
  * @generated from message zsync.v1.RecvRequest
@@ -371,6 +789,15 @@ export type RecvRequest = Message<"zsync.v1.RecvRequest"> & {
    * @generated from field: bool confirms = 5;
    */
   confirms: boolean;
+
+  /**
+   * First request: as a consumer of this group. `received` acknowledges the oldest messages of this
+   * call; rpc Ack settles any. What is unacknowledged when the call ends goes to another consumer at
+   * once. Credit 0: as much as the group's in_flight_max lets.
+   *
+   * @generated from field: string group = 6;
+   */
+  group: string;
 };
 
 /**
@@ -378,7 +805,7 @@ export type RecvRequest = Message<"zsync.v1.RecvRequest"> & {
  * Use `create(RecvRequestSchema)` to create a new message.
  */
 export const RecvRequestSchema: GenMessage<RecvRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 11);
+  messageDesc(file_zsync_v1_channels, 22);
 
 /**
  * @generated from message zsync.v1.RecvBatch
@@ -409,7 +836,7 @@ export type RecvBatch = Message<"zsync.v1.RecvBatch"> & {
  * Use `create(RecvBatchSchema)` to create a new message.
  */
 export const RecvBatchSchema: GenMessage<RecvBatch> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 12);
+  messageDesc(file_zsync_v1_channels, 23);
 
 /**
  * @generated from message zsync.v1.FollowChannelRequest
@@ -433,7 +860,7 @@ export type FollowChannelRequest = Message<"zsync.v1.FollowChannelRequest"> & {
  * Use `create(FollowChannelRequestSchema)` to create a new message.
  */
 export const FollowChannelRequestSchema: GenMessage<FollowChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 13);
+  messageDesc(file_zsync_v1_channels, 24);
 
 /**
  * @generated from enum zsync.v1.ChannelClass
@@ -593,6 +1020,59 @@ export const Channels: GenService<{
     methodKind: "server_streaming";
     input: typeof FollowChannelRequestSchema;
     output: typeof RecvBatchSchema;
+  },
+  /**
+   * Makes a consumer group of a durable channel; a group of the same settings that exists is a
+   * success. From then on the channel is received through its groups only: each group gets every
+   * message, one of its consumers at a time, until that one acknowledges it.
+   *
+   * @generated from rpc zsync.v1.Channels.CreateGroup
+   */
+  createGroup: {
+    methodKind: "unary";
+    input: typeof CreateGroupRequestSchema;
+    output: typeof ChannelGroupSchema;
+  },
+  /**
+   * Forgets how far a group came; its consumers get NOT_FOUND.
+   *
+   * @generated from rpc zsync.v1.Channels.RemoveGroup
+   */
+  removeGroup: {
+    methodKind: "unary";
+    input: typeof RemoveGroupRequestSchema;
+    output: typeof RemoveGroupReplySchema;
+  },
+  /**
+   * Settles messages for good; on disk before the reply. With a single message a refusal is the
+   * error itself, else the reply tells them one by one; what is refused changes nothing.
+   *
+   * @generated from rpc zsync.v1.Channels.Ack
+   */
+  ack: {
+    methodKind: "unary";
+    input: typeof AckRequestSchema;
+    output: typeof AckReplySchema;
+  },
+  /**
+   * Gives messages back, to be handed out again after `delay`.
+   *
+   * @generated from rpc zsync.v1.Channels.Nack
+   */
+  nack: {
+    methodKind: "unary";
+    input: typeof NackRequestSchema;
+    output: typeof AckReplySchema;
+  },
+  /**
+   * Begins the ack wait of messages anew: the heartbeat of work that takes longer.
+   *
+   * @generated from rpc zsync.v1.Channels.Extend
+   */
+  extend: {
+    methodKind: "unary";
+    input: typeof ExtendRequestSchema;
+    output: typeof AckReplySchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_zsync_v1_channels, 0);

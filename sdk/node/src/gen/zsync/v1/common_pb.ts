@@ -19,7 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file zsync/v1/common.proto.
  */
 export const file_zsync_v1_common: GenFile = /*@__PURE__*/
-  fileDesc("ChV6c3luYy92MS9jb21tb24ucHJvdG8SCHpzeW5jLnYxIloKC0Vycm9yRGV0YWlsEg0KBWZpZWxkGAEgASgJEg4KBnJlYXNvbhgCIAEoCRINCgVsaW1pdBgDIAEoCRIMCgRoaW50GAQgASgJEg8KB2Nsb3Nlc3QYBSADKAkifAoGUmVjb3JkEgsKA3NlcRgBIAEoBBIWCg50aW1lX3VuaXhfbmFubxgCIAEoAxIgCgZzdHJlYW0YAyABKA4yEC56c3luYy52MS5TdHJlYW0SDAoEZGF0YRgEIAEoDBINCgV0cmFjZRgFIAEoCRIOCgZvZmZzZXQYBiABKAQiPgoDR2FwEgwKBGZyb20YASABKAQSCgoCdG8YAiABKAQSDgoGcmVhc29uGAMgASgJEg0KBWJ5dGVzGAQgASgEKkYKBlN0cmVhbRIWChJTVFJFQU1fVU5TUEVDSUZJRUQQABIRCg1TVFJFQU1fU1RET1VUEAESEQoNU1RSRUFNX1NUREVSUhACYgZwcm90bzM");
+  fileDesc("ChV6c3luYy92MS9jb21tb24ucHJvdG8SCHpzeW5jLnYxIloKC0Vycm9yRGV0YWlsEg0KBWZpZWxkGAEgASgJEg4KBnJlYXNvbhgCIAEoCRINCgVsaW1pdBgDIAEoCRIMCgRoaW50GAQgASgJEg8KB2Nsb3Nlc3QYBSADKAkisgEKBlJlY29yZBILCgNzZXEYASABKAQSFgoOdGltZV91bml4X25hbm8YAiABKAMSIAoGc3RyZWFtGAMgASgOMhAuenN5bmMudjEuU3RyZWFtEgwKBGRhdGEYBCABKAwSDQoFdHJhY2UYBSABKAkSDgoGb2Zmc2V0GAYgASgEEhAKCGRlbGl2ZXJ5GAcgASgNEiIKBGRlYWQYCCABKAsyFC56c3luYy52MS5EZWFkTGV0dGVyInUKCkRlYWRMZXR0ZXISDwoHY2hhbm5lbBgBIAEoCRINCgVncm91cBgCIAEoCRILCgNzZXEYAyABKAQSFgoOdGltZV91bml4X25hbm8YBCABKAMSEgoKZGVsaXZlcmllcxgFIAEoDRIOCgZyZWFzb24YBiABKAkiPgoDR2FwEgwKBGZyb20YASABKAQSCgoCdG8YAiABKAQSDgoGcmVhc29uGAMgASgJEg0KBWJ5dGVzGAQgASgEKkYKBlN0cmVhbRIWChJTVFJFQU1fVU5TUEVDSUZJRUQQABIRCg1TVFJFQU1fU1RET1VUEAESEQoNU1RSRUFNX1NUREVSUhACYgZwcm90bzM");
 
 /**
  * Machine-readable half of an error; the status message is the human half.
@@ -115,6 +115,20 @@ export type Record = Message<"zsync.v1.Record"> & {
    * @generated from field: uint64 offset = 6;
    */
   offset: bigint;
+
+  /**
+   * to a consumer of a group: 1 the first time, 2 when it is handed out again, ...
+   *
+   * @generated from field: uint32 delivery = 7;
+   */
+  delivery: number;
+
+  /**
+   * in a channel of dead letters: where it comes from
+   *
+   * @generated from field: zsync.v1.DeadLetter dead = 8;
+   */
+  dead?: DeadLetter | undefined;
 };
 
 /**
@@ -123,6 +137,56 @@ export type Record = Message<"zsync.v1.Record"> & {
  */
 export const RecordSchema: GenMessage<Record> = /*@__PURE__*/
   messageDesc(file_zsync_v1_common, 1);
+
+/**
+ * What was delivered as often as its group allows and was never acknowledged.
+ *
+ * @generated from message zsync.v1.DeadLetter
+ */
+export type DeadLetter = Message<"zsync.v1.DeadLetter"> & {
+  /**
+   * @generated from field: string channel = 1;
+   */
+  channel: string;
+
+  /**
+   * @generated from field: string group = 2;
+   */
+  group: string;
+
+  /**
+   * in that channel
+   *
+   * @generated from field: uint64 seq = 3;
+   */
+  seq: bigint;
+
+  /**
+   * when that channel accepted it
+   *
+   * @generated from field: int64 time_unix_nano = 4;
+   */
+  timeUnixNano: bigint;
+
+  /**
+   * @generated from field: uint32 deliveries = 5;
+   */
+  deliveries: number;
+
+  /**
+   * of the last delivery
+   *
+   * @generated from field: string reason = 6;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message zsync.v1.DeadLetter.
+ * Use `create(DeadLetterSchema)` to create a new message.
+ */
+export const DeadLetterSchema: GenMessage<DeadLetter> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_common, 2);
 
 /**
  * Records [from, to] will never be delivered.
@@ -160,7 +224,7 @@ export type Gap = Message<"zsync.v1.Gap"> & {
  * Use `create(GapSchema)` to create a new message.
  */
 export const GapSchema: GenMessage<Gap> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_common, 2);
+  messageDesc(file_zsync_v1_common, 3);
 
 /**
  * @generated from enum zsync.v1.Stream

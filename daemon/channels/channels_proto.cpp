@@ -1,0 +1,205 @@
+#include "daemon/channels/channels_proto.hpp"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "daemon/fault/fault.hpp"
+
+namespace zsync::daemon {
+namespace {
+
+constexpr int64_t kSecondNs = 1'000'000'000;
+
+void set_extra(const MessageExtra& extra, v1::Record& record) {
+  if (!extra.dead) return;
+  v1::DeadLetter& dead = *record.mutable_dead();
+  dead.set_channel(extra.dead->channel);
+  dead.set_group(extra.dead->group);
+  dead.set_seq(extra.dead->seq);
+  dead.set_time_unix_nano(extra.dead->time_unix_nano);
+  dead.set_deliveries(extra.dead->deliveries);
+  dead.set_reason(extra.dead->reason);
+}
+
+// Errors: kInvalidArgument, naming `field`, when it is negative or over `max_ns`.
+absl::StatusOr<int64_t> to_ns(const google::protobuf::Duration& duration, const char* field,
+                              int64_t max_ns) {
+  const bool fits = duration.seconds() >= 0 && duration.nanos() >= 0 &&
+                    duration.seconds() <= max_ns / kSecondNs && duration.nanos() < kSecondNs;
+  const int64_t ns = fits ? duration.seconds() * kSecondNs + duration.nanos() : -1;
+  if (ns >= 0 && ns <= max_ns) return ns;
+  return fault(absl::StatusCode::kInvalidArgument,
+               absl::StrCat(field, " is negative or over ", max_ns / kSecondNs, " seconds"),
+               {field,
+                "LIMIT",
+                absl::StrCat(field, " is at most ", max_ns / kSecondNs, " s"),
+                "use a shorter one",
+                {}});
+}
+
+template <typename Request>
+absl::StatusOr<Settling> messages_of(const Request& request, Settling::Kind kind) {
+  if (request.messages().empty() ||
+      static_cast<size_t>(request.messages_size()) > kAckMessagesMax) {
+    return fault(absl::StatusCode::kInvalidArgument,
+                 absl::StrCat(request.messages_size(), " messages in one request"),
+                 {"messages",
+                  "LIMIT",
+                  absl::StrCat("ack_messages_max = ", kAckMessagesMax),
+                  "name 1 to 10000 messages",
+                  {}});
+  }
+  Settling settling;
+  settling.kind = kind;
+  for (const v1::Delivered& one : request.messages()) {
+    settling.messages.push_back({one.seq(), one.delivery()});
+  }
+  return settling;
+}
+
+}  // namespace
+
+v1::ChannelGroup to_proto(const GroupInfo& info, const std::string& channel) {
+  v1::ChannelGroup proto;
+  proto.set_channel(channel);
+  v1::GroupSpec& spec = *proto.mutable_spec();
+  spec.set_name(info.spec.name);
+  spec.mutable_ack_wait()->set_seconds(info.spec.ack_wait_ns / kSecondNs);
+  spec.mutable_ack_wait()->set_nanos(static_cast<int32_t>(info.spec.ack_wait_ns % kSecondNs));
+  spec.set_max_deliveries(info.spec.max_deliveries);
+  spec.set_in_flight_max(info.spec.in_flight_max);
+  proto.set_lag(info.lag);
+  proto.set_in_hand(info.counts.in_hand);
+  proto.set_ready(info.counts.ready);
+  proto.set_delayed(info.counts.delayed);
+  proto.set_parked(info.counts.parked);
+  proto.set_dying(info.counts.dying);
+  proto.set_acked(info.counts.acked);
+  proto.set_redelivered(info.counts.redelivered);
+  proto.set_dead(info.counts.dead);
+  proto.set_lost(info.counts.lost);
+  proto.set_floor(info.floor);
+  proto.set_next_seq(info.head);
+  proto.set_oldest_unacked(info.oldest_unacked);
+  proto.set_consumers(static_cast<uint32_t>(info.consumers));
+  proto.set_created_unix_nano(info.created_unix_nano);
+  proto.set_why(info.why);
+  return proto;
+}
+
+absl::StatusOr<GroupSpec> from_proto(const v1::GroupSpec& proto) {
+  absl::StatusOr<int64_t> ack_wait = to_ns(proto.ack_wait(), "spec.ack_wait", kAckWaitNsMax);
+  if (!ack_wait.ok()) return ack_wait.status();
+  return GroupSpec{proto.name(), *ack_wait, proto.max_deliveries(), proto.in_flight_max()};
+}
+
+absl::StatusOr<Settling> from_proto(const v1::AckRequest& request, Settling::Kind kind) {
+  return messages_of(request, kind);
+}
+
+absl::StatusOr<Settling> from_proto(const v1::ExtendRequest& request, Settling::Kind kind) {
+  return messages_of(request, kind);
+}
+
+absl::StatusOr<Settling> from_proto(const v1::NackRequest& request, Settling::Kind kind) {
+  absl::StatusOr<Settling> settling = messages_of(request, kind);
+  if (!settling.ok()) return settling;
+  absl::StatusOr<int64_t> delay = to_ns(request.delay(), "delay", kAckWaitNsMax);
+  if (!delay.ok()) return delay.status();
+  if (request.reason().size() > kNackReasonBytesMax) {
+    return fault(absl::StatusCode::kInvalidArgument,
+                 absl::StrCat("a reason of ", request.reason().size(), " bytes"),
+                 {"reason",
+                  "LIMIT",
+                  absl::StrCat("nack_reason_bytes_max = ", kNackReasonBytesMax),
+                  "say it in fewer words",
+                  {}});
+  }
+  settling->delay_ns = *delay;
+  settling->reason = request.reason().empty() ? "it was given back" : request.reason();
+  return settling;
+}
+
+v1::AckReply to_proto(const Settled& settled) {
+  v1::AckReply reply;
+  reply.set_done(settled.done);
+  for (const Settled::Refusal& refusal : settled.refused) {
+    v1::AckRefusal& one = *reply.add_refused();
+    one.set_seq(refusal.seq);
+    one.set_reason(fault_detail(refusal.status)->reason);
+    one.set_message(std::string(refusal.status.message()));
+  }
+  return reply;
+}
+
+v1::Channel to_proto(const ChannelInfo& info, const std::vector<GroupInfo>& groups) {
+  v1::Channel proto;
+  proto.set_id(info.id);
+  v1::ChannelSpec& spec = *proto.mutable_spec();
+  spec.set_name(info.spec.name);
+  spec.set_capacity(info.spec.unbounded ? 0 : info.spec.capacity);
+  spec.set_unbounded(info.spec.unbounded);
+  spec.set_bytes_max(info.spec.bytes_max);
+  spec.set_overflow(static_cast<v1::Overflow>(info.spec.overflow));
+  spec.set_class_(static_cast<v1::ChannelClass>(info.spec.kind));
+  proto.set_closed(info.closed);
+  proto.set_depth(info.depth);
+  proto.set_bytes(info.bytes);
+  proto.set_next_seq(info.next_seq);
+  proto.set_sent(info.sent);
+  proto.set_received(info.received);
+  proto.set_dropped(info.dropped);
+  proto.set_senders_waiting(info.senders_waiting);
+  proto.set_receivers_waiting(info.receivers_waiting);
+  proto.set_created_unix_nano(info.created_unix_nano);
+  for (const GroupInfo& group : groups) *proto.add_groups() = to_proto(group, info.spec.name);
+  return proto;
+}
+
+absl::StatusOr<ChannelSpec> from_proto(const v1::ChannelSpec& proto) {
+  ChannelSpec spec;
+  spec.name = proto.name();
+  spec.capacity = proto.capacity();
+  spec.unbounded = proto.unbounded();
+  spec.bytes_max = proto.bytes_max();
+  if (proto.overflow() != v1::OVERFLOW_UNSPECIFIED) {
+    if (!v1::Overflow_IsValid(proto.overflow())) {
+      return fault(absl::StatusCode::kInvalidArgument, "this overflow is not known",
+                   {"spec.overflow", "INVALID", "", "use block, error or drop_oldest", {}});
+    }
+    spec.overflow = static_cast<Overflow>(proto.overflow());
+  }
+  if (proto.class_() != v1::CHANNEL_CLASS_UNSPECIFIED) {
+    if (!v1::ChannelClass_IsValid(proto.class_())) {
+      return fault(absl::StatusCode::kInvalidArgument, "this class is not known",
+                   {"spec.class", "INVALID", "", "use memory or durable", {}});
+    }
+    spec.kind = static_cast<ChannelClass>(proto.class_());
+  }
+  return spec;
+}
+
+v1::RecvBatch to_proto(Delivery delivery) {
+  v1::RecvBatch batch;
+  for (size_t i = 0; i < delivery.messages.size(); ++i) {
+    Message& message = delivery.messages[i];
+    v1::Record& record = *batch.add_records();
+    if (!delivery.deliveries.empty()) record.set_delivery(delivery.deliveries[i]);
+    if (message.extra) set_extra(*message.extra, record);
+    record.set_seq(message.seq);
+    record.set_time_unix_nano(message.time_unix_nano);
+    record.set_data(std::move(message.data));
+    record.set_trace(std::move(message.trace));
+  }
+  if (delivery.gap) {
+    batch.mutable_gap()->set_from(delivery.gap->from);
+    batch.mutable_gap()->set_to(delivery.gap->to);
+    batch.mutable_gap()->set_reason(
+        std::string(segment_log::gap_reason_name(delivery.gap->reason)));
+    batch.mutable_gap()->set_bytes(delivery.gap->bytes);
+  }
+  batch.set_closed(delivery.closed);
+  return batch;
+}
+
+}  // namespace zsync::daemon

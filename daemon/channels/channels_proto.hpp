@@ -1,0 +1,26 @@
+// Channels between the wire and the engine.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "daemon/channels/channel.hpp"
+#include "daemon/channels/channel_group.hpp"
+#include "zsync/v1/channels.pb.h"
+
+namespace zsync::daemon {
+
+v1::Channel to_proto(const ChannelInfo& info, const std::vector<GroupInfo>& groups = {});
+v1::ChannelGroup to_proto(const GroupInfo& info, const std::string& channel);
+v1::RecvBatch to_proto(Delivery delivery);
+v1::AckReply to_proto(const Settled& settled);
+
+// Errors: kInvalidArgument naming field and limit.
+absl::StatusOr<ChannelSpec> from_proto(const v1::ChannelSpec& proto);
+absl::StatusOr<GroupSpec> from_proto(const v1::GroupSpec& proto);
+absl::StatusOr<Settling> from_proto(const v1::AckRequest& request, Settling::Kind kind);
+absl::StatusOr<Settling> from_proto(const v1::NackRequest& request, Settling::Kind kind);
+absl::StatusOr<Settling> from_proto(const v1::ExtendRequest& request, Settling::Kind kind);
+
+}  // namespace zsync::daemon
