@@ -7,12 +7,84 @@
 #include <filesystem>
 #include <system_error>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "cli/durations.hpp"
 #include "cli/errors.hpp"
 #include "cli/words.hpp"
 
 namespace zsync::cli {
+namespace {
+
+void add_retry_flags(CLI::App& app, RetryFlags& flags) {
+  app.add_option("--backoff", flags.backoff,
+                 "Pause before the second attempt (default 1s); any time up to it is waited")
+      ->type_name("TIME");
+  app.add_option("--backoff-factor", flags.factor,
+                 "How much longer each further pause is: 1..100 (default 2)")
+      ->type_name("X")
+      ->check(CLI::Range(1.0, 100.0));
+  app.add_option("--backoff-max", flags.backoff_max, "The longest pause (default 60s)")
+      ->type_name("TIME");
+  app.add_flag("--no-jitter", flags.no_jitter, "Wait the whole pause each time");
+  app.add_option("--retry-on", flags.on,
+                 "Try again only after these: exit codes, timeout, signal; as in 75,timeout")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->type_name("WHAT");
+  app.add_option("--no-retry-on", flags.not_on, "Never after these")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->type_name("WHAT");
+  app.add_option("--on-lost", flags.on_lost,
+                 "What follows when the supervisor is killed or the machine goes down: fail "
+                 "(default) or retry")
+      ->type_name("WHAT")
+      ->check(CLI::IsMember({"fail", "retry"}));
+}
+
+absl::Status set_condition(const std::vector<std::string>& words, const char* flag,
+                           v1::RetryCondition& condition) {
+  for (const std::string& word : words) {
+    int code = 0;
+    if (word == "timeout") {
+      condition.set_timeout(true);
+    } else if (word == "signal") {
+      condition.set_signal(true);
+    } else if (absl::SimpleAtoi(word, &code)) {
+      condition.add_exit_codes(code);
+    } else {
+      return usage_error(
+          absl::StrCat(flag, ": \"", word, "\" is no exit code (1..255), nor timeout nor signal"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status set_retry(const RetryFlags& flags, v1::TaskSpec& spec) {
+  v1::RetryPolicy retry;
+  absl::Status set = set_duration(flags.backoff, "--backoff", *retry.mutable_backoff());
+  if (!set.ok()) return set;
+  if (flags.backoff.empty()) retry.clear_backoff();
+  set = set_duration(flags.backoff_max, "--backoff-max", *retry.mutable_backoff_max());
+  if (!set.ok()) return set;
+  if (flags.backoff_max.empty()) retry.clear_backoff_max();
+  retry.set_factor(flags.factor);
+  if (flags.no_jitter) retry.set_jitter(v1::JITTER_NONE);
+  if (!flags.on.empty()) {
+    set = set_condition(flags.on, "--retry-on", *retry.mutable_on());
+    if (!set.ok()) return set;
+  }
+  if (!flags.not_on.empty()) {
+    set = set_condition(flags.not_on, "--no-retry-on", *retry.mutable_not_on());
+    if (!set.ok()) return set;
+  }
+  if (retry.ByteSizeLong() > 0) *spec.mutable_retry() = std::move(retry);
+  if (flags.on_lost == "retry") spec.set_on_lost(v1::ON_LOST_RETRY);
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 void add_spec_flags(CLI::App& app, SpecFlags& flags) {
   app.add_option("-c,--shell", flags.shell, "Run this line with /bin/sh -c instead of a command")
@@ -37,8 +109,10 @@ void add_spec_flags(CLI::App& app, SpecFlags& flags) {
   app.add_option("-l,--label", flags.labels, "Label of the task")
       ->type_name("K=V")
       ->allow_extra_args(false);
-  app.add_option("--retries", flags.retries, "Further attempts after a failure: 0..100")
+  app.add_option("--retries", flags.retries,
+                 "Further attempts after a failure: 0..100 (default 0, or 5 with a flag below)")
       ->type_name("N");
+  add_retry_flags(app, flags.retry);
   app.add_option("--idempotency-key", flags.idempotency_key,
                  "The same key within 24 h gives the same task")
       ->type_name("KEY");
@@ -68,6 +142,7 @@ absl::StatusOr<v1::TaskSpec> make_spec(const SpecFlags& flags) {
     if (!label.ok()) return label.status();
     (*spec.mutable_labels())[label->first] = label->second;
   }
+  if (absl::Status set = set_retry(flags.retry, spec); !set.ok()) return set;
   absl::Status parsed = set_duration(flags.timeout, "--timeout", *spec.mutable_timeout());
   if (!parsed.ok()) return parsed;
   if (flags.timeout.empty()) spec.clear_timeout();

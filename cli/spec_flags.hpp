@@ -11,6 +11,15 @@
 
 namespace zsync::cli {
 
+// When another attempt follows a failed one.
+struct RetryFlags {
+  std::string backoff, backoff_max;
+  double factor = 0;
+  bool no_jitter = false;
+  std::vector<std::string> on, not_on;
+  std::string on_lost;
+};
+
 struct SpecFlags {
   std::string shell;
   EnvironmentFlags environment;
@@ -21,6 +30,7 @@ struct SpecFlags {
   std::string name;
   std::vector<std::string> labels;
   unsigned retries = 0;
+  RetryFlags retry;
   std::string idempotency_key;
   bool keep_children = false;
   std::string kill_grace;

@@ -36,6 +36,21 @@ std::string run_time(const v1::Task& task) {
       std::chrono::nanoseconds(std::max<std::int64_t>(0, end - task.started_unix_nano())));
 }
 
+std::string attempt_text(const v1::TaskAttempt& attempt) {
+  std::string text = state_word(attempt.state());
+  if (attempt.state() == v1::TASK_STATE_FAILED) absl::StrAppend(&text, " ", attempt.exit_code());
+  if (attempt.started_unix_nano() != 0) {
+    absl::StrAppend(&text, ", started ", utc_time(attempt.started_unix_nano()));
+  }
+  if (attempt.finished_unix_nano() > attempt.started_unix_nano()) {
+    absl::StrAppend(&text, ", ran ",
+                    human_duration(std::chrono::nanoseconds(attempt.finished_unix_nano() -
+                                                            attempt.started_unix_nano())));
+  }
+  if (!attempt.reason().empty()) absl::StrAppend(&text, ": ", attempt.reason());
+  return text;
+}
+
 std::string exit_text(const v1::Task& task) {
   switch (task.state()) {
     case v1::TASK_STATE_SUCCEEDED:
@@ -85,8 +100,8 @@ std::string task_details(const v1::Task& task, bool color) {
       {"group", task.spec().group().empty() ? "default" : task.spec().group()},
       {"attempt", absl::StrCat(task.attempt())},
       {"created", utc_time(task.created_unix_nano())}};
-  const auto add = [&](const char* key, std::string value) {
-    if (!value.empty()) lines.emplace_back(key, std::move(value));
+  const auto add = [&](std::string key, std::string value) {
+    if (!value.empty()) lines.emplace_back(std::move(key), std::move(value));
   };
   add("name", task.spec().name());
   for (const auto& [key, value] : task.spec().labels()) add("label", key + "=" + value);
@@ -100,6 +115,12 @@ std::string task_details(const v1::Task& task, bool color) {
   if (task.pid() != 0) add("pid", absl::StrCat(task.pid()));
   if (task.cancel_requested()) add("cancel", "requested");
   add("reason", task.reason());
+  if (task.not_before_unix_nano() != 0) add("not before", utc_time(task.not_before_unix_nano()));
+  if (task.attempts_size() > 1) {
+    for (const v1::TaskAttempt& attempt : task.attempts()) {
+      add(absl::StrCat("attempt ", attempt.attempt()), attempt_text(attempt));
+    }
+  }
   add("output",
       absl::StrCat(human_bytes(task.output_bytes()), " in ", task.output_records(), " records"));
   return key_values(lines, color);

@@ -74,6 +74,27 @@ TEST(Submit, SendsEverythingThatTheFlagsSay) {
   EXPECT_FALSE(spec.stdin_stream());
 }
 
+TEST(Submit, TheFlagsOfRetriesBecomeAPolicy) {
+  FakeServer server;
+  const CliResult result = run(
+      server, {"tasks", "submit", "--backoff", "250ms", "--backoff-factor", "3", "--backoff-max",
+               "1m", "--no-jitter", "--retry-on", "75,timeout", "--no-retry-on", "2",
+               "--no-retry-on", "signal", "--on-lost", "retry", "--", "make"});
+  EXPECT_EQ(result.code, 0) << result.err;
+  const v1::TaskSpec& spec = server.state.submits.at(0).specs(0);
+  EXPECT_EQ(spec.retry().backoff().nanos(), 250'000'000);
+  EXPECT_EQ(spec.retry().factor(), 3);
+  EXPECT_EQ(spec.retry().backoff_max().seconds(), 60);
+  EXPECT_EQ(spec.retry().jitter(), v1::JITTER_NONE);
+  EXPECT_THAT(spec.retry().on().exit_codes(), ElementsAre(75));
+  EXPECT_TRUE(spec.retry().on().timeout());
+  EXPECT_THAT(spec.retry().not_on().exit_codes(), ElementsAre(2));
+  EXPECT_TRUE(spec.retry().not_on().signal());
+  EXPECT_EQ(spec.on_lost(), v1::ON_LOST_RETRY);
+  EXPECT_THAT(run(server, {"tasks", "submit", "--retry-on", "often", "--", "x"}).err,
+              HasSubstr("\"often\" is no exit code"));
+}
+
 TEST(Submit, TheCommandStartsAtItsFirstWordAlsoWithoutDashes) {
   FakeServer server;
   run(server, {"task", "submit", "--name", "x", "ls", "--name", "y"});

@@ -100,7 +100,8 @@ absl::StatusOr<State> open_state(const Config& config) {
   chmod(config.state_dir.c_str(), 0700);
   StoreOptions options;
   options.path = config.state_dir + "/store.db";
-  options.migrations = {{1, kTaskSchemaV1}, {2, kChannelSchemaV2}, {3, kChannelSchemaV3}};
+  options.migrations = {
+      {1, kTaskSchemaV1}, {2, kChannelSchemaV2}, {3, kChannelSchemaV3}, {4, kTaskSchemaV4}};
   absl::StatusOr<std::unique_ptr<Store>> store = Store::open(std::move(options));
   if (!store.ok()) return store.status();
   absl::StatusOr<std::unique_ptr<EventLog>> events =
@@ -127,6 +128,7 @@ TasksOptions tasks_options(const Config& config, const std::string& socket,
   options.retention_age = config.tasks.retention_age;
   options.queued_max = static_cast<uint64_t>(config.tasks.queued_max);
   options.default_parallel = static_cast<uint32_t>(usable_cpus());
+  options.random_bits = random_bits;
   for (const auto& [name, group] : config.tasks.groups) {
     options.groups[name] =
         group.parallel ? static_cast<uint32_t>(group.parallel) : options.default_parallel;

@@ -17,17 +17,13 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kStorePause{1000};  // before what the disk refused is tried again
-constexpr milliseconds kRetryFirst{1000};  // before the second attempt; doubles
-constexpr milliseconds kRetryMax{60'000};
 
 // What passes by itself: a full disk, too many open files or processes.
 bool is_shortage(const absl::Status& status) {
   return absl::IsResourceExhausted(status) || absl::IsUnavailable(status);
 }
 
-milliseconds retry_delay(uint32_t failures) {
-  return std::min(kRetryMax, kRetryFirst * (1 << std::min<uint32_t>(failures - 1, 6)));
-}
+constexpr int64_t kNanoPerMs = 1'000'000;
 
 }  // namespace
 
@@ -91,28 +87,26 @@ Task<void> TasksEngine::resume(EntryPtr entry) {
 
 // What follows an attempt. The shim of the one before has been let go by now.
 Task<void> TasksEngine::go_on(EntryPtr entry, Outcome outcome) {
-  if (!outcome.again_after) {
+  if (!outcome.again) {
     co_await keep_retention();
     co_return;
   }
-  const uint32_t attempt = snapshot(entry).record.attempt;
-  if (outcome.again_after->count() > 0) co_await sleep(*outcome.again_after);
   rt::LockGuard guard(mutex_);
-  const TaskRecord& record = entry->task.record;
-  const bool waits = record.state == TaskState::kQueued && record.attempt == attempt;
-  if (waits && !entry->canceling) enqueue(entry);
+  if (entry->task.record.state == TaskState::kQueued && !entry->canceling) enqueue(entry);
   dispatch();
 }
 
 TasksEngine::Outcome TasksEngine::back_to_queue(const EntryPtr& entry, milliseconds pause) {
   {
     rt::LockGuard guard(mutex_);
-    entry->task.record.state = TaskState::kQueued;
-    queue_.finished(group_of(*entry->task.record.spec));
+    TaskRecord& record = entry->task.record;
+    record.state = TaskState::kQueued;
+    record.not_before_unix_nano = pause.count() > 0 ? clock_() + pause.count() * kNanoPerMs : 0;
+    queue_.finished(entry->task.order);
     dispatch();
   }
   entry->changed.notify_all();
-  return {true, pause};
+  return {true, true};
 }
 
 bool TasksEngine::cancel_requested(const EntryPtr& entry) {
@@ -178,17 +172,33 @@ absl::StatusOr<segment_log::Fd> TasksEngine::start_shim(const TaskRecord& record
   return std::move(spawned->connection);
 }
 
+// Whether another attempt follows the one that the record tells of; then it is put aside and the
+// record is that of a queued task with a time to wait for.
+bool TasksEngine::decide_retry(StoredTask& task, TaskState state) {
+  TaskRecord& record = task.record;
+  if (state == TaskState::kSucceeded || state == TaskState::kCanceled) return false;
+  ++task.failures;
+  if (record.cancel_requested ||
+      !retries_after(*record.spec, state, record.exit_code, task.failures)) {
+    return false;
+  }
+  record.attempts.push_back(*newest_attempt(record));
+  const RetryPolicy policy = record.spec->retry ? *record.spec->retry : RetryPolicy();
+  const uint64_t random = options_.random_bits ? options_.random_bits() : task.order;
+  const milliseconds pause = retry_delay(policy, task.failures, random);
+  record.state = TaskState::kQueued;
+  record.not_before_unix_nano = clock_() + pause.count() * kNanoPerMs;
+  return true;
+}
+
 // The end is on disk before anybody is told; a full disk delays the news, never changes it.
 Task<TasksEngine::Outcome> TasksEngine::finish(EntryPtr entry, TaskState state,
                                                shim::ExitRecord exit, std::string reason) {
-  const bool failed =
-      state == TaskState::kFailed || state == TaskState::kSignaled || state == TaskState::kTimedOut;
   while (true) {
     Permit turn = co_await entry->turn.lock();
     StoredTask task = snapshot(entry);
     TaskRecord& record = task.record;
-    const bool again = failed && !record.cancel_requested && task.failures < record.spec->retries;
-    record.state = again ? TaskState::kQueued : state;
+    record.state = state;
     record.reason = reason;
     record.exit_code = exit.code;
     record.signal = exit.signal;
@@ -197,9 +207,14 @@ Task<TasksEngine::Outcome> TasksEngine::finish(EntryPtr entry, TaskState state,
     if (exit.started_unix_nano) record.started_unix_nano = exit.started_unix_nano;
     record.output_records = std::max(record.output_records, exit.last_seq);
     record.output_bytes = std::max(record.output_bytes, exit.output_bytes);
-    if (failed) ++task.failures;
-    absl::Status committed =
-        co_await commit(store_, [task](Database& db) { return update_task(db, task); });
+    const bool again = decide_retry(task, state);
+    absl::Status committed = co_await commit(store_, [task, again](Database& db) {
+      absl::Status status = update_task(db, task);
+      if (status.ok() && again) {
+        status = insert_attempt(db, task.record.id, task.record.attempts.back());
+      }
+      return status;
+    });
     if (!committed.ok()) {
       turn.release();
       co_await sleep(kStorePause);
@@ -215,7 +230,7 @@ Task<TasksEngine::Outcome> TasksEngine::finish(EntryPtr entry, TaskState state,
     {
       rt::LockGuard guard(mutex_);
       entry->task = task;
-      queue_.finished(group_of(*record.spec));
+      queue_.finished(task.order);
       entry->orders.reset();
       if (!again) retain(record);
       if (!again && entry->input) entry->input->close();
@@ -223,8 +238,7 @@ Task<TasksEngine::Outcome> TasksEngine::finish(EntryPtr entry, TaskState state,
       dispatch();
     }
     entry->changed.notify_all();
-    if (!again) co_return Outcome{true, {}};
-    co_return Outcome{true, retry_delay(task.failures)};
+    co_return Outcome{true, again};
   }
 }
 

@@ -4,11 +4,27 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "daemon/fault/fault.hpp"
 #include "daemon/store/commit.hpp"
 #include "daemon/tasks/engine.hpp"
 
 namespace zsync::daemon {
+namespace {
+
+std::string in_time(int64_t nano) {
+  return absl::FormatDuration(absl::Milliseconds((nano + 999'999) / 1'000'000));
+}
+
+std::string ended_how(const TaskAttempt& attempt) {
+  if (attempt.state == TaskState::kFailed && attempt.reason.empty()) {
+    return absl::StrCat("failed with exit code ", attempt.exit_code);
+  }
+  return absl::StrCat("is ", state_name(attempt.state), attempt.reason.empty() ? "" : ": ",
+                      attempt.reason);
+}
+
+}  // namespace
 
 Task<absl::StatusOr<std::vector<TaskRecord>>> TasksEngine::wait(std::vector<std::string> ids) {
   std::vector<EntryPtr> entries;
@@ -78,8 +94,7 @@ Task<absl::StatusOr<TaskRecord>> TasksEngine::cancel(std::string id, bool wait,
 }
 
 void TasksEngine::take_from_queue(const EntryPtr& entry) {
-  const TaskRecord& record = entry->task.record;
-  queue_.remove(group_of(*record.spec), record.spec->priority, entry->task.order, record.id);
+  queue_.remove(entry->task.order);
   entry->canceling = true;
 }
 
@@ -134,13 +149,19 @@ Task<absl::StatusOr<TaskRecord>> TasksEngine::retry(std::string id) {
   });
   if (!loaded.ok()) co_return loaded;
   task.record.spec = std::make_shared<const TaskSpec>(std::move(spec));
+  const std::optional<TaskAttempt> ended = newest_attempt(task.record);
+  if (ended) task.record.attempts.push_back(*ended);
   task.record.state = TaskState::kQueued;
+  task.record.not_before_unix_nano = 0;
   task.record.cancel_requested = false;
   task.record.reason.clear();
   task.record.finished_unix_nano = 0;
   task.failures = 0;
-  absl::Status committed =
-      co_await commit(store_, [task](Database& db) { return update_task(db, task); });
+  absl::Status committed = co_await commit(store_, [task, ended](Database& db) {
+    absl::Status status = update_task(db, task);
+    if (status.ok() && ended) status = insert_attempt(db, task.record.id, *ended);
+    return status;
+  });
   if (!committed.ok()) co_return committed;
   {
     rt::LockGuard guard(mutex_);
@@ -192,6 +213,7 @@ Task<absl::Status> TasksEngine::remove(std::string id) {
     if (auto known = by_key_.find(key); known != by_key_.end() && known->second == whole) {
       by_key_.erase(known);
     }
+    by_order_.erase(entry->task.order);
     tasks_.erase(whole);
   }
   std::error_code error;
@@ -230,6 +252,34 @@ Task<absl::Status> TasksEngine::input(std::string id, std::string bytes, bool eo
   co_return absl::OkStatus();
 }
 
+// What a queued task waits for, most important first.
+void TasksEngine::explain_waiting(const StoredTask& task, std::vector<std::string>& reasons) {
+  const TaskRecord& record = task.record;
+  if (record.not_before_unix_nano > clock_()) {
+    const std::string when = in_time(record.not_before_unix_nano - clock_());
+    if (!record.attempts.empty() && task.failures > 0) {
+      const TaskAttempt& last = record.attempts.back();
+      reasons.push_back(absl::StrCat("attempt ", record.attempt + 1, " of at most ",
+                                     record.attempt + attempts_max(*record.spec) - task.failures,
+                                     " comes in ", when, ": attempt ", last.attempt, " ",
+                                     ended_how(last)));
+    } else {
+      reasons.push_back(absl::StrCat("it starts in ", when, " at the earliest"));
+    }
+    return;
+  }
+  const std::string& name = group_of(*record.spec);
+  const GroupRecord group = queue_.group(name);
+  const std::optional<size_t> position = queue_.position(task.order);
+  if (!position) {
+    reasons.push_back("it is on its way into the queue");
+    return;
+  }
+  reasons.push_back(absl::StrCat("group \"", name, "\" runs ", group.running, " of at most ",
+                                 group.parallel, " tasks at once"));
+  reasons.push_back(absl::StrCat(*position, " queued tasks of that group start before it"));
+}
+
 absl::StatusOr<std::vector<std::string>> TasksEngine::why(const std::string& id) {
   rt::LockGuard guard(mutex_);
   absl::StatusOr<EntryPtr> found = find(id);
@@ -247,17 +297,7 @@ absl::StatusOr<std::vector<std::string>> TasksEngine::why(const std::string& id)
     reasons.push_back(record.pid ? absl::StrCat("it runs as pid ", record.pid)
                                  : "it is being started");
   } else {
-    const std::string& name = group_of(*record.spec);
-    const GroupRecord group = queue_.group(name);
-    std::optional<size_t> position =
-        queue_.position(name, record.spec->priority, task.order, record.id);
-    if (!position) {
-      reasons.push_back("it waits for its next attempt after a failure");
-    } else {
-      reasons.push_back(absl::StrCat("group \"", name, "\" runs ", group.running, " of at most ",
-                                     group.parallel, " tasks at once"));
-      reasons.push_back(absl::StrCat(*position, " queued tasks of that group start before it"));
-    }
+    explain_waiting(task, reasons);
   }
   return reasons;
 }

@@ -10,12 +10,15 @@
 #include "daemon/fault/fault.hpp"
 #include "daemon/store/commit.hpp"
 #include "zsync/flow.hpp"
+#include "zsync/timeout.hpp"
 
 namespace zsync::daemon {
 namespace {
 
 constexpr char kIdPrefix[] = "task_";
-constexpr size_t kClosestMax = 5;          // names offered for a mistyped one
+constexpr size_t kClosestMax = 5;  // names offered for a mistyped one
+constexpr std::chrono::seconds kLookAgain{
+    60};                                   // at the wall clock, while a task waits for its time
 constexpr size_t kClosestSearched = 2000;  // newest tasks that are compared
 
 }  // namespace
@@ -50,6 +53,9 @@ void TasksEngine::announce(const std::string& type, const TaskRecord& record) {
   if (!record.spec->name.empty()) attributes["name"] = record.spec->name;
   if (!record.reason.empty()) attributes["reason"] = record.reason;
   if (is_final(record.state)) attributes["exit_code"] = absl::StrCat(record.exit_code);
+  if (record.not_before_unix_nano > 0) {
+    attributes["not_before_unix_nano"] = absl::StrCat(record.not_before_unix_nano);
+  }
   events_.append(type, record.id, std::move(attributes), record.spec->traceparent);
 }
 
@@ -75,18 +81,20 @@ Task<absl::Status> TasksEngine::start() {
       auto entry = std::make_shared<Entry>(std::move(task));
       const TaskRecord& record = entry->task.record;
       tasks_[record.id] = entry;
+      by_order_[entry->task.order] = entry;
       const std::string& key = record.spec->idempotency_key;
       if (!key.empty()) by_key_[key] = record.id;
       if (record.state == TaskState::kQueued) enqueue(entry);
       if (is_final(record.state)) retain(record);
       if (record.state == TaskState::kRunning) {
-        queue_.add_running(group_of(*record.spec));
+        queue_.add_running(entry->task.order, group_of(*record.spec));
         was_running.push_back(entry);
       }
     });
   });
   if (!loaded.ok()) co_return loaded;
   for (const EntryPtr& entry : was_running) runners_.spawn(resume(entry));
+  runners_.spawn(keep_time());
   rt::LockGuard guard(mutex_);
   dispatch();
   co_return absl::OkStatus();
@@ -104,28 +112,56 @@ Task<void> TasksEngine::stop() {
 void TasksEngine::enqueue(const EntryPtr& entry) {
   const TaskRecord& record = entry->task.record;
   if (record.spec->stdin_stream && !entry->input) entry->input = bounded<ShimOrder>(16);
-  queue_.add(group_of(*record.spec), record.spec->priority, entry->task.order, record.id);
+  queue_.add({entry->task.order, group_of(*record.spec), record.spec->priority,
+              record.not_before_unix_nano});
 }
 
 void TasksEngine::retain(const TaskRecord& ended) {
   retention_.ended(ended.finished_unix_nano, ended.id, ended.output_bytes);
 }
 
+void TasksEngine::begin_attempt(const EntryPtr& entry) {
+  TaskRecord& record = entry->task.record;
+  record.state = TaskState::kRunning;
+  ++record.attempt;
+  record.started_unix_nano = clock_();
+  record.finished_unix_nano = 0;
+  record.not_before_unix_nano = 0;
+  record.exit_code = record.signal = 0;
+  record.reason.clear();
+  record.output_bytes = record.output_records = 0;
+  entry->task.boot_id = options_.boot_id;
+  entry->orders = unbounded<ShimOrder>();
+  runners_.spawn(run(entry));
+}
+
 void TasksEngine::dispatch() {
   if (stopping_) return;
-  while (std::optional<std::string> id = queue_.start_next()) {
-    const EntryPtr& entry = tasks_.at(*id);
-    TaskRecord& record = entry->task.record;
-    record.state = TaskState::kRunning;
-    ++record.attempt;
-    record.started_unix_nano = clock_();
-    record.finished_unix_nano = 0;
-    record.exit_code = record.signal = 0;
-    record.reason.clear();
-    record.output_bytes = record.output_records = 0;
-    entry->task.boot_id = options_.boot_id;
-    entry->orders = unbounded<ShimOrder>();
-    runners_.spawn(run(entry));
+  while (std::optional<uint64_t> order = queue_.start_next(clock_())) {
+    begin_attempt(by_order_.at(*order));
+  }
+  if (queue_.wake_at().value_or(INT64_MAX) < armed_for_) rearm_.notify_all();
+}
+
+// Looks again when the next task's time has come. The wall clock may be set while it sleeps.
+Task<void> TasksEngine::keep_time() {
+  while (true) {
+    const uint64_t seen = rearm_.epoch();
+    std::optional<int64_t> at;
+    {
+      rt::LockGuard guard(mutex_);
+      at = queue_.wake_at();
+      armed_for_ = at.value_or(INT64_MAX);
+    }
+    if (at) {
+      const std::chrono::nanoseconds left(std::max<int64_t>(0, *at - clock_()));
+      (void)co_await timeout(rearm_.changed(seen),
+                             std::min<std::chrono::nanoseconds>(left, kLookAgain));
+    } else {
+      co_await rearm_.changed(seen);
+    }
+    rt::LockGuard guard(mutex_);
+    dispatch();
   }
 }
 
@@ -234,6 +270,7 @@ void TasksEngine::adopt_submitted(std::vector<StoredTask> tasks) {
     auto entry = std::make_shared<Entry>(std::move(task));
     const TaskRecord& record = entry->task.record;
     tasks_[record.id] = entry;
+    by_order_[entry->task.order] = entry;
     const std::string& key = record.spec->idempotency_key;
     if (!key.empty()) by_key_[key] = record.id;
     enqueue(entry);

@@ -57,6 +57,7 @@ struct TasksOptions {
   uint64_t queued_max = 1'000'000;
   uint32_t default_parallel = 1;
   std::map<std::string, uint32_t> groups;  // parallel, from the configuration
+  std::function<uint64_t()> random_bits;   // for the jitter of retries
 };
 
 struct Submitter {
@@ -178,8 +179,8 @@ class TasksEngine {
 
   // Where an attempt stands after a step.
   struct Outcome {
-    bool ended = false;                                      // false: its shim goes on
-    std::optional<std::chrono::milliseconds> again_after{};  // another attempt is due
+    bool ended = false;  // false: its shim goes on
+    bool again = false;  // another attempt is due, at the record's time
   };
 
   // engine.cpp
@@ -190,6 +191,8 @@ class TasksEngine {
   void adopt_submitted(std::vector<StoredTask> tasks);
   void enqueue(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void dispatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void begin_attempt(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Task<void> keep_time();
   void retain(const TaskRecord& ended) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::string attempt_dir(const std::string& id, uint32_t attempt) const;
   void announce(const std::string& type, const TaskRecord& record);
@@ -202,6 +205,8 @@ class TasksEngine {
   void put_back(const EntryPtr& entry);
   void apply_cancel(const EntryPtr& entry, const TaskRecord& canceled,
                     std::optional<uint64_t> grace_ms);
+  void explain_waiting(const StoredTask& task, std::vector<std::string>& reasons)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status check_finished(const EntryPtr& entry, const char* hint);
 
   // attempt_runner.cpp
@@ -211,6 +216,7 @@ class TasksEngine {
   absl::StatusOr<segment_log::Fd> start_shim(const TaskRecord& record, const std::string& dir);
   Task<void> go_on(EntryPtr entry, Outcome outcome);
   Outcome back_to_queue(const EntryPtr& entry, std::chrono::milliseconds pause);
+  bool decide_retry(StoredTask& task, TaskState state);
   bool cancel_requested(const EntryPtr& entry);
   Task<Outcome> finish(EntryPtr entry, TaskState state, shim::ExitRecord exit, std::string reason);
   absl::StatusOr<shim::Spec> shim_spec(const TaskRecord& record);
@@ -240,12 +246,15 @@ class TasksEngine {
 
   rt::Lock mutex_;
   std::map<std::string, EntryPtr> tasks_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<uint64_t, EntryPtr> by_order_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, std::string> by_key_ ABSL_GUARDED_BY(mutex_);
   TaskQueue queue_ ABSL_GUARDED_BY(mutex_);
   uint64_t next_order_ ABSL_GUARDED_BY(mutex_) = 1;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   Retention retention_ ABSL_GUARDED_BY(mutex_);
   bool retaining_ ABSL_GUARDED_BY(mutex_) = false;
+  int64_t armed_for_ ABSL_GUARDED_BY(mutex_) = INT64_MAX;  // when keep_time() looks again
+  Notify rearm_;                                           // an earlier time has come up
   Executor runners_;
 };
 

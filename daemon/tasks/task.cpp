@@ -146,6 +146,9 @@ absl::Status check_numbers(const TaskSpec& spec) {
     return invalid("spec.retries", absl::StrCat(spec.retries, " retries are too many"),
                    "use at most 100", absl::StrCat("retries_max = ", kRetriesMax));
   }
+  if (spec.retry) {
+    if (absl::Status status = validate(*spec.retry); !status.ok()) return status;
+  }
   for (uint64_t ms : {spec.timeout_ms, spec.kill_grace_ms.value_or(0)}) {
     if (ms > kTimeoutMsMax) {
       return invalid("spec.timeout", "timeout and kill_grace are at most 366 days",
@@ -186,6 +189,20 @@ absl::string_view state_name(TaskState state) {
       return "skipped";
   }
   return "unknown";
+}
+
+std::optional<TaskAttempt> newest_attempt(const TaskRecord& record) {
+  const bool known = !record.attempts.empty() && record.attempts.back().attempt >= record.attempt;
+  if (record.attempt == 0 || known || record.state == TaskState::kQueued) return std::nullopt;
+  return TaskAttempt{record.attempt,
+                     record.state,
+                     record.exit_code,
+                     record.signal,
+                     record.reason,
+                     record.started_unix_nano,
+                     record.finished_unix_nano,
+                     record.output_bytes,
+                     record.output_records};
 }
 
 absl::Status validate(const TaskSpec& spec) {

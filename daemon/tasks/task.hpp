@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "daemon/tasks/task_retry.hpp"
 
 namespace zsync::daemon {
 
@@ -23,7 +24,6 @@ inline constexpr size_t kStdinBytesMax = 1 << 20;
 inline constexpr size_t kNameBytesMax = 128;  // task, group, label
 inline constexpr size_t kLabelsMax = 64;
 inline constexpr int32_t kPriorityMax = 1000;
-inline constexpr uint32_t kRetriesMax = 100;
 inline constexpr size_t kSubmitBatchMax = 10'000;  // tasks in one call
 inline constexpr uint64_t kTimeoutMsMax = 366ull * 24 * 3600 * 1000;
 inline constexpr int64_t kIdempotencyNs = 24ll * 3600 * 1'000'000'000;
@@ -58,7 +58,9 @@ struct TaskSpec {
   int32_t priority = 0;
   uint64_t timeout_ms = 0;  // 0: none
   std::optional<uint64_t> kill_grace_ms;
-  uint32_t retries = 0;
+  uint32_t retries = 0;                      // further attempts after failures
+  std::shared_ptr<const RetryPolicy> retry;  // null: every default
+  bool retry_lost = false;                   // on_lost: retry
   std::string idempotency_key;
   bool keep_children = false;
   std::string traceparent;
@@ -70,6 +72,19 @@ absl::Status validate(const TaskSpec& spec);
 std::string encode_task_spec(const TaskSpec& spec);
 // nullopt: damaged.
 std::optional<TaskSpec> decode_task_spec(std::string_view bytes);
+
+// An attempt that another one followed.
+struct TaskAttempt {
+  uint32_t attempt = 0;
+  TaskState state = TaskState::kFailed;
+  int32_t exit_code = 0;
+  int32_t signal = 0;
+  std::string reason;
+  int64_t started_unix_nano = 0;
+  int64_t finished_unix_nano = 0;
+  uint64_t output_bytes = 0;
+  uint64_t output_records = 0;
+};
 
 struct TaskRecord {
   std::string id;
@@ -88,7 +103,13 @@ struct TaskRecord {
   uint64_t output_records = 0;
   uint32_t submitter_uid = 0;
   int32_t submitter_pid = 0;
+  int64_t not_before_unix_nano = 0;   // while queued: it does not start earlier; 0: at once
+  std::vector<TaskAttempt> attempts;  // all that others followed, oldest first
 };
+
+// The attempt that the record itself tells of; nullopt: none yet, or it is among `attempts`
+// already.
+std::optional<TaskAttempt> newest_attempt(const TaskRecord& record);
 
 struct GroupRecord {
   std::string name;

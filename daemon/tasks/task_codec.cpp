@@ -1,6 +1,7 @@
 // The stored form of a specification: version byte, then tagged fields.
 //
 //   field   tag:u8 size:u32 bytes, little endian; unknown tags are skipped, a tag is never reused
+#include <bit>
 #include <cstring>
 
 #include "daemon/tasks/task.hpp"
@@ -30,6 +31,16 @@ enum Tag : uint8_t {
   kIdempotencyKey,
   kKeepChildren,
   kTraceparent,
+  kRetryPolicy,  // has none of the fields below, and comes before them
+  kRetryBackoff,
+  kRetryFactor,
+  kRetryBackoffMax,
+  kRetryNoJitter,
+  kRetryOnExitCode,
+  kRetryOnOther,  // bits: 1 timeout, 2 signal
+  kRetryNotOnExitCode,
+  kRetryNotOnOther,
+  kRetryLost,
 };
 
 class Encoder {
@@ -63,8 +74,69 @@ int64_t number_of(std::string_view bytes) {
 
 struct Decoding {
   TaskSpec spec;
+  std::shared_ptr<RetryPolicy> retry;
   std::string pending_name;  // of the variable or label whose value comes next
 };
+
+int64_t others_of(const RetryCondition& condition) {
+  return (condition.timeout ? 1 : 0) | (condition.signal ? 2 : 0);
+}
+
+void set_others(RetryCondition& condition, std::string_view value) {
+  condition.timeout = (number_of(value) & 1) != 0;
+  condition.signal = (number_of(value) & 2) != 0;
+}
+
+// False: none of these.
+bool take_retry_field(Decoding& decoding, uint8_t tag, std::string_view value) {
+  if (tag == kRetryPolicy) {
+    decoding.retry = std::make_shared<RetryPolicy>();
+    decoding.spec.retry = decoding.retry;
+    return true;
+  }
+  if (!decoding.retry) return false;
+  RetryPolicy& retry = *decoding.retry;
+  switch (tag) {
+    case kRetryBackoff:
+      retry.backoff_ms = static_cast<uint64_t>(number_of(value));
+      return true;
+    case kRetryFactor:
+      retry.factor = std::bit_cast<double>(number_of(value));
+      return true;
+    case kRetryBackoffMax:
+      retry.backoff_max_ms = static_cast<uint64_t>(number_of(value));
+      return true;
+    case kRetryNoJitter:
+      retry.jitter = number_of(value) == 0;
+      return true;
+    case kRetryOnExitCode:
+      retry.on.exit_codes.push_back(static_cast<int32_t>(number_of(value)));
+      return true;
+    case kRetryOnOther:
+      set_others(retry.on, value);
+      return true;
+    case kRetryNotOnExitCode:
+      retry.not_on.exit_codes.push_back(static_cast<int32_t>(number_of(value)));
+      return true;
+    case kRetryNotOnOther:
+      set_others(retry.not_on, value);
+      return true;
+    default:
+      return false;
+  }
+}
+
+void put_retry(Encoder& out, const RetryPolicy& retry) {
+  out.number(kRetryPolicy, 1);
+  out.number(kRetryBackoff, static_cast<int64_t>(retry.backoff_ms));
+  out.number(kRetryFactor, std::bit_cast<int64_t>(retry.factor));
+  out.number(kRetryBackoffMax, static_cast<int64_t>(retry.backoff_max_ms));
+  out.number_if(kRetryNoJitter, !retry.jitter);
+  for (int32_t code : retry.on.exit_codes) out.number(kRetryOnExitCode, code);
+  out.number_if(kRetryOnOther, others_of(retry.on));
+  for (int32_t code : retry.not_on.exit_codes) out.number(kRetryNotOnExitCode, code);
+  out.number_if(kRetryNotOnOther, others_of(retry.not_on));
+}
 
 void take_field(Decoding& decoding, uint8_t tag, std::string_view value) {
   TaskSpec& spec = decoding.spec;
@@ -124,7 +196,11 @@ void take_field(Decoding& decoding, uint8_t tag, std::string_view value) {
     case kTraceparent:
       spec.traceparent = value;
       break;
+    case kRetryLost:
+      spec.retry_lost = number_of(value) != 0;
+      break;
     default:
+      (void)take_retry_field(decoding, tag, value);
       break;
   }
 }
@@ -156,6 +232,8 @@ std::string encode_task_spec(const TaskSpec& spec) {
   out.text_if(kIdempotencyKey, spec.idempotency_key);
   out.number_if(kKeepChildren, spec.keep_children);
   out.text_if(kTraceparent, spec.traceparent);
+  if (spec.retry) put_retry(out, *spec.retry);
+  out.number_if(kRetryLost, spec.retry_lost);
   return out.take();
 }
 

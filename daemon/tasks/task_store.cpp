@@ -1,6 +1,7 @@
 #include "daemon/tasks/task_store.hpp"
 
 #include <memory>
+#include <unordered_map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -28,14 +29,24 @@ const char kTaskSchemaV1[] = R"sql(
   CREATE TABLE task_group(name TEXT PRIMARY KEY, parallel INTEGER NOT NULL) WITHOUT ROWID;
 )sql";
 
+const char kTaskSchemaV4[] = R"sql(
+  ALTER TABLE task ADD COLUMN not_before INTEGER NOT NULL DEFAULT 0;
+  CREATE TABLE task_attempt(
+    id TEXT NOT NULL, attempt INTEGER NOT NULL, state INTEGER NOT NULL, exit_code INTEGER NOT NULL,
+    signal INTEGER NOT NULL, reason TEXT NOT NULL, started INTEGER NOT NULL,
+    finished INTEGER NOT NULL, output_bytes INTEGER NOT NULL, output_records INTEGER NOT NULL,
+    PRIMARY KEY(id, attempt)) WITHOUT ROWID;
+)sql";
+
 absl::Status insert_task(Database& db, const StoredTask& task, const std::string& encoded_spec) {
   const TaskRecord& r = task.record;
-  absl::Status status = db.run(
-      "INSERT INTO task VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", r.id,
-      static_cast<int64_t>(task.order), static_cast<int>(r.state), r.attempt, task.failures,
-      r.exit_code, r.signal, r.reason, r.created_unix_nano, r.started_unix_nano,
-      r.finished_unix_nano, r.cancel_requested, static_cast<int64_t>(r.output_bytes),
-      static_cast<int64_t>(r.output_records), r.submitter_uid, r.submitter_pid, task.boot_id);
+  absl::Status status =
+      db.run("INSERT INTO task VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", r.id,
+             static_cast<int64_t>(task.order), static_cast<int>(r.state), r.attempt, task.failures,
+             r.exit_code, r.signal, r.reason, r.created_unix_nano, r.started_unix_nano,
+             r.finished_unix_nano, r.cancel_requested, static_cast<int64_t>(r.output_bytes),
+             static_cast<int64_t>(r.output_records), r.submitter_uid, r.submitter_pid, task.boot_id,
+             r.not_before_unix_nano);
   if (!status.ok()) return status;
   return db.run("INSERT INTO task_spec VALUES(?,?)", r.id, blob(encoded_spec));
 }
@@ -44,15 +55,25 @@ absl::Status update_task(Database& db, const StoredTask& task) {
   const TaskRecord& r = task.record;
   return db.run(
       "UPDATE task SET state=?,attempt=?,failures=?,exit_code=?,signal=?,reason=?,started=?,"
-      "finished=?,cancel_requested=?,output_bytes=?,output_records=?,boot_id=? WHERE id=?",
+      "finished=?,cancel_requested=?,output_bytes=?,output_records=?,boot_id=?,not_before=? WHERE "
+      "id=?",
       static_cast<int>(r.state), r.attempt, task.failures, r.exit_code, r.signal, r.reason,
       r.started_unix_nano, r.finished_unix_nano, r.cancel_requested,
       static_cast<int64_t>(r.output_bytes), static_cast<int64_t>(r.output_records), task.boot_id,
-      r.id);
+      r.not_before_unix_nano, r.id);
+}
+
+absl::Status insert_attempt(Database& db, const std::string& id, const TaskAttempt& a) {
+  return db.run("INSERT OR REPLACE INTO task_attempt VALUES(?,?,?,?,?,?,?,?,?,?)", id, a.attempt,
+                static_cast<int>(a.state), a.exit_code, a.signal, a.reason, a.started_unix_nano,
+                a.finished_unix_nano, static_cast<int64_t>(a.output_bytes),
+                static_cast<int64_t>(a.output_records));
 }
 
 absl::Status delete_task(Database& db, const std::string& id) {
   absl::Status status = db.run("DELETE FROM task WHERE id=?", id);
+  if (!status.ok()) return status;
+  status = db.run("DELETE FROM task_attempt WHERE id=?", id);
   if (!status.ok()) return status;
   return db.run("DELETE FROM task_spec WHERE id=?", id);
 }
@@ -63,10 +84,42 @@ absl::Status put_group(Database& db, const std::string& name, uint32_t parallel)
       name, parallel);
 }
 
+namespace {
+
+using Attempts = std::unordered_map<std::string, std::vector<TaskAttempt>>;
+
+absl::StatusOr<Attempts> load_attempts(Database& db) {
+  absl::StatusOr<Statement> rows = db.query(
+      "SELECT id,attempt,state,exit_code,signal,reason,started,finished,output_bytes,"
+      "output_records FROM task_attempt ORDER BY id,attempt");
+  if (!rows.ok()) return rows.status();
+  Attempts attempts;
+  while (true) {
+    absl::StatusOr<bool> more = rows->step();
+    if (!more.ok()) return more.status();
+    if (!*more) return attempts;
+    TaskAttempt& a = attempts[std::string(rows->text_at(0))].emplace_back();
+    a.attempt = static_cast<uint32_t>(rows->int_at(1));
+    a.state = static_cast<TaskState>(rows->int_at(2));
+    a.exit_code = static_cast<int32_t>(rows->int_at(3));
+    a.signal = static_cast<int32_t>(rows->int_at(4));
+    a.reason = rows->text_at(5);
+    a.started_unix_nano = rows->int_at(6);
+    a.finished_unix_nano = rows->int_at(7);
+    a.output_bytes = static_cast<uint64_t>(rows->int_at(8));
+    a.output_records = static_cast<uint64_t>(rows->int_at(9));
+  }
+}
+
+}  // namespace
+
 absl::Status load_tasks(Database& db, const std::function<void(StoredTask)>& take) {
+  absl::StatusOr<Attempts> attempts = load_attempts(db);
+  if (!attempts.ok()) return attempts.status();
   absl::StatusOr<Statement> rows = db.query(
       "SELECT task.id,ord,state,attempt,failures,exit_code,signal,reason,created,started,finished,"
-      "cancel_requested,output_bytes,output_records,submitter_uid,submitter_pid,boot_id,spec "
+      "cancel_requested,output_bytes,output_records,submitter_uid,submitter_pid,boot_id,spec,"
+      "not_before "
       "FROM task JOIN task_spec USING(id) ORDER BY ord");
   if (!rows.ok()) return rows.status();
   while (true) {
@@ -96,6 +149,10 @@ absl::Status load_tasks(Database& db, const std::function<void(StoredTask)>& tak
     if (!spec)
       return absl::DataLossError(absl::StrCat("the specification of ", r.id, " is damaged"));
     r.spec = std::make_shared<const TaskSpec>(std::move(*spec));
+    r.not_before_unix_nano = rows->int_at(18);
+    if (auto found = attempts->find(r.id); found != attempts->end()) {
+      r.attempts = std::move(found->second);
+    }
     take(std::move(task));
   }
 }

@@ -19,12 +19,15 @@ struct StoredTask {
   std::string boot_id;    // of the machine when the newest attempt was started
 };
 
-// Version 1 of the schema, as far as tasks are concerned.
+// Version 1 of the schema, as far as tasks are concerned, and what came later.
 extern const char kTaskSchemaV1[];
+extern const char kTaskSchemaV4[];
 
 absl::Status insert_task(Database& db, const StoredTask& task, const std::string& encoded_spec);
 // Everything but the specification and what never changes.
 absl::Status update_task(Database& db, const StoredTask& task);
+// The attempt that the record tells of, kept when another one follows it.
+absl::Status insert_attempt(Database& db, const std::string& id, const TaskAttempt& attempt);
 absl::Status delete_task(Database& db, const std::string& id);
 absl::Status put_group(Database& db, const std::string& name, uint32_t parallel);
 

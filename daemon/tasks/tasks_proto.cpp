@@ -13,6 +13,44 @@ void set_duration(google::protobuf::Duration& duration, uint64_t ms) {
   duration.set_nanos(static_cast<int32_t>(ms % 1000 * 1'000'000));
 }
 
+void set_condition(v1::RetryCondition& proto, const RetryCondition& condition) {
+  for (int32_t code : condition.exit_codes) proto.add_exit_codes(code);
+  proto.set_timeout(condition.timeout);
+  proto.set_signal(condition.signal);
+}
+
+void set_retry(v1::RetryPolicy& proto, const RetryPolicy& retry) {
+  set_duration(*proto.mutable_backoff(), retry.backoff_ms);
+  proto.set_factor(retry.factor);
+  set_duration(*proto.mutable_backoff_max(), retry.backoff_max_ms);
+  proto.set_jitter(retry.jitter ? v1::JITTER_FULL : v1::JITTER_NONE);
+  if (!retry.on.empty()) set_condition(*proto.mutable_on(), retry.on);
+  if (!retry.not_on.empty()) set_condition(*proto.mutable_not_on(), retry.not_on);
+}
+
+RetryCondition condition_of(const v1::RetryCondition& proto) {
+  return {{proto.exit_codes().begin(), proto.exit_codes().end()}, proto.timeout(), proto.signal()};
+}
+
+absl::StatusOr<std::shared_ptr<const RetryPolicy>> retry_of(const v1::RetryPolicy& proto) {
+  auto retry = std::make_shared<RetryPolicy>();
+  if (proto.has_backoff()) {
+    absl::StatusOr<uint64_t> ms = to_ms(proto.backoff(), "spec.retry.backoff");
+    if (!ms.ok()) return ms.status();
+    retry->backoff_ms = *ms;
+  }
+  if (proto.factor() != 0) retry->factor = proto.factor();
+  if (proto.has_backoff_max()) {
+    absl::StatusOr<uint64_t> ms = to_ms(proto.backoff_max(), "spec.retry.backoff_max");
+    if (!ms.ok()) return ms.status();
+    retry->backoff_max_ms = *ms;
+  }
+  retry->jitter = proto.jitter() != v1::JITTER_NONE;
+  retry->on = condition_of(proto.on());
+  retry->not_on = condition_of(proto.not_on());
+  return retry;
+}
+
 void set_spec(v1::TaskSpec& proto, const TaskSpec& spec) {
   for (const std::string& argument : spec.argv) proto.add_argv(argument);
   proto.set_shell(spec.shell);
@@ -30,6 +68,21 @@ void set_spec(v1::TaskSpec& proto, const TaskSpec& spec) {
   proto.set_idempotency_key(spec.idempotency_key);
   proto.set_keep_children(spec.keep_children);
   proto.set_traceparent(spec.traceparent);
+  if (spec.retry) set_retry(*proto.mutable_retry(), *spec.retry);
+  if (spec.retry_lost) proto.set_on_lost(v1::ON_LOST_RETRY);
+}
+
+void add_attempt(v1::Task& task, const TaskAttempt& attempt) {
+  v1::TaskAttempt& proto = *task.add_attempts();
+  proto.set_attempt(attempt.attempt);
+  proto.set_state(static_cast<v1::TaskState>(attempt.state));
+  proto.set_exit_code(attempt.exit_code);
+  proto.set_signal(attempt.signal);
+  proto.set_reason(attempt.reason);
+  proto.set_started_unix_nano(attempt.started_unix_nano);
+  proto.set_finished_unix_nano(attempt.finished_unix_nano);
+  proto.set_output_bytes(attempt.output_bytes);
+  proto.set_output_records(attempt.output_records);
 }
 
 }  // namespace
@@ -73,6 +126,13 @@ absl::StatusOr<TaskSpec> from_proto(v1::TaskSpec proto) {
     spec.kill_grace_ms = *grace;
   }
   spec.retries = proto.retries();
+  if (proto.has_retry()) {
+    absl::StatusOr<std::shared_ptr<const RetryPolicy>> retry = retry_of(proto.retry());
+    if (!retry.ok()) return retry.status();
+    spec.retry = *std::move(retry);
+    if (spec.retries == 0) spec.retries = kRetriesDefault;
+  }
+  spec.retry_lost = proto.on_lost() == v1::ON_LOST_RETRY;
   spec.idempotency_key = std::move(*proto.mutable_idempotency_key());
   spec.keep_children = proto.keep_children();
   spec.traceparent = std::move(*proto.mutable_traceparent());
@@ -97,6 +157,15 @@ v1::Task to_proto(const TaskRecord& record) {
   proto.set_output_records(record.output_records);
   proto.set_submitter_uid(record.submitter_uid);
   proto.set_submitter_pid(record.submitter_pid);
+  proto.set_not_before_unix_nano(record.not_before_unix_nano);
+  return proto;
+}
+
+v1::Task to_full_proto(const TaskRecord& record) {
+  v1::Task proto = to_proto(record);
+  for (const TaskAttempt& attempt : record.attempts) add_attempt(proto, attempt);
+  if (record.attempts.empty()) return proto;
+  if (std::optional<TaskAttempt> newest = newest_attempt(record)) add_attempt(proto, *newest);
   return proto;
 }
 

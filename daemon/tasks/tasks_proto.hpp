@@ -10,6 +10,8 @@ namespace zsync::daemon {
 // Errors: kInvalidArgument for a negative or oversized duration.
 absl::StatusOr<TaskSpec> from_proto(v1::TaskSpec proto);
 v1::Task to_proto(const TaskRecord& record);
+// With every attempt.
+v1::Task to_full_proto(const TaskRecord& record);
 v1::TaskGroup to_proto(const GroupRecord& group);
 // Milliseconds of a proto duration. Errors: kInvalidArgument naming `field`.
 absl::StatusOr<uint64_t> to_ms(const google::protobuf::Duration& duration, const char* field);

@@ -223,7 +223,7 @@ class Service final : public v1::Tasks::CallbackService {
  private:
   static absl::StatusOr<v1::Task> translated(const absl::StatusOr<TaskRecord>& record) {
     if (!record.ok()) return record.status();
-    return to_proto(*record);
+    return to_full_proto(*record);
   }
   static Task<absl::StatusOr<v1::WaitTasksReply>> wait(TasksEngine& engine,
                                                        v1::WaitTasksRequest request) {
@@ -255,7 +255,7 @@ class Service final : public v1::Tasks::CallbackService {
     absl::StatusOr<std::vector<std::string>> reasons = engine_.why(record->id);
     if (!reasons.ok()) return reasons.status();
     v1::WhyTaskReply reply;
-    *reply.mutable_task() = to_proto(*record);
+    *reply.mutable_task() = to_full_proto(*record);
     for (std::string& reason : *reasons) reply.add_reasons(std::move(reason));
     return reply;
   }

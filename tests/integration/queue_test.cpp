@@ -1,4 +1,6 @@
 // When tasks run: groups, priorities, timeouts, retries, keys.
+#include <signal.h>
+
 #include "tests/integration/daemon_test.hpp"
 
 namespace zsync::integration {
@@ -32,6 +34,71 @@ TEST_F(Queue, ARetryThatSucceedsEndsTheTrying) {
   const v1::Task task = wait(id);
   EXPECT_EQ(task.state(), v1::TASK_STATE_SUCCEEDED);
   EXPECT_EQ(task.attempt(), 2u);
+}
+
+TEST_F(Queue, EveryAttemptIsKeptWithItsOwnResult) {
+  const std::string id =
+      submit({"--retries", "2", "--backoff", "1ms", "-c",
+              "echo $ZSYNC_ATTEMPT; test $ZSYNC_ATTEMPT = 1 && exit 4; test $ZSYNC_ATTEMPT = 2 && "
+              "kill -9 $$; true"});
+  EXPECT_EQ(wait(id).state(), v1::TASK_STATE_SUCCEEDED);
+  daemon().kill9();
+  ASSERT_TRUE(daemon().start());
+  const v1::Task task = get(id);
+  ASSERT_EQ(task.attempts_size(), 3);
+  EXPECT_EQ(task.attempts(0).state(), v1::TASK_STATE_FAILED);
+  EXPECT_EQ(task.attempts(0).exit_code(), 4);
+  EXPECT_EQ(task.attempts(1).state(), v1::TASK_STATE_SIGNALED);
+  EXPECT_EQ(task.attempts(1).signal(), 9);
+  EXPECT_EQ(task.attempts(2).state(), v1::TASK_STATE_SUCCEEDED);
+  for (const v1::TaskAttempt& attempt : task.attempts()) {
+    EXPECT_EQ(attempt.output_bytes(), 2u);
+    EXPECT_GE(attempt.finished_unix_nano(), attempt.started_unix_nano());
+  }
+  EXPECT_THAT(ctl({"tasks", "get", id}).out, HasSubstr("signaled"));
+}
+
+TEST_F(Queue, ThePauseBeforeARetryIsExplainedAndOutlivesTheDaemon) {
+  const std::string id = submit({"--retries", "3", "--backoff", "10h", "--backoff-max", "10h",
+                                 "--no-jitter", "-c", "exit 3"});
+  ASSERT_TRUE(kit::poll_until([&] { return get(id).not_before_unix_nano() > 0; }));
+  const int64_t before = get(id).not_before_unix_nano();
+  daemon().kill9();
+  ASSERT_TRUE(daemon().start());
+  EXPECT_EQ(get(id).not_before_unix_nano(), before);
+  EXPECT_EQ(get(id).state(), v1::TASK_STATE_QUEUED);
+  const std::string why = ctl({"why", id}).out;
+  EXPECT_THAT(why, HasSubstr("attempt 2 of at most 4 comes in "));
+  EXPECT_THAT(why, HasSubstr("attempt 1 failed with exit code 3"));
+  EXPECT_EQ(ctl({"tasks", "cancel", "--wait", id}).code, 0);
+  EXPECT_EQ(get(id).state(), v1::TASK_STATE_CANCELED);
+}
+
+TEST_F(Queue, OnlyTheNamedEndsAreTriedAgain) {
+  const std::string no = submit({"--retry-on", "75,timeout", "--backoff", "1ms", "-c", "exit 4"});
+  EXPECT_EQ(wait(no).attempt(), 1u);
+  const std::string yes =
+      submit({"--retry-on", "75", "--retries", "1", "--backoff", "1ms", "-c", "exit 75"});
+  EXPECT_EQ(wait(yes).attempt(), 2u);
+  const std::string never = submit({"--no-retry-on", "9", "--backoff", "1ms", "-c", "exit 9"});
+  EXPECT_EQ(wait(never).attempt(), 1u);
+  EXPECT_THAT(ctl({"tasks", "submit", "--retry-on", "0", "--", "true"}).err,
+              HasSubstr("name exit codes from 1 to 255"));
+}
+
+TEST_F(Queue, ALostTaskIsTriedAgainOnlyWhereThatWasAskedFor) {
+  const std::string fails = submit({"-c", "echo on; sleep 1000"});
+  const std::string again = submit({"--on-lost", "retry", "--backoff", "1ms", "-c",
+                                    "echo on; test $ZSYNC_ATTEMPT = 2 || sleep 1000"});
+  wait_for_output(fails);
+  wait_for_output(again);
+  for (const pid_t shim : daemon().shims()) kill(shim, SIGKILL);
+  EXPECT_EQ(wait(fails).state(), v1::TASK_STATE_LOST);
+  EXPECT_EQ(wait(again).state(), v1::TASK_STATE_SUCCEEDED);
+  const v1::Task task = get(again);
+  ASSERT_EQ(task.attempts_size(), 2);
+  EXPECT_EQ(task.attempts(0).state(), v1::TASK_STATE_LOST);
+  expect_nothing_left();
 }
 
 TEST_F(Queue, AnEndedTaskRunsAgainWhenItIsRetried) {

@@ -7,7 +7,7 @@ import { NotFound } from "./errors.js";
 import type { Gap } from "./gen/zsync/v1/common_pb.js";
 import { Stream } from "./gen/zsync/v1/common_pb.js";
 import {
-  type Task as TaskRecord, type TaskGroup, type TaskInputChunk, TaskInputChunkSchema, type TaskOutputBatch, type TaskSpec,
+  Jitter, OnLost, type RetryCondition, RetryConditionSchema, type RetryPolicy, RetryPolicySchema, type Task as TaskRecord, type TaskGroup, type TaskInputChunk, TaskInputChunkSchema, type TaskOutputBatch, type TaskSpec,
   TaskSpecSchema, TaskState, Tasks as Service, type WhyTaskReply,
 } from "./gen/zsync/v1/tasks_pb.js";
 
@@ -17,10 +17,28 @@ const nextAttemptPollMs = 100;
 type SpecInit = Exclude<MessageInitShape<typeof TaskSpecSchema>, TaskSpec>;
 
 /** What a task may be given beyond its command; TaskSpec in proto/zsync/v1/tasks.proto says what each means. */
-export interface SpecOptions extends Omit<SpecInit, "$typeName" | "$unknown" | "argv" | "timeout" | "killGrace"> {
+export interface SpecOptions extends Omit<SpecInit, "$typeName" | "$unknown" | "argv" | "timeout" | "killGrace" | "retry" | "onLost"> {
   /** Bounds the run, where a call's own timeoutMs bounds only the call. */
   runTimeoutMs?: number;
   killGraceMs?: number;
+  /** When another attempt follows a failed one; without `retries`: five more at most. */
+  retry?: RetryOptions;
+  /** What follows when the supervisor is killed or the machine goes down; "fail" unless said otherwise. */
+  onLost?: "fail" | "retry";
+}
+
+/** What an attempt may end with: an exit code, a timeout, a signal. */
+export type RetryWhen = number | "timeout" | "signal";
+
+/** RetryPolicy in proto/zsync/v1/tasks.proto says what each means. */
+export interface RetryOptions {
+  backoffMs?: number;
+  factor?: number;
+  backoffMaxMs?: number;
+  /** Full jitter unless false. */
+  jitter?: boolean;
+  on?: readonly RetryWhen[];
+  notOn?: readonly RetryWhen[];
 }
 
 /** A command as its words, with its options; or only options, with a `shell` line. */
@@ -35,15 +53,36 @@ export function duration(ms: number): Duration {
   return create(DurationSchema, { seconds: BigInt(seconds), nanos: Math.round((ms - seconds * 1000) * 1e6) });
 }
 
+function condition(words: readonly RetryWhen[]): RetryCondition {
+  return create(RetryConditionSchema, {
+    exitCodes: words.filter((word): word is number => typeof word === "number"),
+    timeout: words.includes("timeout"),
+    signal: words.includes("signal"),
+  });
+}
+
+function retryPolicy(options: RetryOptions): RetryPolicy {
+  return create(RetryPolicySchema, {
+    ...(options.backoffMs === undefined ? {} : { backoff: duration(options.backoffMs) }),
+    factor: options.factor ?? 0,
+    ...(options.backoffMaxMs === undefined ? {} : { backoffMax: duration(options.backoffMaxMs) }),
+    jitter: options.jitter === false ? Jitter.NONE : Jitter.FULL,
+    ...(options.on === undefined ? {} : { on: condition(options.on) }),
+    ...(options.notOn === undefined ? {} : { notOn: condition(options.notOn) }),
+  });
+}
+
 /** One task for submitMany(). */
 export function spec(command: Command, options: SpecOptions = {}): TaskSpec {
-  const { runTimeoutMs, killGraceMs, ...rest } = options;
+  const { runTimeoutMs, killGraceMs, retry, onLost, ...rest } = options;
   const base = "$typeName" in command ? command : { argv: [...command] };
   return create(TaskSpecSchema, {
     ...base,
     ...rest,
     ...(runTimeoutMs === undefined ? {} : { timeout: duration(runTimeoutMs) }),
     ...(killGraceMs === undefined ? {} : { killGrace: duration(killGraceMs) }),
+    ...(retry === undefined ? {} : { retry: retryPolicy(retry) }),
+    ...(onLost === undefined ? {} : { onLost: onLost === "retry" ? OnLost.RETRY : OnLost.FAIL }),
   } as SpecInit);
 }
 

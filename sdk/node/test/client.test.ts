@@ -59,6 +59,13 @@ describe("zsync client", { skip, timeout: 240_000 }, () => {
     assert.deepEqual([again.task.attempt, text(again.stdout)], [3, "again\n"]);
   });
 
+  it("tries again when and after what the policy says", async () => {
+    const done = await client.run(["sh", "-c", "exit 75"], { retries: 1, retry: { backoffMs: 1, on: [75, "timeout"] }, onLost: "retry" });
+    const task = await client.tasks.task(done.task.id).get();
+    assert.deepEqual(task.attempts.map((attempt) => attempt.exitCode), [75, 75]);
+    assert.deepEqual([task.spec?.retry?.on?.exitCodes, task.spec?.retry?.on?.timeout], [[75], true]);
+  });
+
   it("cancels a run whose timeout passes or whose signal aborts", async () => {
     await failure(DeadlineExceeded, client.run(["sleep", "60"], { name: "late" }, { timeoutMs: 300 }));
     assert.equal((await client.tasks.task("late").wait()).state, v1.TaskState.CANCELED);

@@ -39,6 +39,14 @@ class TasksTest(SyncTest):
         done = self.client.run("sh", "-c", "echo again; exit 1", retries=2)
         self.assertEqual((3, b"again\n"), (done.task.attempt, done.stdout))
 
+    def test_a_policy_says_when_and_after_what_a_command_is_tried_again(self):
+        done = self.client.run("sh", "-c", "exit 75", retry={"backoff": 0.001, "on": [75, "timeout"]}, retries=1, on_lost="retry")
+        task = self.client.tasks.task(done.task.id).get()
+        self.assertEqual([75, 75], [attempt.exit_code for attempt in task.attempts])
+        self.assertEqual(([75], True), (list(task.spec.retry.on.exit_codes), task.spec.retry.on.timeout))
+        with self.assertRaises(TypeError):
+            zsync.spec("true", retry={"bakoff": 1})
+
     def test_a_run_whose_timeout_passes_is_cancelled(self):
         with self.assertRaises(zsync.DeadlineExceeded):
             self.client.run("sleep", "60", name="too-long", timeout=0.3)

@@ -20,6 +20,20 @@ _OVERFLOWS = {
 }  # fmt: skip
 
 
+class RetryOptions(TypedDict, total=False):
+    """When another attempt follows a failed one; RetryPolicy in proto/zsync/v1/tasks.proto says what each means.
+
+    `on` and `not_on` name exit codes, "timeout" and "signal".
+    """
+
+    backoff: Duration
+    factor: float
+    backoff_max: Duration
+    jitter: bool
+    on: Iterable[int | Literal["timeout", "signal"]]
+    not_on: Iterable[int | Literal["timeout", "signal"]]
+
+
 class SpecOptions(TypedDict, total=False):
     """What a task may be given beyond its command; TaskSpec in proto/zsync/v1/tasks.proto says what each means.
 
@@ -42,6 +56,8 @@ class SpecOptions(TypedDict, total=False):
     idempotency_key: str
     keep_children: bool
     traceparent: str
+    retry: RetryOptions
+    on_lost: Literal["fail", "retry"]
 
 
 def seconds(duration: Duration | None) -> float | None:
@@ -52,6 +68,36 @@ def proto_duration(duration: Duration) -> Any:
     message = v1.Duration()
     message.FromNanoseconds(round((seconds(duration) or 0.0) * 1e9))
     return message
+
+
+def condition(words: Iterable[int | str]) -> v1.RetryCondition:
+    message = v1.RetryCondition()
+    for word in words:
+        if word in ("timeout", "signal"):
+            setattr(message, str(word), True)
+        else:
+            message.exit_codes.append(int(word))
+    return message
+
+
+def retry_policy(options: RetryOptions) -> v1.RetryPolicy:
+    for name in options:
+        if name not in RetryOptions.__annotations__:
+            raise TypeError(f"retry has no option {name!r}; there are: {', '.join(RetryOptions.__annotations__)}")
+    message = v1.RetryPolicy(factor=options.get("factor", 0.0))
+    message.jitter = v1.JITTER_FULL if options.get("jitter", True) else v1.JITTER_NONE
+    if "backoff" in options:
+        message.backoff.CopyFrom(proto_duration(options["backoff"]))
+    if "backoff_max" in options:
+        message.backoff_max.CopyFrom(proto_duration(options["backoff_max"]))
+    if "on" in options:
+        message.on.CopyFrom(condition(options["on"]))
+    if "not_on" in options:
+        message.not_on.CopyFrom(condition(options["not_on"]))
+    return message
+
+
+_ON_LOST = {"fail": v1.ON_LOST_FAIL, "retry": v1.ON_LOST_RETRY}
 
 
 def spec(command: Sequence[Argument | Sequence[Argument] | v1.TaskSpec], options: SpecOptions) -> v1.TaskSpec:
@@ -68,6 +114,10 @@ def spec(command: Sequence[Argument | Sequence[Argument] | v1.TaskSpec], options
         if values.get(name) is not None:
             getattr(message, own).CopyFrom(proto_duration(values[name]))
         values.pop(name, None)
+    if (retry := values.pop("retry", None)) is not None:
+        message.retry.CopyFrom(retry_policy(retry))
+    if (on_lost := values.pop("on_lost", None)) is not None:
+        message.on_lost = _ON_LOST[on_lost]
     for name in ("env", "labels"):
         getattr(message, name).update(values.pop(name, None) or {})
     for name, value in values.items():

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file zsync/v1/tasks.proto.
  */
 export const file_zsync_v1_tasks: GenFile = /*@__PURE__*/
-  fileDesc("ChR6c3luYy92MS90YXNrcy5wcm90bxIIenN5bmMudjEigwQKCFRhc2tTcGVjEgwKBGFyZ3YYASADKAkSDQoFc2hlbGwYAiABKAkSCwoDY3dkGAMgASgJEigKA2VudhgEIAMoCzIbLnpzeW5jLnYxLlRhc2tTcGVjLkVudkVudHJ5EhMKC3JlcGxhY2VfZW52GAUgASgIEg0KBXN0ZGluGAYgASgMEhQKDHN0ZGluX3N0cmVhbRgHIAEoCBIMCgRuYW1lGAggASgJEi4KBmxhYmVscxgJIAMoCzIeLnpzeW5jLnYxLlRhc2tTcGVjLkxhYmVsc0VudHJ5Eg0KBWdyb3VwGAogASgJEhAKCHByaW9yaXR5GAsgASgFEioKB3RpbWVvdXQYDCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoKa2lsbF9ncmFjZRgNIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIPCgdyZXRyaWVzGA4gASgNEhcKD2lkZW1wb3RlbmN5X2tleRgPIAEoCRIVCg1rZWVwX2NoaWxkcmVuGBAgASgIEhMKC3RyYWNlcGFyZW50GBEgASgJGioKCEVudkVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASLxAgoEVGFzaxIKCgJpZBgBIAEoCRIgCgRzcGVjGAIgASgLMhIuenN5bmMudjEuVGFza1NwZWMSIgoFc3RhdGUYAyABKA4yEy56c3luYy52MS5UYXNrU3RhdGUSDwoHYXR0ZW1wdBgEIAEoDRIRCglleGl0X2NvZGUYBSABKAUSDgoGc2lnbmFsGAYgASgFEg4KBnJlYXNvbhgHIAEoCRIZChFjcmVhdGVkX3VuaXhfbmFubxgIIAEoAxIZChFzdGFydGVkX3VuaXhfbmFubxgJIAEoAxIaChJmaW5pc2hlZF91bml4X25hbm8YCiABKAMSCwoDcGlkGAsgASgDEhgKEGNhbmNlbF9yZXF1ZXN0ZWQYDCABKAgSFAoMb3V0cHV0X2J5dGVzGA0gASgEEhYKDm91dHB1dF9yZWNvcmRzGA4gASgEEhUKDXN1Ym1pdHRlcl91aWQYDyABKA0SFQoNc3VibWl0dGVyX3BpZBgQIAEoBSI3ChJTdWJtaXRUYXNrc1JlcXVlc3QSIQoFc3BlY3MYASADKAsyEi56c3luYy52MS5UYXNrU3BlYyIxChBTdWJtaXRUYXNrc1JlcGx5EgsKA2lkcxgBIAMoCRIQCghleGlzdGluZxgCIAMoCCIcCg5HZXRUYXNrUmVxdWVzdBIKCgJpZBgBIAEoCSL4AQoQTGlzdFRhc2tzUmVxdWVzdBIjCgZzdGF0ZXMYASADKA4yEy56c3luYy52MS5UYXNrU3RhdGUSDQoFZ3JvdXAYAiABKAkSDAoEbmFtZRgDIAEoCRI2CgZsYWJlbHMYBCADKAsyJi56c3luYy52MS5MaXN0VGFza3NSZXF1ZXN0LkxhYmVsc0VudHJ5EhEKCXBhZ2Vfc2l6ZRgFIAEoDRISCgpwYWdlX3Rva2VuGAYgASgJEhQKDG9sZGVzdF9maXJzdBgHIAEoCBotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIkgKDkxpc3RUYXNrc1JlcGx5Eh0KBXRhc2tzGAEgAygLMg4uenN5bmMudjEuVGFzaxIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiHwoQV2FpdFRhc2tzUmVxdWVzdBILCgNpZHMYASADKAkiLwoOV2FpdFRhc2tzUmVwbHkSHQoFdGFza3MYASADKAsyDi56c3luYy52MS5UYXNrIlwKEUNhbmNlbFRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJEgwKBHdhaXQYAiABKAgSLQoKa2lsbF9ncmFjZRgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIeChBSZXRyeVRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIh8KEVJlbW92ZVRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIhEKD1JlbW92ZVRhc2tSZXBseSJSChFUYXNrT3V0cHV0UmVxdWVzdBIKCgJpZBgBIAEoCRIQCghmcm9tX3NlcRgCIAEoBBIOCgZmb2xsb3cYAyABKAgSDwoHYXR0ZW1wdBgEIAEoDSKDAQoPVGFza091dHB1dEJhdGNoEiEKB3JlY29yZHMYASADKAsyEC56c3luYy52MS5SZWNvcmQSGgoDZ2FwGAIgASgLMg0uenN5bmMudjEuR2FwEiAKCGZpbmlzaGVkGAMgASgLMg4uenN5bmMudjEuVGFzaxIPCgdhdHRlbXB0GAQgASgNIjcKDlRhc2tJbnB1dENodW5rEgoKAmlkGAEgASgJEgwKBGRhdGEYAiABKAwSCwoDZW9mGAMgASgIIh8KDlRhc2tJbnB1dFJlcGx5Eg0KBWJ5dGVzGAEgASgEIhwKDldoeVRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIj0KDFdoeVRhc2tSZXBseRIcCgR0YXNrGAEgASgLMg4uenN5bmMudjEuVGFzaxIPCgdyZWFzb25zGAIgAygJIkwKCVRhc2tHcm91cBIMCgRuYW1lGAEgASgJEhAKCHBhcmFsbGVsGAIgASgNEg4KBnF1ZXVlZBgDIAEoDRIPCgdydW5uaW5nGAQgASgNIhMKEUxpc3RHcm91cHNSZXF1ZXN0IjYKD0xpc3RHcm91cHNSZXBseRIjCgZncm91cHMYASADKAsyEy56c3luYy52MS5UYXNrR3JvdXAiMQoPU2V0R3JvdXBSZXF1ZXN0EgwKBG5hbWUYASABKAkSEAoIcGFyYWxsZWwYAiABKA0qgAIKCVRhc2tTdGF0ZRIaChZUQVNLX1NUQVRFX1VOU1BFQ0lGSUVEEAASFQoRVEFTS19TVEFURV9RVUVVRUQQARIWChJUQVNLX1NUQVRFX1JVTk5JTkcQAhIYChRUQVNLX1NUQVRFX1NVQ0NFRURFRBADEhUKEVRBU0tfU1RBVEVfRkFJTEVEEAQSFwoTVEFTS19TVEFURV9TSUdOQUxFRBAFEhgKFFRBU0tfU1RBVEVfVElNRURfT1VUEAYSFwoTVEFTS19TVEFURV9DQU5DRUxFRBAHEhMKD1RBU0tfU1RBVEVfTE9TVBAIEhYKElRBU0tfU1RBVEVfU0tJUFBFRBAJMuQFCgVUYXNrcxJCCgZTdWJtaXQSHC56c3luYy52MS5TdWJtaXRUYXNrc1JlcXVlc3QaGi56c3luYy52MS5TdWJtaXRUYXNrc1JlcGx5Ei8KA0dldBIYLnpzeW5jLnYxLkdldFRhc2tSZXF1ZXN0Gg4uenN5bmMudjEuVGFzaxI8CgRMaXN0EhouenN5bmMudjEuTGlzdFRhc2tzUmVxdWVzdBoYLnpzeW5jLnYxLkxpc3RUYXNrc1JlcGx5EjwKBFdhaXQSGi56c3luYy52MS5XYWl0VGFza3NSZXF1ZXN0GhguenN5bmMudjEuV2FpdFRhc2tzUmVwbHkSNQoGQ2FuY2VsEhsuenN5bmMudjEuQ2FuY2VsVGFza1JlcXVlc3QaDi56c3luYy52MS5UYXNrEjMKBVJldHJ5EhouenN5bmMudjEuUmV0cnlUYXNrUmVxdWVzdBoOLnpzeW5jLnYxLlRhc2sSQAoGUmVtb3ZlEhsuenN5bmMudjEuUmVtb3ZlVGFza1JlcXVlc3QaGS56c3luYy52MS5SZW1vdmVUYXNrUmVwbHkSQgoGT3V0cHV0EhsuenN5bmMudjEuVGFza091dHB1dFJlcXVlc3QaGS56c3luYy52MS5UYXNrT3V0cHV0QmF0Y2gwARI9CgVJbnB1dBIYLnpzeW5jLnYxLlRhc2tJbnB1dENodW5rGhguenN5bmMudjEuVGFza0lucHV0UmVwbHkoARI3CgNXaHkSGC56c3luYy52MS5XaHlUYXNrUmVxdWVzdBoWLnpzeW5jLnYxLldoeVRhc2tSZXBseRJECgpMaXN0R3JvdXBzEhsuenN5bmMudjEuTGlzdEdyb3Vwc1JlcXVlc3QaGS56c3luYy52MS5MaXN0R3JvdXBzUmVwbHkSOgoIU2V0R3JvdXASGS56c3luYy52MS5TZXRHcm91cFJlcXVlc3QaEy56c3luYy52MS5UYXNrR3JvdXBiBnByb3RvMw", [file_google_protobuf_duration, file_zsync_v1_common]);
+  fileDesc("ChR6c3luYy92MS90YXNrcy5wcm90bxIIenN5bmMudjEizAQKCFRhc2tTcGVjEgwKBGFyZ3YYASADKAkSDQoFc2hlbGwYAiABKAkSCwoDY3dkGAMgASgJEigKA2VudhgEIAMoCzIbLnpzeW5jLnYxLlRhc2tTcGVjLkVudkVudHJ5EhMKC3JlcGxhY2VfZW52GAUgASgIEg0KBXN0ZGluGAYgASgMEhQKDHN0ZGluX3N0cmVhbRgHIAEoCBIMCgRuYW1lGAggASgJEi4KBmxhYmVscxgJIAMoCzIeLnpzeW5jLnYxLlRhc2tTcGVjLkxhYmVsc0VudHJ5Eg0KBWdyb3VwGAogASgJEhAKCHByaW9yaXR5GAsgASgFEioKB3RpbWVvdXQYDCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoKa2lsbF9ncmFjZRgNIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIPCgdyZXRyaWVzGA4gASgNEhcKD2lkZW1wb3RlbmN5X2tleRgPIAEoCRIVCg1rZWVwX2NoaWxkcmVuGBAgASgIEhMKC3RyYWNlcGFyZW50GBEgASgJEiQKBXJldHJ5GBIgASgLMhUuenN5bmMudjEuUmV0cnlQb2xpY3kSIQoHb25fbG9zdBgTIAEoDjIQLnpzeW5jLnYxLk9uTG9zdBoqCghFbnZFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEi6wEKC1JldHJ5UG9saWN5EioKB2JhY2tvZmYYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGZmFjdG9yGAIgASgBEi4KC2JhY2tvZmZfbWF4GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiAKBmppdHRlchgEIAEoDjIQLnpzeW5jLnYxLkppdHRlchIkCgJvbhgFIAEoCzIYLnpzeW5jLnYxLlJldHJ5Q29uZGl0aW9uEigKBm5vdF9vbhgGIAEoCzIYLnpzeW5jLnYxLlJldHJ5Q29uZGl0aW9uIkUKDlJldHJ5Q29uZGl0aW9uEhIKCmV4aXRfY29kZXMYASADKAUSDwoHdGltZW91dBgCIAEoCBIOCgZzaWduYWwYAyABKAgi2gEKC1Rhc2tBdHRlbXB0Eg8KB2F0dGVtcHQYASABKA0SIgoFc3RhdGUYAiABKA4yEy56c3luYy52MS5UYXNrU3RhdGUSEQoJZXhpdF9jb2RlGAMgASgFEg4KBnNpZ25hbBgEIAEoBRIOCgZyZWFzb24YBSABKAkSGQoRc3RhcnRlZF91bml4X25hbm8YBiABKAMSGgoSZmluaXNoZWRfdW5peF9uYW5vGAcgASgDEhQKDG91dHB1dF9ieXRlcxgIIAEoBBIWCg5vdXRwdXRfcmVjb3JkcxgJIAEoBCK4AwoEVGFzaxIKCgJpZBgBIAEoCRIgCgRzcGVjGAIgASgLMhIuenN5bmMudjEuVGFza1NwZWMSIgoFc3RhdGUYAyABKA4yEy56c3luYy52MS5UYXNrU3RhdGUSDwoHYXR0ZW1wdBgEIAEoDRIRCglleGl0X2NvZGUYBSABKAUSDgoGc2lnbmFsGAYgASgFEg4KBnJlYXNvbhgHIAEoCRIZChFjcmVhdGVkX3VuaXhfbmFubxgIIAEoAxIZChFzdGFydGVkX3VuaXhfbmFubxgJIAEoAxIaChJmaW5pc2hlZF91bml4X25hbm8YCiABKAMSCwoDcGlkGAsgASgDEhgKEGNhbmNlbF9yZXF1ZXN0ZWQYDCABKAgSFAoMb3V0cHV0X2J5dGVzGA0gASgEEhYKDm91dHB1dF9yZWNvcmRzGA4gASgEEhUKDXN1Ym1pdHRlcl91aWQYDyABKA0SFQoNc3VibWl0dGVyX3BpZBgQIAEoBRInCghhdHRlbXB0cxgRIAMoCzIVLnpzeW5jLnYxLlRhc2tBdHRlbXB0EhwKFG5vdF9iZWZvcmVfdW5peF9uYW5vGBIgASgDIjcKElN1Ym1pdFRhc2tzUmVxdWVzdBIhCgVzcGVjcxgBIAMoCzISLnpzeW5jLnYxLlRhc2tTcGVjIjEKEFN1Ym1pdFRhc2tzUmVwbHkSCwoDaWRzGAEgAygJEhAKCGV4aXN0aW5nGAIgAygIIhwKDkdldFRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIvgBChBMaXN0VGFza3NSZXF1ZXN0EiMKBnN0YXRlcxgBIAMoDjITLnpzeW5jLnYxLlRhc2tTdGF0ZRINCgVncm91cBgCIAEoCRIMCgRuYW1lGAMgASgJEjYKBmxhYmVscxgEIAMoCzImLnpzeW5jLnYxLkxpc3RUYXNrc1JlcXVlc3QuTGFiZWxzRW50cnkSEQoJcGFnZV9zaXplGAUgASgNEhIKCnBhZ2VfdG9rZW4YBiABKAkSFAoMb2xkZXN0X2ZpcnN0GAcgASgIGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiSAoOTGlzdFRhc2tzUmVwbHkSHQoFdGFza3MYASADKAsyDi56c3luYy52MS5UYXNrEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIfChBXYWl0VGFza3NSZXF1ZXN0EgsKA2lkcxgBIAMoCSIvCg5XYWl0VGFza3NSZXBseRIdCgV0YXNrcxgBIAMoCzIOLnpzeW5jLnYxLlRhc2siXAoRQ2FuY2VsVGFza1JlcXVlc3QSCgoCaWQYASABKAkSDAoEd2FpdBgCIAEoCBItCgpraWxsX2dyYWNlGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIh4KEFJldHJ5VGFza1JlcXVlc3QSCgoCaWQYASABKAkiHwoRUmVtb3ZlVGFza1JlcXVlc3QSCgoCaWQYASABKAkiEQoPUmVtb3ZlVGFza1JlcGx5IlIKEVRhc2tPdXRwdXRSZXF1ZXN0EgoKAmlkGAEgASgJEhAKCGZyb21fc2VxGAIgASgEEg4KBmZvbGxvdxgDIAEoCBIPCgdhdHRlbXB0GAQgASgNIoMBCg9UYXNrT3V0cHV0QmF0Y2gSIQoHcmVjb3JkcxgBIAMoCzIQLnpzeW5jLnYxLlJlY29yZBIaCgNnYXAYAiABKAsyDS56c3luYy52MS5HYXASIAoIZmluaXNoZWQYAyABKAsyDi56c3luYy52MS5UYXNrEg8KB2F0dGVtcHQYBCABKA0iNwoOVGFza0lucHV0Q2h1bmsSCgoCaWQYASABKAkSDAoEZGF0YRgCIAEoDBILCgNlb2YYAyABKAgiHwoOVGFza0lucHV0UmVwbHkSDQoFYnl0ZXMYASABKAQiHAoOV2h5VGFza1JlcXVlc3QSCgoCaWQYASABKAkiPQoMV2h5VGFza1JlcGx5EhwKBHRhc2sYASABKAsyDi56c3luYy52MS5UYXNrEg8KB3JlYXNvbnMYAiADKAkiTAoJVGFza0dyb3VwEgwKBG5hbWUYASABKAkSEAoIcGFyYWxsZWwYAiABKA0SDgoGcXVldWVkGAMgASgNEg8KB3J1bm5pbmcYBCABKA0iEwoRTGlzdEdyb3Vwc1JlcXVlc3QiNgoPTGlzdEdyb3Vwc1JlcGx5EiMKBmdyb3VwcxgBIAMoCzITLnpzeW5jLnYxLlRhc2tHcm91cCIxCg9TZXRHcm91cFJlcXVlc3QSDAoEbmFtZRgBIAEoCRIQCghwYXJhbGxlbBgCIAEoDSqAAgoJVGFza1N0YXRlEhoKFlRBU0tfU1RBVEVfVU5TUEVDSUZJRUQQABIVChFUQVNLX1NUQVRFX1FVRVVFRBABEhYKElRBU0tfU1RBVEVfUlVOTklORxACEhgKFFRBU0tfU1RBVEVfU1VDQ0VFREVEEAMSFQoRVEFTS19TVEFURV9GQUlMRUQQBBIXChNUQVNLX1NUQVRFX1NJR05BTEVEEAUSGAoUVEFTS19TVEFURV9USU1FRF9PVVQQBhIXChNUQVNLX1NUQVRFX0NBTkNFTEVEEAcSEwoPVEFTS19TVEFURV9MT1NUEAgSFgoSVEFTS19TVEFURV9TS0lQUEVEEAkqQgoGSml0dGVyEhYKEkpJVFRFUl9VTlNQRUNJRklFRBAAEg8KC0pJVFRFUl9GVUxMEAESDwoLSklUVEVSX05PTkUQAipGCgZPbkxvc3QSFwoTT05fTE9TVF9VTlNQRUNJRklFRBAAEhAKDE9OX0xPU1RfRkFJTBABEhEKDU9OX0xPU1RfUkVUUlkQAjLkBQoFVGFza3MSQgoGU3VibWl0EhwuenN5bmMudjEuU3VibWl0VGFza3NSZXF1ZXN0GhouenN5bmMudjEuU3VibWl0VGFza3NSZXBseRIvCgNHZXQSGC56c3luYy52MS5HZXRUYXNrUmVxdWVzdBoOLnpzeW5jLnYxLlRhc2sSPAoETGlzdBIaLnpzeW5jLnYxLkxpc3RUYXNrc1JlcXVlc3QaGC56c3luYy52MS5MaXN0VGFza3NSZXBseRI8CgRXYWl0EhouenN5bmMudjEuV2FpdFRhc2tzUmVxdWVzdBoYLnpzeW5jLnYxLldhaXRUYXNrc1JlcGx5EjUKBkNhbmNlbBIbLnpzeW5jLnYxLkNhbmNlbFRhc2tSZXF1ZXN0Gg4uenN5bmMudjEuVGFzaxIzCgVSZXRyeRIaLnpzeW5jLnYxLlJldHJ5VGFza1JlcXVlc3QaDi56c3luYy52MS5UYXNrEkAKBlJlbW92ZRIbLnpzeW5jLnYxLlJlbW92ZVRhc2tSZXF1ZXN0GhkuenN5bmMudjEuUmVtb3ZlVGFza1JlcGx5EkIKBk91dHB1dBIbLnpzeW5jLnYxLlRhc2tPdXRwdXRSZXF1ZXN0GhkuenN5bmMudjEuVGFza091dHB1dEJhdGNoMAESPQoFSW5wdXQSGC56c3luYy52MS5UYXNrSW5wdXRDaHVuaxoYLnpzeW5jLnYxLlRhc2tJbnB1dFJlcGx5KAESNwoDV2h5EhguenN5bmMudjEuV2h5VGFza1JlcXVlc3QaFi56c3luYy52MS5XaHlUYXNrUmVwbHkSRAoKTGlzdEdyb3VwcxIbLnpzeW5jLnYxLkxpc3RHcm91cHNSZXF1ZXN0GhkuenN5bmMudjEuTGlzdEdyb3Vwc1JlcGx5EjoKCFNldEdyb3VwEhkuenN5bmMudjEuU2V0R3JvdXBSZXF1ZXN0GhMuenN5bmMudjEuVGFza0dyb3VwYgZwcm90bzM", [file_google_protobuf_duration, file_zsync_v1_common]);
 
 /**
  * @generated from message zsync.v1.TaskSpec
@@ -110,7 +110,7 @@ export type TaskSpec = Message<"zsync.v1.TaskSpec"> & {
   killGrace?: Duration | undefined;
 
   /**
-   * further attempts after a failure; at most 100
+   * further attempts after a failure; at most 100; 0: none, or 5 where `retry` is set
    *
    * @generated from field: uint32 retries = 14;
    */
@@ -136,6 +136,18 @@ export type TaskSpec = Message<"zsync.v1.TaskSpec"> & {
    * @generated from field: string traceparent = 17;
    */
   traceparent: string;
+
+  /**
+   * when and after what another attempt follows
+   *
+   * @generated from field: zsync.v1.RetryPolicy retry = 18;
+   */
+  retry?: RetryPolicy | undefined;
+
+  /**
+   * @generated from field: zsync.v1.OnLost on_lost = 19;
+   */
+  onLost: OnLost;
 };
 
 /**
@@ -144,6 +156,157 @@ export type TaskSpec = Message<"zsync.v1.TaskSpec"> & {
  */
 export const TaskSpecSchema: GenMessage<TaskSpec> = /*@__PURE__*/
   messageDesc(file_zsync_v1_tasks, 0);
+
+/**
+ * The pause before the attempt after failure n is backoff * factor^(n-1), at most backoff_max; with full jitter it is
+ * any time from 0 to that, each as likely.
+ *
+ * @generated from message zsync.v1.RetryPolicy
+ */
+export type RetryPolicy = Message<"zsync.v1.RetryPolicy"> & {
+  /**
+   * absent: 1 s; at most 24 h
+   *
+   * @generated from field: google.protobuf.Duration backoff = 1;
+   */
+  backoff?: Duration | undefined;
+
+  /**
+   * 0: 2; else 1 to 100
+   *
+   * @generated from field: double factor = 2;
+   */
+  factor: number;
+
+  /**
+   * absent: 60 s; at most 24 h
+   *
+   * @generated from field: google.protobuf.Duration backoff_max = 3;
+   */
+  backoffMax?: Duration | undefined;
+
+  /**
+   * @generated from field: zsync.v1.Jitter jitter = 4;
+   */
+  jitter: Jitter;
+
+  /**
+   * empty: after every failure, signal and timeout
+   *
+   * @generated from field: zsync.v1.RetryCondition on = 5;
+   */
+  on?: RetryCondition | undefined;
+
+  /**
+   * never after these; stronger than `on`
+   *
+   * @generated from field: zsync.v1.RetryCondition not_on = 6;
+   */
+  notOn?: RetryCondition | undefined;
+};
+
+/**
+ * Describes the message zsync.v1.RetryPolicy.
+ * Use `create(RetryPolicySchema)` to create a new message.
+ */
+export const RetryPolicySchema: GenMessage<RetryPolicy> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 1);
+
+/**
+ * @generated from message zsync.v1.RetryCondition
+ */
+export type RetryCondition = Message<"zsync.v1.RetryCondition"> & {
+  /**
+   * 1 to 255; at most 256 of them
+   *
+   * @generated from field: repeated int32 exit_codes = 1;
+   */
+  exitCodes: number[];
+
+  /**
+   * the attempt ran into its timeout
+   *
+   * @generated from field: bool timeout = 2;
+   */
+  timeout: boolean;
+
+  /**
+   * it was ended by a signal that nobody asked zsync for
+   *
+   * @generated from field: bool signal = 3;
+   */
+  signal: boolean;
+};
+
+/**
+ * Describes the message zsync.v1.RetryCondition.
+ * Use `create(RetryConditionSchema)` to create a new message.
+ */
+export const RetryConditionSchema: GenMessage<RetryCondition> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 2);
+
+/**
+ * One attempt of a task.
+ *
+ * @generated from message zsync.v1.TaskAttempt
+ */
+export type TaskAttempt = Message<"zsync.v1.TaskAttempt"> & {
+  /**
+   * grows; a number is missing where an attempt never began
+   *
+   * @generated from field: uint32 attempt = 1;
+   */
+  attempt: number;
+
+  /**
+   * how it ended, or running
+   *
+   * @generated from field: zsync.v1.TaskState state = 2;
+   */
+  state: TaskState;
+
+  /**
+   * @generated from field: int32 exit_code = 3;
+   */
+  exitCode: number;
+
+  /**
+   * @generated from field: int32 signal = 4;
+   */
+  signal: number;
+
+  /**
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+
+  /**
+   * @generated from field: int64 started_unix_nano = 6;
+   */
+  startedUnixNano: bigint;
+
+  /**
+   * @generated from field: int64 finished_unix_nano = 7;
+   */
+  finishedUnixNano: bigint;
+
+  /**
+   * @generated from field: uint64 output_bytes = 8;
+   */
+  outputBytes: bigint;
+
+  /**
+   * @generated from field: uint64 output_records = 9;
+   */
+  outputRecords: bigint;
+};
+
+/**
+ * Describes the message zsync.v1.TaskAttempt.
+ * Use `create(TaskAttemptSchema)` to create a new message.
+ */
+export const TaskAttemptSchema: GenMessage<TaskAttempt> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 3);
 
 /**
  * @generated from message zsync.v1.Task
@@ -240,6 +403,20 @@ export type Task = Message<"zsync.v1.Task"> & {
    * @generated from field: int32 submitter_pid = 16;
    */
   submitterPid: number;
+
+  /**
+   * oldest first; empty while there was one at most; left out by List and Wait
+   *
+   * @generated from field: repeated zsync.v1.TaskAttempt attempts = 17;
+   */
+  attempts: TaskAttempt[];
+
+  /**
+   * queued: it does not start earlier (the pause before a retry)
+   *
+   * @generated from field: int64 not_before_unix_nano = 18;
+   */
+  notBeforeUnixNano: bigint;
 };
 
 /**
@@ -247,7 +424,7 @@ export type Task = Message<"zsync.v1.Task"> & {
  * Use `create(TaskSchema)` to create a new message.
  */
 export const TaskSchema: GenMessage<Task> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 1);
+  messageDesc(file_zsync_v1_tasks, 4);
 
 /**
  * @generated from message zsync.v1.SubmitTasksRequest
@@ -264,7 +441,7 @@ export type SubmitTasksRequest = Message<"zsync.v1.SubmitTasksRequest"> & {
  * Use `create(SubmitTasksRequestSchema)` to create a new message.
  */
 export const SubmitTasksRequestSchema: GenMessage<SubmitTasksRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 2);
+  messageDesc(file_zsync_v1_tasks, 5);
 
 /**
  * @generated from message zsync.v1.SubmitTasksReply
@@ -290,7 +467,7 @@ export type SubmitTasksReply = Message<"zsync.v1.SubmitTasksReply"> & {
  * Use `create(SubmitTasksReplySchema)` to create a new message.
  */
 export const SubmitTasksReplySchema: GenMessage<SubmitTasksReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 3);
+  messageDesc(file_zsync_v1_tasks, 6);
 
 /**
  * @generated from message zsync.v1.GetTaskRequest
@@ -307,7 +484,7 @@ export type GetTaskRequest = Message<"zsync.v1.GetTaskRequest"> & {
  * Use `create(GetTaskRequestSchema)` to create a new message.
  */
 export const GetTaskRequestSchema: GenMessage<GetTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 4);
+  messageDesc(file_zsync_v1_tasks, 7);
 
 /**
  * @generated from message zsync.v1.ListTasksRequest
@@ -360,7 +537,7 @@ export type ListTasksRequest = Message<"zsync.v1.ListTasksRequest"> & {
  * Use `create(ListTasksRequestSchema)` to create a new message.
  */
 export const ListTasksRequestSchema: GenMessage<ListTasksRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 5);
+  messageDesc(file_zsync_v1_tasks, 8);
 
 /**
  * @generated from message zsync.v1.ListTasksReply
@@ -384,7 +561,7 @@ export type ListTasksReply = Message<"zsync.v1.ListTasksReply"> & {
  * Use `create(ListTasksReplySchema)` to create a new message.
  */
 export const ListTasksReplySchema: GenMessage<ListTasksReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 6);
+  messageDesc(file_zsync_v1_tasks, 9);
 
 /**
  * @generated from message zsync.v1.WaitTasksRequest
@@ -401,7 +578,7 @@ export type WaitTasksRequest = Message<"zsync.v1.WaitTasksRequest"> & {
  * Use `create(WaitTasksRequestSchema)` to create a new message.
  */
 export const WaitTasksRequestSchema: GenMessage<WaitTasksRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 7);
+  messageDesc(file_zsync_v1_tasks, 10);
 
 /**
  * @generated from message zsync.v1.WaitTasksReply
@@ -418,7 +595,7 @@ export type WaitTasksReply = Message<"zsync.v1.WaitTasksReply"> & {
  * Use `create(WaitTasksReplySchema)` to create a new message.
  */
 export const WaitTasksReplySchema: GenMessage<WaitTasksReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 8);
+  messageDesc(file_zsync_v1_tasks, 11);
 
 /**
  * @generated from message zsync.v1.CancelTaskRequest
@@ -447,7 +624,7 @@ export type CancelTaskRequest = Message<"zsync.v1.CancelTaskRequest"> & {
  * Use `create(CancelTaskRequestSchema)` to create a new message.
  */
 export const CancelTaskRequestSchema: GenMessage<CancelTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 9);
+  messageDesc(file_zsync_v1_tasks, 12);
 
 /**
  * @generated from message zsync.v1.RetryTaskRequest
@@ -464,7 +641,7 @@ export type RetryTaskRequest = Message<"zsync.v1.RetryTaskRequest"> & {
  * Use `create(RetryTaskRequestSchema)` to create a new message.
  */
 export const RetryTaskRequestSchema: GenMessage<RetryTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 10);
+  messageDesc(file_zsync_v1_tasks, 13);
 
 /**
  * @generated from message zsync.v1.RemoveTaskRequest
@@ -481,7 +658,7 @@ export type RemoveTaskRequest = Message<"zsync.v1.RemoveTaskRequest"> & {
  * Use `create(RemoveTaskRequestSchema)` to create a new message.
  */
 export const RemoveTaskRequestSchema: GenMessage<RemoveTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 11);
+  messageDesc(file_zsync_v1_tasks, 14);
 
 /**
  * @generated from message zsync.v1.RemoveTaskReply
@@ -494,7 +671,7 @@ export type RemoveTaskReply = Message<"zsync.v1.RemoveTaskReply"> & {
  * Use `create(RemoveTaskReplySchema)` to create a new message.
  */
 export const RemoveTaskReplySchema: GenMessage<RemoveTaskReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 12);
+  messageDesc(file_zsync_v1_tasks, 15);
 
 /**
  * @generated from message zsync.v1.TaskOutputRequest
@@ -532,7 +709,7 @@ export type TaskOutputRequest = Message<"zsync.v1.TaskOutputRequest"> & {
  * Use `create(TaskOutputRequestSchema)` to create a new message.
  */
 export const TaskOutputRequestSchema: GenMessage<TaskOutputRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 13);
+  messageDesc(file_zsync_v1_tasks, 16);
 
 /**
  * @generated from message zsync.v1.TaskOutputBatch
@@ -570,7 +747,7 @@ export type TaskOutputBatch = Message<"zsync.v1.TaskOutputBatch"> & {
  * Use `create(TaskOutputBatchSchema)` to create a new message.
  */
 export const TaskOutputBatchSchema: GenMessage<TaskOutputBatch> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 14);
+  messageDesc(file_zsync_v1_tasks, 17);
 
 /**
  * @generated from message zsync.v1.TaskInputChunk
@@ -599,7 +776,7 @@ export type TaskInputChunk = Message<"zsync.v1.TaskInputChunk"> & {
  * Use `create(TaskInputChunkSchema)` to create a new message.
  */
 export const TaskInputChunkSchema: GenMessage<TaskInputChunk> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 15);
+  messageDesc(file_zsync_v1_tasks, 18);
 
 /**
  * @generated from message zsync.v1.TaskInputReply
@@ -616,7 +793,7 @@ export type TaskInputReply = Message<"zsync.v1.TaskInputReply"> & {
  * Use `create(TaskInputReplySchema)` to create a new message.
  */
 export const TaskInputReplySchema: GenMessage<TaskInputReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 16);
+  messageDesc(file_zsync_v1_tasks, 19);
 
 /**
  * @generated from message zsync.v1.WhyTaskRequest
@@ -633,7 +810,7 @@ export type WhyTaskRequest = Message<"zsync.v1.WhyTaskRequest"> & {
  * Use `create(WhyTaskRequestSchema)` to create a new message.
  */
 export const WhyTaskRequestSchema: GenMessage<WhyTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 17);
+  messageDesc(file_zsync_v1_tasks, 20);
 
 /**
  * @generated from message zsync.v1.WhyTaskReply
@@ -657,7 +834,7 @@ export type WhyTaskReply = Message<"zsync.v1.WhyTaskReply"> & {
  * Use `create(WhyTaskReplySchema)` to create a new message.
  */
 export const WhyTaskReplySchema: GenMessage<WhyTaskReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 18);
+  messageDesc(file_zsync_v1_tasks, 21);
 
 /**
  * @generated from message zsync.v1.TaskGroup
@@ -691,7 +868,7 @@ export type TaskGroup = Message<"zsync.v1.TaskGroup"> & {
  * Use `create(TaskGroupSchema)` to create a new message.
  */
 export const TaskGroupSchema: GenMessage<TaskGroup> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 19);
+  messageDesc(file_zsync_v1_tasks, 22);
 
 /**
  * @generated from message zsync.v1.ListGroupsRequest
@@ -704,7 +881,7 @@ export type ListGroupsRequest = Message<"zsync.v1.ListGroupsRequest"> & {
  * Use `create(ListGroupsRequestSchema)` to create a new message.
  */
 export const ListGroupsRequestSchema: GenMessage<ListGroupsRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 20);
+  messageDesc(file_zsync_v1_tasks, 23);
 
 /**
  * @generated from message zsync.v1.ListGroupsReply
@@ -721,7 +898,7 @@ export type ListGroupsReply = Message<"zsync.v1.ListGroupsReply"> & {
  * Use `create(ListGroupsReplySchema)` to create a new message.
  */
 export const ListGroupsReplySchema: GenMessage<ListGroupsReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 21);
+  messageDesc(file_zsync_v1_tasks, 24);
 
 /**
  * @generated from message zsync.v1.SetGroupRequest
@@ -745,7 +922,7 @@ export type SetGroupRequest = Message<"zsync.v1.SetGroupRequest"> & {
  * Use `create(SetGroupRequestSchema)` to create a new message.
  */
 export const SetGroupRequestSchema: GenMessage<SetGroupRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 22);
+  messageDesc(file_zsync_v1_tasks, 25);
 
 /**
  * @generated from enum zsync.v1.TaskState
@@ -815,6 +992,68 @@ export enum TaskState {
  */
 export const TaskStateSchema: GenEnum<TaskState> = /*@__PURE__*/
   enumDesc(file_zsync_v1_tasks, 0);
+
+/**
+ * @generated from enum zsync.v1.Jitter
+ */
+export enum Jitter {
+  /**
+   * full
+   *
+   * @generated from enum value: JITTER_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * @generated from enum value: JITTER_FULL = 1;
+   */
+  FULL = 1,
+
+  /**
+   * @generated from enum value: JITTER_NONE = 2;
+   */
+  NONE = 2,
+}
+
+/**
+ * Describes the enum zsync.v1.Jitter.
+ */
+export const JitterSchema: GenEnum<Jitter> = /*@__PURE__*/
+  enumDesc(file_zsync_v1_tasks, 1);
+
+/**
+ * What follows an attempt whose supervisor vanished (reboot, power cut, kill): what it did is not known.
+ *
+ * @generated from enum zsync.v1.OnLost
+ */
+export enum OnLost {
+  /**
+   * fail
+   *
+   * @generated from enum value: ON_LOST_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * the task is lost
+   *
+   * @generated from enum value: ON_LOST_FAIL = 1;
+   */
+  FAIL = 1,
+
+  /**
+   * another attempt, as after a failure: `retries` times, or 5 where that is 0
+   *
+   * @generated from enum value: ON_LOST_RETRY = 2;
+   */
+  RETRY = 2,
+}
+
+/**
+ * Describes the enum zsync.v1.OnLost.
+ */
+export const OnLostSchema: GenEnum<OnLost> = /*@__PURE__*/
+  enumDesc(file_zsync_v1_tasks, 2);
 
 /**
  * @generated from service zsync.v1.Tasks
