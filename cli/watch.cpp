@@ -111,6 +111,34 @@ absl::StatusOr<int> watch(Context& context, const WatchFlags& flags) {
   return run_on_changes(context, *request, flags.writes);
 }
 
+// The changes go to stdout and the clock to stderr; without a clock to begin at, it is the answer.
+absl::StatusOr<int> since(Context& context, const WatchFlags& flags) {
+  const absl::StatusOr<v1::SubscribeWatchRequest> like = make_request(flags);
+  if (!like.ok()) return like.status();
+  absl::StatusOr<client::Client*> client = context.client();
+  if (!client.ok()) return client.status();
+  const absl::StatusOr<client::CallOptions> call = context.call();
+  if (!call.ok()) return call.status();
+  v1::QueryWatchRequest request;
+  request.set_path(like->path());
+  request.set_since(like->since());
+  *request.mutable_filter() = like->filter();
+  const absl::StatusOr<v1::WatchBatch> batch = (*client)->watch().query(request, *call);
+  if (!batch.ok()) return batch.status();
+  if (context.json() || context.jsonl()) {
+    context.show(*batch, "", [] { return std::string(); });
+    return static_cast<int>(kExitOk);
+  }
+  if (request.since().empty()) {
+    context.out.write(printable(batch->clock()) + "\n");
+    return static_cast<int>(kExitOk);
+  }
+  print_batch(context, *batch);
+  context.out.flush();
+  context.note(absl::StrCat("clock: ", printable(batch->clock())));
+  return static_cast<int>(kExitOk);
+}
+
 absl::StatusOr<int> list(Context& context) {
   absl::StatusOr<client::Client*> client = context.client();
   if (!client.ok()) return client.status();
@@ -139,26 +167,52 @@ absl::StatusOr<int> list(Context& context) {
 
 }  // namespace
 
+namespace {
+
+void add_selection(CLI::App& verb, const std::shared_ptr<WatchFlags>& flags) {
+  verb.add_option("-g,--glob", flags->globs, "Only paths that match; may be repeated")
+      ->allow_extra_args(false)
+      ->type_name("GLOB");
+  verb.add_option("--ignore", flags->ignore, "Ignore more, in .gitignore syntax; may be repeated")
+      ->allow_extra_args(false)
+      ->type_name("PATTERN");
+  verb.add_flag("--no-gitignore", flags->no_gitignore, "Do not read .gitignore files");
+}
+
+void add_queries(CLI::App& noun, Context& context) {
+  auto flags = std::make_shared<WatchFlags>();
+  CLI::App* query = add_leaf(noun, context, "since", "What changed since a clock",
+                             [&context, flags] { return since(context, *flags); });
+  query->add_option("DIR", flags->directory, "Directory")->required();
+  query->add_option("CLOCK", flags->since, "Clock of an earlier batch")->required();
+  add_selection(*query, flags);
+  query->footer("The clock to go on from is told on stderr, and is a field of -o json.");
+  auto barrier = std::make_shared<WatchFlags>();
+  CLI::App* sync = add_leaf(noun, context, "sync",
+                            "Wait until all changes up to now are known; prints the clock",
+                            [&context, barrier] { return since(context, *barrier); });
+  sync->add_option("DIR", barrier->directory, "Directory")->required();
+  add_selection(*sync, barrier);
+}
+
+}  // namespace
+
 void add_watch(CLI::App& app, Context& context) {
   auto flags = std::make_shared<WatchFlags>();
   CLI::App* noun = add_leaf(app, context, "watch", "Print file changes, or run a command on them",
                             [] { return static_cast<int>(kExitOk); });
   noun->alias("watches");
   noun->require_subcommand(0, 1);
-  CLI::App* listing = add_leaf(*noun, context, "list", "Directories that are being watched",
-                               [&context] { return list(context); });
+  add_leaf(*noun, context, "list", "Directories that are being watched",
+           [&context] { return list(context); });
+  add_queries(*noun, context);
   // CLI11 calls the verb back before its noun.
-  noun->callback([&context, flags, listing] {
-    if (!listing->parsed()) context.action = [&context, flags] { return watch(context, *flags); };
+  noun->callback([&context, flags, noun] {
+    if (noun->get_subcommands().empty())
+      context.action = [&context, flags] { return watch(context, *flags); };
   });
-  noun->add_option("DIR", flags->directory, "Directory (one that is called list: ./list)");
-  noun->add_option("-g,--glob", flags->globs, "Only paths that match; may be repeated")
-      ->allow_extra_args(false)
-      ->type_name("GLOB");
-  noun->add_option("--ignore", flags->ignore, "Ignore more, in .gitignore syntax; may be repeated")
-      ->allow_extra_args(false)
-      ->type_name("PATTERN");
-  noun->add_flag("--no-gitignore", flags->no_gitignore, "Do not read .gitignore files");
+  noun->add_option("DIR", flags->directory, "Directory (one that is called like a verb: ./list)");
+  add_selection(*noun, flags);
   noun->add_option("--settle", flags->settle, "Quiet time that ends a batch (default 50ms)")
       ->type_name("TIME");
   noun->add_option("--writes", flags->writes,

@@ -55,6 +55,31 @@ TEST(WatchCli, PrintsChangesAndAsksForWhatTheFlagsSay) {
   EXPECT_EQ(run(server, {"watch", server.directory(), "-q"}).out, "a.c\nnew\n");
 }
 
+TEST(WatchCli, SinceAsksOnceAndSyncPrintsTheClock) {
+  FakeServer server;
+  server.state.query = [](const v1::QueryWatchRequest& request, const Emit<v1::WatchBatch>& emit,
+                          const Cancelled&) -> Outcome {
+    // In two parts: the clock comes with the last one.
+    if (!request.since().empty()) emit(batch("", {"a.c"}));
+    emit(batch("c:x:3", request.since().empty() ? std::vector<std::string>()
+                                                : std::vector<std::string>{"b.c"}));
+    return std::nullopt;
+  };
+  const CliResult changed =
+      run(server, {"watch", "since", server.directory(), "c:x:1", "-g", "*.c"});
+  EXPECT_EQ(changed.code, 0) << changed.err;
+  EXPECT_EQ(changed.out, "modified  a.c\nmodified  b.c\n");
+  EXPECT_THAT(changed.err, HasSubstr("clock: c:x:3"));
+  EXPECT_EQ(server.state.queries.at(0).since(), "c:x:1");
+  EXPECT_THAT(server.state.queries.at(0).filter().globs(), ElementsAre("*.c"));
+  EXPECT_EQ(run(server, {"watch", "sync", server.directory()}).out, "c:x:3\n");
+  EXPECT_THAT(run(server, {"watch", "since", server.directory(), "c:x:1", "-o", "json"}).out,
+              HasSubstr("c:x:3"));
+  EXPECT_EQ(run(server, {"watch", "since", server.directory()}).code, 2);
+  EXPECT_EQ(run(server, {"watch", "sync", "/no/such/place"}).code, 3);
+  EXPECT_TRUE(server.state.subscribes.empty());
+}
+
 TEST(WatchCli, ListIsAVerbAndAMissingDirectoryIsNotFound) {
   FakeServer server;
   EXPECT_THAT(run(server, {"watch", "list"}).out, HasSubstr("/srv/tree"));

@@ -244,7 +244,9 @@ Task<absl::Status> serve(LiveConfig& live, State& state, ListeningSocket& listen
   ChannelsEngine channels(channels_options(config), *state.store, *state.events, ids,
                           unix_nano_now);
   if (absl::Status status = channels.start(); !status.ok()) co_return status;
-  WatchEngine watch({.roots_max = static_cast<size_t>(config.watch.roots_max)}, ids);
+  WatchEngine watch({.roots_max = static_cast<size_t>(config.watch.roots_max),
+                     .state_dir = config.state_dir + "/watch"},
+                    ids);
   const Engines engines{tasks, channels, watch};
 
   CallGate gate(runtime, getuid(), static_cast<uint32_t>(config.calls_per_uid_max));

@@ -51,6 +51,7 @@ struct FakeState {
   std::vector<v1::RecvRequest> recvs;
   std::vector<v1::FollowChannelRequest> channel_follows;
   std::vector<v1::SubscribeWatchRequest> subscribes;
+  std::vector<v1::QueryWatchRequest> queries;
   std::vector<v1::FollowEventsRequest> event_follows;
 
   // The end of a task that was submitted, and what Output sends.
@@ -64,6 +65,7 @@ struct FakeState {
   std::vector<std::string> messages;  // Recv gives them and then says closed
   Script<v1::FollowChannelRequest, v1::RecvBatch> channel_follow;
   Script<v1::SubscribeWatchRequest, v1::WatchBatch> subscribe;
+  Script<v1::QueryWatchRequest, v1::WatchBatch> query;
   Script<v1::FollowEventsRequest, v1::EventBatch> events;
   v1::DoctorReply doctor;
   std::function<void()> on_shutdown;

@@ -21,6 +21,17 @@ class FakeWatch final : public v1::Watch::Service {
                                  *request, [&](const auto& batch) { return writer->Write(batch); },
                                  [&] { return context->IsCancelled() || state_.stopping; }));
   }
+  grpc::Status Query(grpc::ServerContext* context, const v1::QueryWatchRequest* request,
+                     grpc::ServerWriter<v1::WatchBatch>* writer) override {
+    {
+      const std::lock_guard<std::mutex> lock(state_.mutex);
+      state_.queries.push_back(*request);
+    }
+    if (!state_.query) return grpc::Status::OK;
+    return to_grpc(*context, state_.query(
+                                 *request, [&](const auto& batch) { return writer->Write(batch); },
+                                 [&] { return context->IsCancelled() || state_.stopping; }));
+  }
   grpc::Status List(grpc::ServerContext*, const v1::ListWatchesRequest*,
                     v1::ListWatchesReply* reply) override {
     reply->add_roots()->set_path("/srv/tree");

@@ -7,6 +7,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -19,6 +22,9 @@ namespace zsync::daemon {
 namespace {
 
 using std::chrono::steady_clock;
+
+constexpr char kTreeFileEnd[] = ".tree";
+
 using watching::SubscriberOptions;
 using watching::Subscription;
 
@@ -59,6 +65,7 @@ absl::StatusOr<SubscriberOptions> check(const WatchRequest& request, size_t path
   options.settle = request.settle;
   options.max_wait = request.max_wait;
   options.since = request.since;
+  options.sync = request.sync;
   options.paths_max = paths_max;
   return options;
 }
@@ -93,7 +100,36 @@ std::string key_of(const std::string& canonical, const WatchRequest& request) {
   return key;
 }
 
+// The key itself stands in the file, so that two of one name only cost each other the history.
+std::string name_of_file(const std::string& key) {
+  uint64_t hash = 14695981039346656037U;  // FNV-1a, 64 bits
+  for (const char c : key) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211U;
+  return absl::StrCat(absl::Hex(hash, absl::kZeroPad16), kTreeFileEnd);
+}
+
+// Files that nobody has needed for long, and what a killed daemon left half written.
+void clear_out(const std::string& directory) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const auto old = fs::file_time_type::clock::now() - kTreeFileKept;
+  for (const auto& entry : fs::directory_iterator(directory, error)) {
+    const std::string name = entry.path().filename().string();
+    const bool whole = name.ends_with(kTreeFileEnd);
+    const auto written = entry.last_write_time(error);
+    if (whole && (error || written >= old)) continue;
+    if (whole || name.ends_with(".new")) fs::remove(entry.path(), error);
+  }
+}
+
 }  // namespace
+
+WatchEngine::WatchEngine(WatchEngineOptions options, UlidGenerator& ids)
+    : options_(std::move(options)), ids_(ids) {
+  if (options_.state_dir.empty()) return;
+  std::error_code error;
+  std::filesystem::create_directories(options_.state_dir, error);
+  clear_out(options_.state_dir);
+}
 
 absl::Status WatchEngine::explained(const absl::Status& status) {
   const std::string message(status.message());
@@ -141,11 +177,26 @@ Task<absl::StatusOr<Subscription>> WatchEngine::subscribe(WatchRequest request) 
   watching::FilterOptions filter;
   filter.ignore = request.ignore;
   filter.gitignore = request.gitignore;
-  auto source = co_await rt::call_blocking([path = root.path, filter = std::move(filter)] {
-    return watching::open_source(path, {.filter = filter});
-  });
-  if (!source.ok()) co_return explained(source.status());
-  co_return add(key, *std::move(source), *std::move(options));
+  Opened opened =
+      co_await rt::call_blocking([this, &key, path = root.path, filter = std::move(filter)] {
+        return open(key, path, filter);
+      });
+  if (!opened.source.ok()) co_return explained(opened.source.status());
+  co_return add(key, std::move(opened), *std::move(options));
+}
+
+WatchEngine::Opened WatchEngine::open(const std::string& key, const std::string& path,
+                                      watching::FilterOptions filter) {
+  std::unique_ptr<watching::TreeFile> file;
+  watching::SourceOptions how;
+  how.filter = std::move(filter);
+  if (!options_.state_dir.empty()) {
+    file = std::make_unique<watching::TreeFile>(
+        absl::StrCat(options_.state_dir, "/", name_of_file(key)), key);
+    how.recall = [&file] { return file->read(); };
+  }
+  auto source = watching::open_source(path, std::move(how));
+  return {std::move(source), std::move(file)};
 }
 
 // Errors: kNotFound when the root is not followed at the moment.
@@ -177,11 +228,10 @@ absl::StatusOr<Subscription> WatchEngine::join(const std::string& key, Subscribe
   return absl::NotFoundError("");
 }
 
-absl::StatusOr<Subscription> WatchEngine::add(const std::string& key,
-                                              std::unique_ptr<watching::Source> source,
+absl::StatusOr<Subscription> WatchEngine::add(const std::string& key, Opened opened,
                                               SubscriberOptions options) {
-  auto root =
-      std::make_shared<watching::SharedRoot>(std::move(source), ids_.next(), options_.linger);
+  auto root = std::make_shared<watching::SharedRoot>(*std::move(opened.source), ids_.next(),
+                                                     options_.linger, std::move(opened.file));
   absl::StatusOr<Subscription> subscription = absl::NotFoundError("");
   {
     rt::LockGuard guard(lock_);

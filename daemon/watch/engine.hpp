@@ -26,11 +26,13 @@ namespace zsync::daemon {
 inline constexpr std::chrono::seconds kRootLinger{5};        // without a subscriber
 inline constexpr std::chrono::minutes kRootFailureKept{10};  // in list(), for people who ask why
 inline constexpr size_t kSubscriberPathsMax = 200'000;       // owed to a slow subscriber
+inline constexpr std::chrono::hours kTreeFileKept{24 * 14};  // without a watch of its root
 
 struct WatchEngineOptions {
   size_t roots_max = 256;
   std::chrono::nanoseconds linger = kRootLinger;
   size_t subscriber_paths_max = kSubscriberPathsMax;
+  std::string state_dir;  // where what is known of trees outlives the daemon; empty: nowhere
 };
 
 struct WatchRequest {
@@ -41,13 +43,14 @@ struct WatchRequest {
   std::chrono::nanoseconds settle = watching::kSettle;
   std::chrono::nanoseconds max_wait = watching::kMaxWait;
   std::string since;  // clock of an earlier batch, or empty
+  bool sync = false;  // the first batch knows of all that was complete before the call
 };
 
 // Threads: every member may be called from any thread, subscribe() and stop() in a task.
 class WatchEngine {
  public:
   // `ids` name the lives of roots, so that a clock of an earlier life is recognised.
-  WatchEngine(WatchEngineOptions options, UlidGenerator& ids) : options_(options), ids_(ids) {}
+  WatchEngine(WatchEngineOptions options, UlidGenerator& ids);
 
   // The subscription's first batch comes when the tree has been read: it tells the clock, with the
   // changes since `since`, or every entry and `fresh` when that history is unknown. When the root
@@ -82,8 +85,12 @@ class WatchEngine {
   absl::StatusOr<watching::Subscription> join(const std::string& key,
                                               watching::SubscriberOptions options)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
-  absl::StatusOr<watching::Subscription> add(const std::string& key,
-                                             std::unique_ptr<watching::Source> source,
+  struct Opened {
+    absl::StatusOr<std::unique_ptr<watching::Source>> source;
+    std::unique_ptr<watching::TreeFile> file;
+  };
+  Opened open(const std::string& key, const std::string& path, watching::FilterOptions filter);
+  absl::StatusOr<watching::Subscription> add(const std::string& key, Opened opened,
                                              watching::SubscriberOptions options);
   static Task<void> follow(WatchEngine* self, std::string key,
                            std::shared_ptr<watching::SharedRoot> root);

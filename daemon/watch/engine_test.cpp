@@ -68,6 +68,37 @@ void run_test(EngineTest test, WatchEngineOptions options = {}) {
   run(with_engine(options, test, dir), config);
 }
 
+TEST(WatchEngine, AClockIsKnownAfterNobodyHasWatchedForLong) {
+  ScratchDir state;
+  WatchEngineOptions options;
+  options.linger = 0ns;
+  options.state_dir = state.path();
+  run_test(
+      [](WatchEngine& engine, ScratchDir& dir) -> Task<void> {
+        dir.write("kept", "1");
+        std::string clock;
+        {
+          auto first = co_await engine.subscribe({.path = dir.path(), .settle = 0ms});
+          EXPECT_TRUE(first.ok());
+          clock = (co_await next(*first)).clock;
+          dir.write("before", "1");
+          const WatchBatch batch = co_await next(*first);
+          EXPECT_EQ(text_of(batch), "Cbefore");
+        }
+        co_await eventually([&engine] { return engine.roots() == 0; });
+        dir.write("after", "1");
+        auto second = co_await engine.subscribe({.path = dir.path(), .since = clock});
+        EXPECT_TRUE(second.ok());
+        const WatchBatch batch = co_await next(*second);
+        EXPECT_FALSE(batch.fresh);
+        EXPECT_NE(text_of(batch).find("Cafter Cbefore"), std::string::npos) << text_of(batch);
+        auto other =
+            co_await engine.subscribe({.path = dir / "", .gitignore = false, .since = clock});
+        EXPECT_TRUE((co_await next(*other)).fresh) << "a clock of other ignore rules";
+      },
+      options);
+}
+
 TEST(WatchEngine, SubscribersOfOneDirectoryShareItsWatch) {
   run_test([](WatchEngine& engine, ScratchDir& dir) -> Task<void> {
     dir.write("a/f", "1");

@@ -90,7 +90,8 @@ absl::StatusOr<std::chrono::nanoseconds> to_time(const google::protobuf::Duratio
   return std::chrono::seconds(duration.seconds()) + std::chrono::nanoseconds(duration.nanos());
 }
 
-absl::StatusOr<WatchRequest> from_proto(v1::SubscribeWatchRequest proto) {
+template <typename Request>
+absl::StatusOr<WatchRequest> from_proto(Request proto) {
   WatchRequest request;
   request.path = std::move(*proto.mutable_path());
   request.since = std::move(*proto.mutable_since());
@@ -126,6 +127,19 @@ Task<absl::Status> subscribe(WatchEngine& engine, v1::SubscribeWatchRequest prot
   }
 }
 
+Task<absl::Status> query(WatchEngine& engine, v1::QueryWatchRequest proto,
+                         StreamWriter<v1::WatchBatch>& out) {
+  absl::StatusOr<WatchRequest> request = from_proto(std::move(proto));
+  if (!request.ok()) co_return request.status();
+  request->sync = true;
+  absl::StatusOr<watching::Subscription> subscription =
+      co_await engine.subscribe(*std::move(request));
+  if (!subscription.ok()) co_return subscription.status();
+  absl::StatusOr<WatchBatch> batch = co_await subscription->next();
+  if (!batch.ok()) co_return WatchEngine::explained(batch.status());
+  co_return co_await send(out, *std::move(batch));
+}
+
 const char* name_of(WatchSource source) {
   switch (source) {
     case WatchSource::inotify:
@@ -151,6 +165,7 @@ v1::ListWatchesReply list(WatchEngine& engine) {
     root.set_clock(std::move(facts.clock));
     root.set_source(name_of(facts.source));
     root.set_fallback(to_utf8(facts.fallback));
+    root.set_forgetful(to_utf8(facts.forgetful));
     if (!facts.ended.ok()) {
       root.set_error(to_utf8(std::string(facts.ended.message())));
     } else if (facts.missing) {
@@ -170,6 +185,14 @@ class Service final : public v1::Watch::CallbackService {
         gate_, context, request,
         [this](CallContext, v1::SubscribeWatchRequest request, StreamWriter<v1::WatchBatch>& out) {
           return subscribe(engine_, std::move(request), out);
+        });
+  }
+  grpc::ServerWriteReactor<v1::WatchBatch>* Query(Context* context,
+                                                  const v1::QueryWatchRequest* request) override {
+    return stream_call<v1::QueryWatchRequest, v1::WatchBatch>(
+        gate_, context, request,
+        [this](CallContext, v1::QueryWatchRequest request, StreamWriter<v1::WatchBatch>& out) {
+          return query(engine_, std::move(request), out);
         });
   }
   grpc::ServerUnaryReactor* List(Context* context, const v1::ListWatchesRequest* request,

@@ -23,6 +23,23 @@ export interface WatchOptions {
   since?: string;
 }
 
+/** Puts the parts of batches together: the clock comes with the last part. */
+class Whole {
+  private batch = create(WatchBatchSchema);
+
+  /** The batch, when this was its last part. */
+  add(part: WatchBatch): WatchBatch | undefined {
+    for (const change of part.changes) this.batch.changes.push(change);
+    this.batch.fresh ||= part.fresh;
+    this.batch.gap ||= part.gap;
+    if (!part.clock) return undefined;
+    this.batch.clock = part.clock;
+    const whole = this.batch;
+    this.batch = create(WatchBatchSchema);
+    return whole;
+  }
+}
+
 export class Watch {
   constructor(private readonly connection: Connection) {}
 
@@ -40,22 +57,40 @@ export class Watch {
       },
     };
     // A large batch comes in parts, the clock in the last: only a whole one is given out.
-    let whole = create(WatchBatchSchema);
+    let whole = new Whole();
     const asked = () => {
-      whole = create(WatchBatchSchema);
+      whole = new Whole();
       return request;
     };
     const bounds = this.connection.bounds(options);
     for await (const part of this.connection.follow(WatchService.method.subscribe, asked, bounds)) {
-      for (const change of part.changes) whole.changes.push(change);
-      whole.fresh ||= part.fresh;
-      whole.gap ||= part.gap;
-      if (!part.clock) continue;
-      whole.clock = part.clock;
-      yield whole;
-      request.since = part.clock;
-      whole = create(WatchBatchSchema);
+      const batch = whole.add(part);
+      if (!batch) continue;
+      yield batch;
+      request.since = batch.clock;
     }
+  }
+
+  /** What changed since a clock, as one batch, with all that was complete before the call; no clock: just that of now. */
+  async since(
+    path: string, clock = "", watch: Pick<WatchOptions, "globs" | "ignore" | "gitignore"> = {}, options: CallOptions = {},
+  ): Promise<WatchBatch> {
+    const filter = { globs: watch.globs ?? [], ignore: watch.ignore ?? [], noGitignore: watch.gitignore === false };
+    let whole = new Whole();
+    const asked = () => {
+      whole = new Whole();
+      return { path: resolve(path), since: clock, filter };
+    };
+    for await (const part of this.connection.follow(WatchService.method.query, asked, this.connection.bounds(options))) {
+      const batch = whole.add(part);
+      if (batch) return batch;
+    }
+    throw new Error("the daemon ended a query without a clock");
+  }
+
+  /** The clock of now: all that was complete before the call is before it. */
+  async sync(path: string, options: CallOptions = {}): Promise<string> {
+    return (await this.since(path, "", {}, options)).clock;
   }
 
   async list(options: CallOptions = {}): Promise<WatchRoot[]> {

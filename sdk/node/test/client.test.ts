@@ -205,6 +205,18 @@ describe("zsync client", { skip, timeout: 240_000 }, () => {
     rmSync(folder, { recursive: true });
   });
 
+  it("asks what changed since a clock", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "zw"));
+    const clock = await client.watch.sync(folder);
+    writeFileSync(join(folder, "a.txt"), "1");
+    writeFileSync(join(folder, "b.bin"), "1");
+    const batch = await client.watch.since(folder, clock, { globs: ["*.txt"] });
+    assert.deepEqual(batch.changes.map((change) => [change.path, change.kind]), [["a.txt", v1.ChangeKind.CREATED]]);
+    assert.deepEqual((await client.watch.since(folder, batch.clock)).changes, []);
+    assert.equal((await client.watch.since(folder, "c:another:1")).fresh, true);
+    rmSync(folder, { recursive: true });
+  });
+
   it("prints what the tour prints in every SDK", async () => {
     const environment = { ...process.env, ZSYNC_SOCKET: daemon.socket };
     const script = join(root, "sdk/node/dist/examples/tour.js");

@@ -106,6 +106,13 @@ class StreamsTest(AioTest):
         rest = [record.data async for record in self.client.channels.recv("back", limit=45)]
         self.assertEqual([b"%d" % number for number in range(50)], first + rest)
 
+    async def test_a_query_tells_what_changed_since_a_clock(self):
+        with tempfile.TemporaryDirectory() as folder:
+            clock = await self.client.watch.sync(folder)
+            Path(folder, "a.txt").write_text("1")
+            batch = await self.client.watch.since(folder, clock)
+            self.assertEqual(["a.txt"], [change.path for change in batch.changes])
+
     async def test_a_watch_tells_changes(self):
         with tempfile.TemporaryDirectory() as folder:
             async with aclosing(self.client.watch.subscribe(folder)) as batches:

@@ -302,6 +302,17 @@ class WatchTest(SyncTest):
                     break
 
 
+    def test_a_query_knows_of_every_change_made_before_it(self):
+        with tempfile.TemporaryDirectory() as folder:
+            clock = self.client.watch.sync(folder)
+            for number in range(20):
+                Path(folder, f"{number}.txt").write_text("1")
+                batch = self.client.watch.since(folder, clock, globs=["*.txt"])
+                self.assertEqual([f"{number}.txt"], [change.path for change in batch.changes])
+                clock = batch.clock
+            self.assertTrue(self.client.watch.since(folder, "c:another:1").fresh)
+
+
 class RestartTest(SyncTest):
     def setUp(self):
         super().setUp()

@@ -271,6 +271,22 @@ def subscribe(settings: Settings, request: v1.SubscribeWatchRequest, deadline: D
     yield from resuming(settings, deadline, attempt)
 
 
+def query(settings: Settings, request: v1.QueryWatchRequest, deadline: Deadline) -> Steps:
+    """Emits one WatchBatch, put together from its parts."""
+
+    def attempt(progressed: Callable[[], None]) -> Steps:
+        stream: Stream = yield Open(v1.METHODS["Watch.Query"], request, deadline.remaining())
+        whole = v1.WatchBatch()
+        try:
+            while (part := (yield Read(stream))) is not None:
+                whole.MergeFrom(part)
+            yield Emit(whole)
+        finally:
+            stream.cancel()
+
+    yield from resuming(settings, deadline, attempt)
+
+
 class _OutputCursor:
     """Where an output stream stands: seq starts anew with each attempt, so a resumed stream names its attempt."""
 

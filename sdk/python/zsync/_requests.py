@@ -181,6 +181,16 @@ def subscribe(
     return request
 
 
+def query(
+    path: Argument, since: str, globs: Iterable[str], ignore: Iterable[str], gitignore: bool
+) -> v1.QueryWatchRequest:
+    request = v1.QueryWatchRequest(path=os.path.abspath(path), since=since)
+    request.filter.globs.extend(globs)
+    request.filter.ignore.extend(ignore)
+    request.filter.no_gitignore = not gitignore
+    return request
+
+
 def cancel(task_id: str, wait: bool, kill_grace: Duration | None) -> v1.CancelTaskRequest:
     request = v1.CancelTaskRequest(id=task_id, wait=wait)
     if kill_grace is not None:

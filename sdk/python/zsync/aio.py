@@ -491,6 +491,19 @@ class Watch:
         driver = self._driver
         return driver.iterate(_core.subscribe(driver.settings, request, driver.deadline(timeout)))
 
+    async def since(
+        self, path: Argument, clock: str = "", *, globs: Iterable[str] = (), ignore: Iterable[str] = (),
+        gitignore: bool = True, timeout: Duration | None = None,
+    ) -> v1.WatchBatch:  # fmt: skip
+        """What changed since a clock, as one batch, with all that was complete before the call; no clock: just that of now."""
+        request = _requests.query(path, clock, globs, ignore, gitignore)
+        driver = self._driver
+        return await anext(driver.iterate(_core.query(driver.settings, request, driver.deadline(timeout))))
+
+    async def sync(self, path: Argument, *, timeout: Duration | None = None) -> str:
+        """The clock of now: all that was complete before the call is before it."""
+        return (await self.since(path, timeout=timeout)).clock
+
     async def list(self, *, timeout: Duration | None = None) -> Sequence[v1.WatchRoot]:
         return (await self._driver.unary("Watch.List", v1.ListWatchesRequest(), timeout, True)).roots
 

@@ -24,6 +24,25 @@ absl::Status Watch::subscribe(const v1::SubscribeWatchRequest& request,
   });
 }
 
+absl::StatusOr<v1::WatchBatch> Watch::query(const v1::QueryWatchRequest& request,
+                                            const CallOptions& options) {
+  const internal::Bounds bounds = connection_.bounds(options);
+  const std::unique_ptr<Stub> stub = v1::Watch::NewStub(connection_.channel());
+  v1::WatchBatch whole;
+  absl::Status status = connection_.resuming(bounds, [&](bool&) {
+    whole.Clear();
+    internal::Try call(bounds);
+    auto reader = stub->Query(&call.context(), request);
+    return internal::read_all<grpc::ClientReader<v1::WatchBatch>, v1::WatchBatch>(
+        call, *reader, [&](const v1::WatchBatch& part) {
+          whole.MergeFrom(part);
+          return true;
+        });
+  });
+  if (!status.ok()) return status;
+  return whole;
+}
+
 absl::StatusOr<v1::ListWatchesReply> Watch::list(const CallOptions& options) {
   const std::unique_ptr<Stub> stub = v1::Watch::NewStub(connection_.channel());
   return internal::unary(connection_, *stub, &Stub::List, v1::ListWatchesRequest(), options,

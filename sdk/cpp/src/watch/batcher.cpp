@@ -198,7 +198,7 @@ Batch narrow(Batch batch, const GlobSet& globs) {
 }
 
 absl::StatusOr<Batch> answer_since(const Tree& tree, std::string_view instance,
-                                   std::string_view since) {
+                                   std::string_view since, std::span<const TreeLife> lives) {
   Batch batch;
   batch.clock = format_clock(instance, tree.clock());
   if (since.empty()) return batch;
@@ -208,7 +208,11 @@ absl::StatusOr<Batch> answer_since(const Tree& tree, std::string_view instance,
         absl::StrCat("since: \"", absl::string_view(since.data(), since.size()),
                      "\" is not a clock; pass the clock of an earlier batch (c:INSTANCE:NUMBER)"));
   }
-  if (clock->instance != instance) {
+  const bool earlier = std::any_of(lives.begin(), lives.end(), [&](const TreeLife& life) {
+    return life.instance == clock->instance && life.first <= clock->counter &&
+           clock->counter <= life.last;
+  });
+  if (clock->instance != instance && !earlier) {
     batch.fresh = true;
     batch.changes = tree.everything();
     return batch;

@@ -125,11 +125,12 @@ class Batcher {
 [[nodiscard]] Batch narrow(Batch batch, const GlobSet& globs);
 
 // The first batch of a subscription that knows the state of `since` (a clock, or empty: nothing is
-// asked for and the batch only tells the clock). Fresh when the clock is of another instance or too
-// old.
+// asked for and the batch only tells the clock). `lives`: earlier ones of this Tree. Fresh when the
+// clock is of none of them, or too old.
 //
 // Errors:  InvalidArgument when `since` is not a clock.
 [[nodiscard]] absl::StatusOr<Batch> answer_since(const Tree& tree, std::string_view instance,
-                                                 std::string_view since);
+                                                 std::string_view since,
+                                                 std::span<const TreeLife> lives = {});
 
 }  // namespace zsync::watching

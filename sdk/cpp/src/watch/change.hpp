@@ -25,6 +25,13 @@ struct Clock {
   uint64_t counter = 0;
 };
 
+// The clocks that one life of a Tree gave out, for a later life that goes on with the same Tree.
+struct TreeLife {
+  std::string instance;
+  uint64_t first = 0;
+  uint64_t last = 0;
+};
+
 [[nodiscard]] std::string format_clock(std::string_view instance, uint64_t counter);
 
 // Nullopt when the text is not a clock at all.

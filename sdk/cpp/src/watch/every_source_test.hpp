@@ -14,7 +14,7 @@
 namespace zsync::watching {
 
 inline Opener opener_of(WatchSource source) {
-  if (source == WatchSource::inotify) return InotifySource::open;
+  if (source == WatchSource::inotify) return open_inotify;
   if (source == WatchSource::polling) {
     return [](std::string_view root, FilterOptions options) {
       return PollSource::open(root, std::move(options), std::chrono::milliseconds(5));

@@ -22,8 +22,9 @@ constexpr uint32_t kPresenceMask = IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MO
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<InotifySource>> InotifySource::open(std::string_view root,
-                                                                   FilterOptions options) {
-  absl::StatusOr<Opening> opening = prepare(root, std::move(options));
+                                                                   FilterOptions options,
+                                                                   const Recall& recall) {
+  absl::StatusOr<Opening> opening = prepare(root, std::move(options), recall);
   if (!opening.ok()) return opening.status();
   std::unique_ptr<InotifySource> source(new InotifySource(*std::move(opening)));
   if (absl::Status status = source->start(); !status.ok()) return status;

@@ -30,7 +30,8 @@ class InotifySource final : public Source {
   // Errors:  InvalidArgument (not absolute, bad filter), NotFound, FailedPrecondition (not a
   //          directory), PermissionDenied, ResourceExhausted with the line that raises the limit.
   static absl::StatusOr<std::unique_ptr<InotifySource>> open(std::string_view root,
-                                                             FilterOptions options = {});
+                                                             FilterOptions options = {},
+                                                             const Recall& recall = nullptr);
 
   [[nodiscard]] WatchSource kind() const override { return WatchSource::inotify; }
   [[nodiscard]] int fd() const override { return inotify_.get(); }

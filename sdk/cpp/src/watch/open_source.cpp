@@ -19,12 +19,12 @@ using Opened = absl::StatusOr<std::unique_ptr<Source>>;
 
 #if defined(__linux__)
 constexpr WatchSource kNative = WatchSource::inotify;
-Opened open_inotify(std::string_view root, FilterOptions filter) {
-  return InotifySource::open(root, std::move(filter));
+Opened open_inotify(std::string_view root, const SourceOptions& options) {
+  return InotifySource::open(root, options.filter, options.recall);
 }
 #else
 constexpr WatchSource kNative = WatchSource::fs_events;
-Opened open_inotify(std::string_view, FilterOptions) {
+Opened open_inotify(std::string_view, const SourceOptions&) {
   return absl::UnimplementedError(
       "there is no inotify on this system; watch with fs_events or automatic");
 }
@@ -32,10 +32,11 @@ Opened open_inotify(std::string_view, FilterOptions) {
 
 Opened open_chosen(std::string_view root, WatchSource source, const SourceOptions& options) {
   if (source == WatchSource::polling) {
-    return PollSource::open(root, options.filter, options.poll_interval);
+    return PollSource::open(root, options.filter, options.poll_interval, {}, options.recall);
   }
-  return source == WatchSource::inotify ? open_inotify(root, options.filter)
-                                        : UvSource::open(root, options.filter);
+  return source == WatchSource::inotify
+             ? open_inotify(root, options)
+             : UvSource::open(root, options.filter, kSafetyRescan, options.recall);
 }
 
 Opened open_automatic(std::string_view root, const SourceOptions& options) {
@@ -44,13 +45,14 @@ Opened open_automatic(std::string_view root, const SourceOptions& options) {
         root, options.filter, options.poll_interval,
         absl::StrCat(absl::string_view(remote->data(), remote->size()),
                      " file system: the kernel is not told of every change; polled every ",
-                     absl::FormatDuration(absl::FromChrono(options.poll_interval))));
+                     absl::FormatDuration(absl::FromChrono(options.poll_interval))),
+        options.recall);
   }
   Opened native = open_chosen(root, kNative, options);
   if (native.ok()) (*native)->allow_polling(options.poll_interval);
   if (!absl::IsResourceExhausted(native.status())) return native;
   Opened polling = PollSource::open(root, options.filter, options.poll_interval,
-                                    std::string(native.status().message()));
+                                    std::string(native.status().message()), options.recall);
   return polling.ok() ? std::move(polling) : std::move(native);
 }
 

@@ -18,6 +18,7 @@ struct SourceOptions {
   FilterOptions filter;
   WatchSource source = WatchSource::automatic;
   std::chrono::nanoseconds poll_interval = kPollInterval;
+  Recall recall;  // null: nothing is known from before
 };
 
 // The source that was asked for. `automatic`: the kernel's, which may also be replaced by polling

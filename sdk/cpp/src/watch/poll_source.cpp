@@ -9,9 +9,10 @@ namespace zsync::watching {
 absl::StatusOr<std::unique_ptr<PollSource>> PollSource::open(std::string_view root,
                                                              FilterOptions options,
                                                              std::chrono::nanoseconds interval,
-                                                             std::string why) {
+                                                             std::string why,
+                                                             const Recall& recall) {
   ZS_ASSERT(interval.count() > 0, "PollSource: give an interval above 0");
-  absl::StatusOr<Opening> opening = prepare(root, std::move(options));
+  absl::StatusOr<Opening> opening = prepare(root, std::move(options), recall);
   if (!opening.ok()) return opening.status();
   std::unique_ptr<PollSource> source(new PollSource(*std::move(opening), interval));
   if (absl::Status status = source->begin(); !status.ok()) return status;

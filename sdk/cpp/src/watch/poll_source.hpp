@@ -28,7 +28,8 @@ class PollSource final : public Source {
   // Errors:  as InotifySource::open, but for limits of inotify.
   static absl::StatusOr<std::unique_ptr<PollSource>> open(
       std::string_view root, FilterOptions options = {},
-      std::chrono::nanoseconds interval = kPollInterval, std::string why = {});
+      std::chrono::nanoseconds interval = kPollInterval, std::string why = {},
+      const Recall& recall = nullptr);
   // Takes the place of a source that has failed: the Tree and its clock go on. What was lost in
   // between is made up for by a rescan, which the gap `rescan` tells.
   static std::unique_ptr<PollSource> instead_of(std::unique_ptr<Source> failed,

@@ -21,6 +21,9 @@ using std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kSlice{10};  // of work on a thread that may block
 constexpr size_t kReduceInPlaceMax = 1'000;      // paths of a batch, about 1 ms
+constexpr size_t kAppendInPlaceMax = 64 << 10;   // bytes of a record, about 0.1 ms
+// After it a change cannot hide any more behind the time of the one before.
+constexpr std::chrono::milliseconds kVerifyAfter{30};
 
 Task<void> changed_from(Notify& notify, uint64_t seen) { co_await notify.changed(seen); }
 // Without a descriptor never.
@@ -60,7 +63,8 @@ Subscriber::Subscriber(const std::string& instance, SubscriberOptions options)
           {.settle = options.settle, .max_wait = options.max_wait, .paths_max = options.paths_max},
           std::move(options.globs)),
       paths_max_(options.paths_max),
-      since_(std::move(options.since)) {}
+      since_(std::move(options.since)),
+      sync_(options.sync) {}
 
 Subscription::Subscription(std::shared_ptr<SharedRoot> root, std::shared_ptr<Subscriber> subscriber)
     : root_(std::move(root)), subscriber_(std::move(subscriber)) {}
@@ -95,11 +99,14 @@ Task<absl::StatusOr<Batch>> Subscription::next() {
 }
 
 SharedRoot::SharedRoot(std::unique_ptr<Source> source, std::string instance,
-                       std::chrono::nanoseconds linger)
+                       std::chrono::nanoseconds linger, std::unique_ptr<TreeFile> file)
     : path_(source->root()),
       instance_(std::move(instance)),
       linger_(linger),
-      source_(std::move(source)) {
+      source_(std::move(source)),
+      file_(std::move(file)),
+      lives_(source_->lives()),
+      first_clock_(source_->tree().clock()) {
   facts_.path = path_;
   facts_.source = source_->kind();
   facts_.fallback = source_->fallback();
@@ -186,18 +193,21 @@ Task<absl::Status> SharedRoot::follow() {
     if (!events.ok()) co_return events.status();
     const uint64_t seen = wake_.epoch();
     const Batcher::Time looked = steady_clock::now();
+    greet();
     const bool more = co_await take_in();
     if (!source_->status().ok()) {
       if (!poll_instead()) co_return source_->status();
       events = descriptor_of_source();
       continue;
     }
-    publish();  // so that who has a batch finds its clock in the list
+    co_await remember(!more);  // before anybody is told a clock
+    publish();                 // so that who has a batch finds its clock in the list
     const bool served = co_await serve(!more, looked);
     if (more || served) {
       co_await yield_now();
       continue;
     }
+    co_await write_anew();
     if (lingered_out()) co_return absl::OkStatus();
     const std::optional<Batcher::Time> wake_at = deadline();
     if (wake_at && *wake_at <= steady_clock::now()) continue;
@@ -227,6 +237,19 @@ bool SharedRoot::poll_instead() {
   return true;
 }
 
+// Who comes after this waits for the next look: for it, events that are read now may be too old.
+void SharedRoot::greet() {
+  looked_ns_ =
+      std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count();
+  for (const auto& subscriber : present()) {
+    subscriber->arrived_ = true;
+    if (!std::exchange(subscriber->sync_, false)) continue;
+    // inotify queues an event before the system call that made it returns: to read its queue to the
+    // end is the barrier. Elsewhere everything is compared.
+    if (source_->kind() != WatchSource::inotify) source_->rescan();
+  }
+}
+
 // One step -> whether more is waiting. A few events are taken in at once; a scan, or events that
 // keep coming, go to where blocking is allowed.
 Task<bool> SharedRoot::take_in() {
@@ -249,7 +272,7 @@ void SharedRoot::distribute() {
     Batcher& batcher = subscriber->batcher_;
     batcher.set_vcs_locked(source_->vcs_locked(), now);
     batcher.set_rescanning(source_->rescanning());
-    subscriber->known_ = true;
+    subscriber->known_ = subscriber->arrived_;
     if (!subscriber->begun_) continue;
     batcher.add_gap(gap, clock, now);
     if (subscriber->behind_) continue;
@@ -259,6 +282,49 @@ void SharedRoot::distribute() {
       subscriber->behind_ = true;
     }
   }
+}
+
+// Appends what changed; and, once the kernel has told of nothing for a while, that it has.
+Task<void> SharedRoot::remember(bool caught_up) {
+  if (!file_ || !file_->written()) co_return;
+  const auto now = steady_clock::now();
+  const bool verified = caught_up && verify_at_ && now >= *verify_at_;
+  if (record_.empty() && !verified) co_return;
+  auto append = [this, verified] {
+    return file_->append(record_, source_->tree().clock(), verified ? looked_ns_ : 0);
+  };
+  const absl::Status appended = record_.size() <= kAppendInPlaceMax
+                                    ? append()
+                                    : co_await rt::call_blocking(std::move(append));
+  if (!appended.ok()) co_return forget_history(appended);
+  if (verified) verify_at_.reset();
+  if (!record_.empty() && !verify_at_) verify_at_ = now + kVerifyAfter;
+  record_.clear();
+}
+
+// The snapshot, when the tree is known and nothing else is to be done.
+Task<void> SharedRoot::write_anew() {
+  if (!file_ || !source_->ready() || (file_->written() && !file_->grown())) co_return;
+  const absl::Status written = co_await rt::call_blocking([this] {
+    std::vector<TreeLife> lives = lives_;
+    lives.push_back({instance_, first_clock_, source_->tree().clock()});
+    return file_->write(source_->tree(), lives, looked_ns_);
+  });
+  if (!written.ok()) co_return forget_history(written);
+  record_.clear();
+  source_->record_to(&record_);
+  verify_at_ = steady_clock::now() + kVerifyAfter;
+}
+
+// The watch itself goes on.
+void SharedRoot::forget_history(const absl::Status& why) {
+  source_->record_to(nullptr);
+  record_.clear();
+  verify_at_.reset();
+  file_->discard();
+  file_.reset();
+  rt::LockGuard guard(lock_);
+  facts_.forgetful = absl::StrCat("clocks will not outlive the daemon: ", why.message());
 }
 
 // Gives every subscriber that asks what is due for it -> whether anything was given. Due is what
@@ -305,7 +371,7 @@ Task<std::optional<Batch>> SharedRoot::difference(Subscriber& subscriber, std::s
   subscriber.told_ = source_->tree().clock();
   const bool quick = since.empty();
   auto answer = [this, &subscriber, since = std::move(since)]() -> std::optional<Batch> {
-    absl::StatusOr<Batch> batch = answer_since(source_->tree(), instance_, since);
+    absl::StatusOr<Batch> batch = answer_since(source_->tree(), instance_, since, lives_);
     ZS_ASSERT(batch.ok(), "a subscription whose clock was not checked");
     return narrow(*std::move(batch), subscriber.batcher_.globs());
   };
@@ -338,6 +404,7 @@ std::optional<Batcher::Time> SharedRoot::deadline() {
     earliest = earliest ? std::min(*earliest, at) : at;
   };
   if (alone_since_) sooner(*alone_since_ + linger_);
+  if (verify_at_) sooner(*verify_at_);
   for (const auto& subscriber : present()) {
     if (!subscriber->begun_ || !wants(*subscriber)) continue;
     const std::optional<Batcher::Time> due =

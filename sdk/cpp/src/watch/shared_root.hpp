@@ -36,6 +36,9 @@ struct SubscriberOptions {
   std::chrono::nanoseconds max_wait = kMaxWait;
   std::string since;                  // a clock, or empty
   size_t paths_max = kBatchPathsMax;  // owed to a subscriber that does not ask
+  // The first batch knows of every change that was complete before subscribe() was called, also
+  // where that takes a look at every entry.
+  bool sync = false;
 };
 
 // kInvalidArgument naming "settle" or "max_wait" when one is negative or beyond its limit.
@@ -50,7 +53,9 @@ struct RootFacts {
   bool missing = false;                         // deleted; it is watched again when it is back
   WatchSource source = WatchSource::automatic;  // what is at work
   std::string fallback;  // why it is not a better one; empty when it is the best
-  absl::Status ended;    // why it is not followed any more, while ended() is true
+  std::string
+      forgetful;       // why its clocks are not kept on disk; empty when they are, or shall not be
+  absl::Status ended;  // why it is not followed any more, while ended() is true
 };
 
 class SharedRoot;
@@ -68,10 +73,12 @@ class Subscriber {
   Batcher batcher_;
   const size_t paths_max_;
   const std::string since_;
-  bool known_ = false;   // events were read after it came
-  bool begun_ = false;   // the first batch was given
-  uint64_t told_ = 0;    // the clock up to which it knows everything
-  bool behind_ = false;  // the Batcher was emptied: the difference since told_ is owed
+  bool sync_ = false;     // a look at everything is owed to it
+  bool arrived_ = false;  // it was there when the source was looked at
+  bool known_ = false;    // events were read after it came
+  bool begun_ = false;    // the first batch was given
+  uint64_t told_ = 0;     // the clock up to which it knows everything
+  bool behind_ = false;   // the Batcher was emptied: the difference since told_ is owed
 
   Notify changed_;
   // Guarded by SharedRoot::lock_.
@@ -105,8 +112,10 @@ class Subscription {
 // Threads: every member may be called from any thread, run() once.
 class SharedRoot : public std::enable_shared_from_this<SharedRoot> {
  public:
-  // `linger`: how long it is followed without a subscriber.
-  SharedRoot(std::unique_ptr<Source> source, std::string instance, std::chrono::nanoseconds linger);
+  // `linger`: how long it is followed without a subscriber. `file`: where its clocks are kept, if
+  // anywhere.
+  SharedRoot(std::unique_ptr<Source> source, std::string instance, std::chrono::nanoseconds linger,
+             std::unique_ptr<TreeFile> file = nullptr);
 
   // Errors: kInvalidArgument when `since` is no clock; kUnavailable when the root has ended.
   absl::StatusOr<Subscription> subscribe(SubscriberOptions options);
@@ -127,7 +136,11 @@ class SharedRoot : public std::enable_shared_from_this<SharedRoot> {
   Task<absl::Status> follow();
   absl::StatusOr<rt::Fd> descriptor_of_source();
   bool poll_instead();
+  void greet();
   Task<bool> take_in();
+  Task<void> remember(bool caught_up);
+  Task<void> write_anew();
+  void forget_history(const absl::Status& why);
   void distribute();
   Task<bool> serve(bool caught_up, Batcher::Time looked);
   Task<std::optional<Batch>> batch_for(Subscriber& subscriber, bool caught_up,
@@ -154,6 +167,14 @@ class SharedRoot : public std::enable_shared_from_this<SharedRoot> {
   std::unique_ptr<Source> source_;            // of run()
   std::optional<Batcher::Time> alone_since_;  // of run()
   Notify wake_;                               // a subscriber came, went or asked
+
+  // Of run(): what is on disk. record_ holds what the Tree has recorded since the last append.
+  std::unique_ptr<TreeFile> file_;
+  const std::vector<TreeLife> lives_;  // earlier ones
+  const uint64_t first_clock_;
+  std::string record_;
+  int64_t looked_ns_ = 0;                   // Unix time of the last look at the source
+  std::optional<Batcher::Time> verify_at_;  // something was written and not verified since
 
   rt::Lock lock_;
   std::vector<std::shared_ptr<Subscriber>> subscribers_ ABSL_GUARDED_BY(lock_);

@@ -11,6 +11,12 @@
 #include "watch/file_system.hpp"
 
 namespace zsync::watching {
+namespace {
+
+// Two changes within it may leave the same time on a file: 10 ms at most on Linux, and some more.
+constexpr std::chrono::nanoseconds kFileClockTick = std::chrono::milliseconds(15);
+
+}  // namespace
 
 absl::Status errno_status(std::string_view root, std::string_view what, int error) {
   const std::string text =
@@ -22,7 +28,8 @@ absl::Status errno_status(std::string_view root, std::string_view what, int erro
   return absl::InternalError(text);
 }
 
-absl::StatusOr<Source::Opening> Source::prepare(std::string_view root, FilterOptions options) {
+absl::StatusOr<Source::Opening> Source::prepare(std::string_view root, FilterOptions options,
+                                                const Recall& recall) {
   const std::string given(root);
   if (!root.starts_with('/')) {
     return absl::InvalidArgumentError(
@@ -33,13 +40,19 @@ absl::StatusOr<Source::Opening> Source::prepare(std::string_view root, FilterOpt
   if (canonical == nullptr) return errno_status(given, "open", errno);
   absl::StatusOr<Filter> filter = Filter::open(canonical.get(), std::move(options));
   if (!filter.ok()) return filter.status();
-  return Opening{canonical.get(), *std::move(filter)};
+  return Opening{canonical.get(), *std::move(filter), recall ? recall() : std::nullopt};
 }
 
 Source::Source(Opening opening, std::chrono::nanoseconds rescan_every)
     : filter_(std::move(opening.filter)),
+      tree_(opening.known ? std::move(opening.known->tree) : Tree()),
       root_(std::move(opening.root)),
-      rescan_every_(rescan_every) {}
+      rescan_every_(rescan_every) {
+  if (!opening.known) return;
+  ready_ = rescanning_ = true;
+  suspect_ctime_ns_ = opening.known->verified_ns - kFileClockTick.count();
+  lives_ = std::move(opening.known->lives);
+}
 
 Source::Source(Source& failed, std::chrono::nanoseconds rescan_every)
     : filter_(std::move(failed.filter_)),
@@ -51,6 +64,8 @@ Source::Source(Source& failed, std::chrono::nanoseconds rescan_every)
       vcs_locked_(failed.vcs_locked_),
       scan_mark_(failed.scan_mark_),
       suspect_after_(std::min(failed.suspect_after_, failed.drained_at_)),
+      suspect_ctime_ns_(failed.suspect_ctime_ns_),
+      lives_(std::move(failed.lives_)),
       rescan_every_(rescan_every),
       changes_(std::move(failed.changes_)),
       gap_(failed.gap_),

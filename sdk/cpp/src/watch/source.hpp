@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,6 +27,7 @@
 #include "watch/fd.hpp"
 #include "watch/filter.hpp"
 #include "watch/tree.hpp"
+#include "watch/tree_file.hpp"
 #include "zsync/watch/watcher.hpp"
 
 namespace zsync::watching {
@@ -41,6 +43,10 @@ struct Problem {
   std::string path;  // relative to the root, "" the root itself
   std::string message;
 };
+
+// Gives what is known of a tree from before, so that a source compares with it instead of starting
+// anew. Called where blocking is allowed, at most once for each source that is opened.
+using Recall = std::function<std::optional<KnownTree>()>;
 
 // The status of a failed system call on a root, by errno.
 absl::Status errno_status(std::string_view root, std::string_view what, int error);
@@ -84,7 +90,8 @@ class Source {
   // Everything is to be compared anew, by the calls of scan_some that follow.
   void rescan();
   [[nodiscard]] bool scanning() const { return active_.has_value() || !scans_.empty(); }
-  // The first scan, which reports nothing, has finished, and the Tree is complete.
+  // The Tree is complete: the first scan, which reports nothing, has finished. One that is known
+  // from before is so from the start, and the first scan is a rescan.
   [[nodiscard]] bool ready() const { return ready_; }
   // A rescan of the whole root is under way: what it reports is incomplete until it ends.
   [[nodiscard]] bool rescanning() const { return rescanning_; }
@@ -104,6 +111,10 @@ class Source {
 
   [[nodiscard]] const std::string& root() const { return root_; }  // canonical
   [[nodiscard]] const Tree& tree() const { return tree_; }
+  // Earlier lives of the Tree; none when it began with this source.
+  [[nodiscard]] const std::vector<TreeLife>& lives() const { return lives_; }
+  // As Tree::record_to.
+  void record_to(std::string* record) { tree_.record_to(record); }
   // Up to date with the .gitignore files.
   [[nodiscard]] const Filter& filter() const { return filter_; }
   [[nodiscard]] const std::vector<Problem>& problems() const { return problems_; }
@@ -134,9 +145,11 @@ class Source {
   struct Opening {
     std::string root;
     Filter filter;
+    std::optional<KnownTree> known;
   };
   // Errors:  InvalidArgument (not absolute, bad filter), NotFound, PermissionDenied.
-  static absl::StatusOr<Opening> prepare(std::string_view root, FilterOptions options);
+  static absl::StatusOr<Opening> prepare(std::string_view root, FilterOptions options,
+                                         const Recall& recall);
 
   // Rescans every `rescan_every`; 0: never.
   Source(Opening opening, std::chrono::nanoseconds rescan_every);
@@ -263,6 +276,10 @@ class Source {
   uint64_t suspect_after_ =
       UINT64_MAX;  // entries changed later may have changed again within one tick of the clock of
                    // the file system, and the event was lost
+  // Entries whose metadata changed at this Unix time or later may have changed again within the
+  // same tick while nobody looked.
+  int64_t suspect_ctime_ns_ = INT64_MAX;
+  std::vector<TreeLife> lives_;
   const std::chrono::nanoseconds rescan_every_;
   Clock::time_point next_rescan_{};
 

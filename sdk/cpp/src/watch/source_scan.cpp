@@ -146,7 +146,8 @@ void Source::reconcile(Cursor& cursor, std::string_view name, const struct stat&
     if (is_directory) schedule(id, true);
     return;
   }
-  const bool suspect = tree_.changed_at(id) > suspect_after_ && rescanning_;
+  const bool suspect =
+      rescanning_ && (tree_.changed_at(id) > suspect_after_ || state.ctime_ns >= suspect_ctime_ns_);
   tree_.update(id, state, (hints & kModified) != 0 || suspect, sink());
   if (is_directory && (deep || tree_.tag(id) < 0)) schedule(id, true);
 }
@@ -198,6 +199,7 @@ void Source::scans_finished() {
   }
   rescanning_ = false;
   suspect_after_ = UINT64_MAX;
+  suspect_ctime_ns_ = INT64_MAX;
   if (rescan_every_.count() == 0) return;
   next_rescan_ = Clock::now() + rescan_every_;
   // It may have been taken while the scan went on, and nothing else would tell before the next one.

@@ -217,6 +217,7 @@ NodeId Tree::add(NodeId directory, std::string_view name, const EntryState& stat
   link_newest(id);
   index(id);
   if (n.kind == EntryKind::directory) ++directories_;
+  record_state(true, id);
   if (out != nullptr) out->push_back(describe(id, ChangeKind::created));
   return id;
 }
@@ -224,13 +225,16 @@ NodeId Tree::add(NodeId directory, std::string_view name, const EntryState& stat
 void Tree::update(NodeId id, const EntryState& state, bool touched, Changes* out) {
   Node& n = node(id);
   const bool report = n.kind != EntryKind::directory && (touched || !(this->state(id) == state));
+  const bool another = n.kind == EntryKind::directory && n.inode != state.inode;
   store(n, state);
+  if (report || another) record_state(false, id);
   if (!report) return;
   tick(id);
   if (out != nullptr) out->push_back(describe(id, ChangeKind::modified));
 }
 
 void Tree::remove(NodeId id, Changes* out, OnDrop on_drop) {
+  record_end(false, id);
   const std::vector<NodeId> doomed = subtree(id);
   for (auto at = doomed.rbegin(); at != doomed.rend(); ++at) {
     if (*at == kRoot) continue;
@@ -248,6 +252,7 @@ void Tree::remove(NodeId id, Changes* out, OnDrop on_drop) {
 }
 
 void Tree::forget(NodeId id, OnDrop on_drop) {
+  record_end(true, id);
   const std::vector<NodeId> doomed = subtree(id);
   for (auto at = doomed.rbegin(); at != doomed.rend(); ++at) {
     if (*at == kRoot) continue;
@@ -261,6 +266,7 @@ void Tree::forget(NodeId id, OnDrop on_drop) {
 }
 
 void Tree::rename(NodeId id, NodeId directory, std::string_view name, Changes* out) {
+  record_rename(id, directory, name);
   const std::vector<NodeId> moved = subtree(id);
   std::vector<std::string> old_paths;
   old_paths.reserve(moved.size());

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -107,6 +108,15 @@ class Tree {
   [[nodiscard]] Since since(uint64_t clock) const;
   [[nodiscard]] Changes everything() const;
 
+  // All of it as bytes, but for marks and tags; and back. Nullopt: these are not the bytes of a
+  // Tree.
+  void save(std::string& out) const;
+  [[nodiscard]] static std::optional<Tree> load(std::string_view bytes);
+  // From now on every mutation is appended to `record`, until another one (or null) is named.
+  void record_to(std::string* record) { record_ = record; }
+  // Does again what was recorded. False: it does not fit, and the Tree is of no use any more.
+  bool replay(std::string_view operations);
+
   [[nodiscard]] size_t entries() const { return entries_; }
   [[nodiscard]] size_t directories() const { return directories_; }  // with the root
 
@@ -152,7 +162,7 @@ class Tree {
   void split_bucket();
   NodeId allocate();
   void release(NodeId id);
-  void set_name(Node& n, std::string_view name);
+  static void set_name(Node& n, std::string_view name);
   void store(Node& n, const EntryState& state);
   void link_child(NodeId id, NodeId directory);
   void unlink_child(NodeId id);
@@ -162,6 +172,9 @@ class Tree {
   void bury(NodeId id, std::string path, NodeRef moved_to);
   [[nodiscard]] std::vector<NodeId> subtree(NodeId id) const;
   [[nodiscard]] Change describe(NodeId id, ChangeKind kind) const;
+  void record_state(bool added, NodeId id);
+  void record_end(bool forgotten, NodeId id);
+  void record_rename(NodeId id, NodeId directory, std::string_view name);
 
   const size_t tombstones_max_;
   std::vector<std::unique_ptr<Node[]>> chunks_;
@@ -179,6 +192,7 @@ class Tree {
   uint64_t clock_ = 0;
   std::deque<Tombstone> tombstones_;  // in the order of their clocks
   uint64_t forgotten_ = 0;            // clock of the newest tombstone that was dropped
+  std::string* record_ = nullptr;
 };
 
 }  // namespace zsync::watching

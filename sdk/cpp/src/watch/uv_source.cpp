@@ -54,8 +54,9 @@ UvSource::~UvSource() { release(); }
 
 absl::StatusOr<std::unique_ptr<UvSource>> UvSource::open(std::string_view root,
                                                          FilterOptions options,
-                                                         std::chrono::nanoseconds rescan_every) {
-  absl::StatusOr<Opening> opening = prepare(root, std::move(options));
+                                                         std::chrono::nanoseconds rescan_every,
+                                                         const Recall& recall) {
+  absl::StatusOr<Opening> opening = prepare(root, std::move(options), recall);
   if (!opening.ok()) return opening.status();
   std::unique_ptr<UvSource> source(new UvSource(*std::move(opening), rescan_every));
   if (absl::Status status = source->start(); !status.ok()) return status;

@@ -39,7 +39,7 @@ class UvSource final : public Source {
   // Errors:  as InotifySource::open.
   static absl::StatusOr<std::unique_ptr<UvSource>> open(
       std::string_view root, FilterOptions options = {},
-      std::chrono::nanoseconds rescan_every = kSafetyRescan);
+      std::chrono::nanoseconds rescan_every = kSafetyRescan, const Recall& recall = nullptr);
   ~UvSource() override;
 
   [[nodiscard]] WatchSource kind() const override { return WatchSource::fs_events; }

@@ -65,6 +65,11 @@ inline std::string text_of(const std::vector<Change>& changes) {
 using Opener =
     std::function<absl::StatusOr<std::unique_ptr<Source>>(std::string_view, FilterOptions)>;
 
+inline absl::StatusOr<std::unique_ptr<Source>> open_inotify(std::string_view root,
+                                                            FilterOptions options) {
+  return InotifySource::open(root, std::move(options));
+}
+
 // Waits as the owner of a source does -> whether there is something to read.
 inline bool wait_for(const Source& source, std::chrono::nanoseconds at_most) {
   const auto end = std::min(Source::Clock::now() + at_most,
@@ -95,7 +100,7 @@ inline std::string drain(Source& source) {
 
 class WatchedDir : public ScratchDir {
  public:
-  explicit WatchedDir(Opener opener = InotifySource::open) : opener_(std::move(opener)) {}
+  explicit WatchedDir(Opener opener = open_inotify) : opener_(std::move(opener)) {}
 
   // Begins to watch what is there.
   void watch(FilterOptions options = {.default_ignores = false}, std::string_view below = "") {

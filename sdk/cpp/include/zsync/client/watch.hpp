@@ -29,6 +29,10 @@ class Watch {
   [[nodiscard]] absl::Status subscribe(const v1::SubscribeWatchRequest& request,
                                        const BatchCallback& callback,
                                        const CallOptions& options = {});
+  // What changed since a clock, or without one just the clock of now, as one batch. It holds every
+  // change that was complete before the call.
+  [[nodiscard]] absl::StatusOr<v1::WatchBatch> query(const v1::QueryWatchRequest& request,
+                                                     const CallOptions& options = {});
   // The directories that are being watched.
   [[nodiscard]] absl::StatusOr<v1::ListWatchesReply> list(const CallOptions& options = {});
 

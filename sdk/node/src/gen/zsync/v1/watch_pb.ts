@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file zsync/v1/watch.proto.
  */
 export const file_zsync_v1_watch: GenFile = /*@__PURE__*/
-  fileDesc("ChR6c3luYy92MS93YXRjaC5wcm90bxIIenN5bmMudjEimgEKC1dhdGNoRmlsdGVyEg0KBWdsb2JzGAEgAygJEg4KBmlnbm9yZRgCIAMoCRIUCgxub19naXRpZ25vcmUYAyABKAgSKQoGc2V0dGxlGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEisKCG1heF93YWl0GAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIlsKFVN1YnNjcmliZVdhdGNoUmVxdWVzdBIMCgRwYXRoGAEgASgJEiUKBmZpbHRlchgCIAEoCzIVLnpzeW5jLnYxLldhdGNoRmlsdGVyEg0KBXNpbmNlGAMgASgJIr4BCgpGaWxlQ2hhbmdlEgwKBHBhdGgYASABKAkSIgoEa2luZBgCIAEoDjIULnpzeW5jLnYxLkNoYW5nZUtpbmQSFAoMcmVuYW1lZF9mcm9tGAMgASgJEhEKCWRpcmVjdG9yeRgEIAEoCBIMCgRzaXplGAUgASgEEhcKD210aW1lX3VuaXhfbmFubxgGIAEoAxISCgpwYXRoX2J5dGVzGAcgASgMEhoKEnJlbmFtZWRfZnJvbV9ieXRlcxgIIAEoDCJeCgpXYXRjaEJhdGNoEg0KBWNsb2NrGAEgASgJEiUKB2NoYW5nZXMYAiADKAsyFC56c3luYy52MS5GaWxlQ2hhbmdlEg0KBWZyZXNoGAMgASgIEgsKA2dhcBgEIAEoCSIUChJMaXN0V2F0Y2hlc1JlcXVlc3QikgEKCVdhdGNoUm9vdBIMCgRwYXRoGAEgASgJEhMKC3N1YnNjcmliZXJzGAIgASgNEhMKC2RpcmVjdG9yaWVzGAMgASgEEg0KBWZpbGVzGAQgASgEEg0KBWNsb2NrGAUgASgJEg0KBWVycm9yGAYgASgJEg4KBnNvdXJjZRgHIAEoCRIQCghmYWxsYmFjaxgIIAEoCSI2ChBMaXN0V2F0Y2hlc1JlcGx5EiIKBXJvb3RzGAEgAygLMhMuenN5bmMudjEuV2F0Y2hSb290Ko4BCgpDaGFuZ2VLaW5kEhsKF0NIQU5HRV9LSU5EX1VOU1BFQ0lGSUVEEAASFwoTQ0hBTkdFX0tJTkRfQ1JFQVRFRBABEhgKFENIQU5HRV9LSU5EX01PRElGSUVEEAISFwoTQ0hBTkdFX0tJTkRfREVMRVRFRBADEhcKE0NIQU5HRV9LSU5EX1JFTkFNRUQQBDKPAQoFV2F0Y2gSRAoJU3Vic2NyaWJlEh8uenN5bmMudjEuU3Vic2NyaWJlV2F0Y2hSZXF1ZXN0GhQuenN5bmMudjEuV2F0Y2hCYXRjaDABEkAKBExpc3QSHC56c3luYy52MS5MaXN0V2F0Y2hlc1JlcXVlc3QaGi56c3luYy52MS5MaXN0V2F0Y2hlc1JlcGx5YgZwcm90bzM", [file_google_protobuf_duration]);
+  fileDesc("ChR6c3luYy92MS93YXRjaC5wcm90bxIIenN5bmMudjEimgEKC1dhdGNoRmlsdGVyEg0KBWdsb2JzGAEgAygJEg4KBmlnbm9yZRgCIAMoCRIUCgxub19naXRpZ25vcmUYAyABKAgSKQoGc2V0dGxlGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEisKCG1heF93YWl0GAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIlsKFVN1YnNjcmliZVdhdGNoUmVxdWVzdBIMCgRwYXRoGAEgASgJEiUKBmZpbHRlchgCIAEoCzIVLnpzeW5jLnYxLldhdGNoRmlsdGVyEg0KBXNpbmNlGAMgASgJIlcKEVF1ZXJ5V2F0Y2hSZXF1ZXN0EgwKBHBhdGgYASABKAkSJQoGZmlsdGVyGAIgASgLMhUuenN5bmMudjEuV2F0Y2hGaWx0ZXISDQoFc2luY2UYAyABKAkivgEKCkZpbGVDaGFuZ2USDAoEcGF0aBgBIAEoCRIiCgRraW5kGAIgASgOMhQuenN5bmMudjEuQ2hhbmdlS2luZBIUCgxyZW5hbWVkX2Zyb20YAyABKAkSEQoJZGlyZWN0b3J5GAQgASgIEgwKBHNpemUYBSABKAQSFwoPbXRpbWVfdW5peF9uYW5vGAYgASgDEhIKCnBhdGhfYnl0ZXMYByABKAwSGgoScmVuYW1lZF9mcm9tX2J5dGVzGAggASgMIl4KCldhdGNoQmF0Y2gSDQoFY2xvY2sYASABKAkSJQoHY2hhbmdlcxgCIAMoCzIULnpzeW5jLnYxLkZpbGVDaGFuZ2USDQoFZnJlc2gYAyABKAgSCwoDZ2FwGAQgASgJIhQKEkxpc3RXYXRjaGVzUmVxdWVzdCKlAQoJV2F0Y2hSb290EgwKBHBhdGgYASABKAkSEwoLc3Vic2NyaWJlcnMYAiABKA0SEwoLZGlyZWN0b3JpZXMYAyABKAQSDQoFZmlsZXMYBCABKAQSDQoFY2xvY2sYBSABKAkSDQoFZXJyb3IYBiABKAkSDgoGc291cmNlGAcgASgJEhAKCGZhbGxiYWNrGAggASgJEhEKCWZvcmdldGZ1bBgJIAEoCSI2ChBMaXN0V2F0Y2hlc1JlcGx5EiIKBXJvb3RzGAEgAygLMhMuenN5bmMudjEuV2F0Y2hSb290Ko4BCgpDaGFuZ2VLaW5kEhsKF0NIQU5HRV9LSU5EX1VOU1BFQ0lGSUVEEAASFwoTQ0hBTkdFX0tJTkRfQ1JFQVRFRBABEhgKFENIQU5HRV9LSU5EX01PRElGSUVEEAISFwoTQ0hBTkdFX0tJTkRfREVMRVRFRBADEhcKE0NIQU5HRV9LSU5EX1JFTkFNRUQQBDLNAQoFV2F0Y2gSRAoJU3Vic2NyaWJlEh8uenN5bmMudjEuU3Vic2NyaWJlV2F0Y2hSZXF1ZXN0GhQuenN5bmMudjEuV2F0Y2hCYXRjaDABEjwKBVF1ZXJ5EhsuenN5bmMudjEuUXVlcnlXYXRjaFJlcXVlc3QaFC56c3luYy52MS5XYXRjaEJhdGNoMAESQAoETGlzdBIcLnpzeW5jLnYxLkxpc3RXYXRjaGVzUmVxdWVzdBoaLnpzeW5jLnYxLkxpc3RXYXRjaGVzUmVwbHliBnByb3RvMw", [file_google_protobuf_duration]);
 
 /**
  * @generated from message zsync.v1.WatchFilter
@@ -80,7 +80,8 @@ export type SubscribeWatchRequest = Message<"zsync.v1.SubscribeWatchRequest"> & 
   filter?: WatchFilter | undefined;
 
   /**
-   * clock of an earlier batch: what changed since then comes first
+   * Clock of an earlier batch, of this daemon or of one before it: what changed since then comes
+   * first. Of another root, another filter.ignore or an unknown daemon: `fresh`.
    *
    * @generated from field: string since = 3;
    */
@@ -93,6 +94,39 @@ export type SubscribeWatchRequest = Message<"zsync.v1.SubscribeWatchRequest"> & 
  */
 export const SubscribeWatchRequestSchema: GenMessage<SubscribeWatchRequest> = /*@__PURE__*/
   messageDesc(file_zsync_v1_watch, 1);
+
+/**
+ * @generated from message zsync.v1.QueryWatchRequest
+ */
+export type QueryWatchRequest = Message<"zsync.v1.QueryWatchRequest"> & {
+  /**
+   * absolute directory
+   *
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * settle and max_wait say nothing here
+   *
+   * @generated from field: zsync.v1.WatchFilter filter = 2;
+   */
+  filter?: WatchFilter | undefined;
+
+  /**
+   * clock of an earlier batch; absent: no changes, only the clock
+   *
+   * @generated from field: string since = 3;
+   */
+  since: string;
+};
+
+/**
+ * Describes the message zsync.v1.QueryWatchRequest.
+ * Use `create(QueryWatchRequestSchema)` to create a new message.
+ */
+export const QueryWatchRequestSchema: GenMessage<QueryWatchRequest> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_watch, 2);
 
 /**
  * @generated from message zsync.v1.FileChange
@@ -152,7 +186,7 @@ export type FileChange = Message<"zsync.v1.FileChange"> & {
  * Use `create(FileChangeSchema)` to create a new message.
  */
 export const FileChangeSchema: GenMessage<FileChange> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_watch, 2);
+  messageDesc(file_zsync_v1_watch, 3);
 
 /**
  * @generated from message zsync.v1.WatchBatch
@@ -190,7 +224,7 @@ export type WatchBatch = Message<"zsync.v1.WatchBatch"> & {
  * Use `create(WatchBatchSchema)` to create a new message.
  */
 export const WatchBatchSchema: GenMessage<WatchBatch> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_watch, 3);
+  messageDesc(file_zsync_v1_watch, 4);
 
 /**
  * @generated from message zsync.v1.ListWatchesRequest
@@ -203,7 +237,7 @@ export type ListWatchesRequest = Message<"zsync.v1.ListWatchesRequest"> & {
  * Use `create(ListWatchesRequestSchema)` to create a new message.
  */
 export const ListWatchesRequestSchema: GenMessage<ListWatchesRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_watch, 4);
+  messageDesc(file_zsync_v1_watch, 5);
 
 /**
  * @generated from message zsync.v1.WatchRoot
@@ -256,6 +290,13 @@ export type WatchRoot = Message<"zsync.v1.WatchRoot"> & {
    * @generated from field: string fallback = 8;
    */
   fallback: string;
+
+  /**
+   * why its clocks will not be known to the next daemon; empty: they will
+   *
+   * @generated from field: string forgetful = 9;
+   */
+  forgetful: string;
 };
 
 /**
@@ -263,7 +304,7 @@ export type WatchRoot = Message<"zsync.v1.WatchRoot"> & {
  * Use `create(WatchRootSchema)` to create a new message.
  */
 export const WatchRootSchema: GenMessage<WatchRoot> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_watch, 5);
+  messageDesc(file_zsync_v1_watch, 6);
 
 /**
  * @generated from message zsync.v1.ListWatchesReply
@@ -280,7 +321,7 @@ export type ListWatchesReply = Message<"zsync.v1.ListWatchesReply"> & {
  * Use `create(ListWatchesReplySchema)` to create a new message.
  */
 export const ListWatchesReplySchema: GenMessage<ListWatchesReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_watch, 6);
+  messageDesc(file_zsync_v1_watch, 7);
 
 /**
  * @generated from enum zsync.v1.ChangeKind
@@ -332,6 +373,17 @@ export const Watch: GenService<{
   subscribe: {
     methodKind: "server_streaming";
     input: typeof SubscribeWatchRequestSchema;
+    output: typeof WatchBatchSchema;
+  },
+  /**
+   * One batch, at once: what changed since a clock, or without one just the clock of now. It holds
+   * every change that was complete before the call, settled or not; it comes in parts as above.
+   *
+   * @generated from rpc zsync.v1.Watch.Query
+   */
+  query: {
+    methodKind: "server_streaming";
+    input: typeof QueryWatchRequestSchema;
     output: typeof WatchBatchSchema;
   },
   /**
