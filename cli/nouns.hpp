@@ -15,6 +15,7 @@ void add_channels(CLI::App& app, Context& context);
 void add_watch(CLI::App& app, Context& context);
 void add_daemon(CLI::App& app, Context& context);
 void add_events(CLI::App& app, Context& context);
+void add_traces(CLI::App& app, Context& context);
 void add_doctor(CLI::App& app, Context& context);
 void add_completion(CLI::App& app, Context& context);
 

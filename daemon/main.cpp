@@ -28,6 +28,7 @@
 #include "daemon/store/store.hpp"
 #include "daemon/tasks/engine.hpp"
 #include "daemon/tasks/tasks_service.hpp"
+#include "daemon/traces/traces_service.hpp"
 #include "daemon/watch/engine.hpp"
 #include "daemon/watch/watch_service.hpp"
 #include "zsync/zsync.hpp"
@@ -267,7 +268,7 @@ Task<absl::Status> serve(LiveConfig& live, State& state, ListeningSocket& listen
   const std::unique_ptr<grpc::Service> services[] = {
       make_daemon_service(gate, facts), make_events_service(gate, *state.events),
       make_tasks_service(gate, tasks),  make_channels_service(gate, channels),
-      make_watch_service(gate, watch),
+      make_watch_service(gate, watch),  make_traces_service(gate, *state.events),
   };
   std::vector<grpc::Service*> registered;
   for (const auto& service : services) registered.push_back(service.get());

@@ -18,7 +18,7 @@ const std::vector<Noun>& nouns() {
       {"registry", "zsync.v1.Registry", Availability::kNotBuiltYet,
        "the registry is not built yet"},
       {"cluster", "zsync.v1.Cluster", Availability::kNotBuiltYet, "the cluster is not built yet"},
-      {"traces", "zsync.v1.Traces", Availability::kNotBuiltYet, "traces are not built yet"},
+      {"traces", "zsync.v1.Traces", Availability::kAvailable, ""},
       {"limits", "zsync.v1.Limits", Availability::kNotBuiltYet, "rate limits are not built yet"},
   };
   return *list;

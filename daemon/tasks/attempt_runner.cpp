@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "daemon/store/commit.hpp"
+#include "daemon/store/work_span.hpp"
 #include "daemon/tasks/engine.hpp"
 #include "zsync/flow.hpp"
 #include "zsync/rt/fd.hpp"
@@ -47,7 +48,8 @@ absl::StatusOr<shim::Spec> TasksEngine::shim_spec(const TaskRecord& record) {
   for (const std::string& variable : options_.own_env) put(variable);
   environment["ZSYNC_TASK_ID"] = record.id;
   environment["ZSYNC_ATTEMPT"] = absl::StrCat(record.attempt);
-  if (!task.traceparent.empty()) environment["TRACEPARENT"] = task.traceparent;
+  const trace::SpanContext caused = work_span(record.id, task.traceparent);
+  environment["TRACEPARENT"] = attempt_span(caused, record.attempt).to_traceparent();
   for (const auto& [name, value] : environment) spec.env.push_back(absl::StrCat(name, "=", value));
   spec.cwd = task.cwd.empty() ? options_.default_cwd : task.cwd;
   spec.stdin_mode = task.stdin_stream           ? shim::StdinMode::kStream

@@ -16,7 +16,8 @@ namespace zsync::daemon {
 namespace {
 
 constexpr char kIdPrefix[] = "task_";
-constexpr size_t kClosestMax = 5;  // names offered for a mistyped one
+constexpr size_t kCommandBytesMax = 80;  // of a command in an event
+constexpr size_t kClosestMax = 5;        // names offered for a mistyped one
 constexpr std::chrono::seconds kLookAgain{
     60};                                   // at the wall clock, while a task waits for its time
 constexpr size_t kClosestSearched = 2000;  // newest tasks that are compared
@@ -50,7 +51,11 @@ std::string TasksEngine::attempt_dir(const std::string& id, uint32_t attempt) co
 void TasksEngine::announce(const std::string& type, const TaskRecord& record) {
   std::map<std::string, std::string> attributes{{"state", std::string(state_name(record.state))},
                                                 {"attempt", absl::StrCat(record.attempt)}};
-  if (!record.spec->name.empty()) attributes["name"] = record.spec->name;
+  if (!record.spec->name.empty()) {
+    attributes["name"] = record.spec->name;
+  } else if (type == "task.queued") {
+    attributes["command"] = command_text(*record.spec, kCommandBytesMax);
+  }
   if (!record.reason.empty()) attributes["reason"] = record.reason;
   if (is_final(record.state)) attributes["exit_code"] = absl::StrCat(record.exit_code);
   if (record.not_before_unix_nano > 0) {

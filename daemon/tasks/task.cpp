@@ -7,6 +7,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "daemon/fault/fault.hpp"
 
 namespace zsync::daemon {
@@ -210,6 +211,15 @@ absl::Status validate(const TaskSpec& spec) {
     if (absl::Status status = check(spec); !status.ok()) return status;
   }
   return check_directory(spec.cwd);
+}
+
+std::string command_text(const TaskSpec& spec, size_t bytes_max) {
+  std::string text = spec.shell.empty() ? absl::StrJoin(spec.argv, " ") : spec.shell;
+  if (text.size() <= bytes_max) return text;
+  size_t end = bytes_max;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+  text.resize(end);
+  return text + "…";
 }
 
 }  // namespace zsync::daemon

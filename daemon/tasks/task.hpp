@@ -118,4 +118,8 @@ struct GroupRecord {
   uint32_t running = 0;
 };
 
+// The command as one text, for people: cut between characters to at most `bytes_max`, with an
+// ellipsis besides.
+std::string command_text(const TaskSpec& spec, size_t bytes_max);
+
 }  // namespace zsync::daemon

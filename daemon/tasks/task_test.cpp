@@ -153,5 +153,17 @@ TEST(TaskSpec, FieldsOfANewerDaemonAreSkipped) {
   EXPECT_EQ(decode_task_spec(bytes)->argv, good().argv);
 }
 
+TEST(TaskSpec, ItsCommandIsShownAsOneTextCutBetweenCharacters) {
+  TaskSpec spec;
+  spec.argv = {"make", "-j2", "all"};
+  EXPECT_EQ(command_text(spec, 80), "make -j2 all");
+  EXPECT_EQ(command_text(spec, 6), "make -…");
+  spec.argv = {"echo", "\xc3\xa4\xc3\xb6"};
+  EXPECT_EQ(command_text(spec, 6), "echo …");  // not half of the letter
+  spec.argv.clear();
+  spec.shell = "a | b";
+  EXPECT_EQ(command_text(spec, 80), "a | b");
+}
+
 }  // namespace
 }  // namespace zsync::daemon

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NOUNS = ("common", "tasks", "channels", "watch", "daemon", "events")
+NOUNS = ("common", "tasks", "channels", "watch", "daemon", "events", "traces")
 
 
 def proto_root() -> Path:

@@ -2,7 +2,7 @@
 
     core -> rt -> {sync, io} -> {net, watch, tui} -> {http, lsp, ...} ; client = rt + proto
     daemon engines use libzsync and daemon/store; only daemon/rpc, *_service, *_proto and main.cpp see gRPC and generated types
-    cli uses client and tui; nothing uses tests; a capability uses another one only through its engine's header
+    cli uses client and what draws (tui, trace); nothing uses tests; a capability uses another one only through its engine's header
 """
 import posixpath
 import re
@@ -168,8 +168,8 @@ def cli_cure(here: Place, there: Place) -> str | None:
         return "cli speaks through the client, not through gRPC stubs"
     if there.area == "sdk" and not there.public:
         return "cli uses libzsync's public headers only"
-    if there.area == "sdk" and there.room not in ("client", "tui", "core", "rt", "zsync"):
-        return "cli uses client and tui only"
+    if there.area == "sdk" and there.room not in ("client", "tui", "trace", "core", "rt", "zsync"):
+        return "cli uses client and what draws (tui, trace) only"
     return None
 
 

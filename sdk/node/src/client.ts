@@ -3,7 +3,7 @@ import { type CallOptions, Connection } from "./connection.js";
 import { Channels } from "./channels.js";
 import { reach, socketPath } from "./endpoint.js";
 import { Canceled, DeadlineExceeded } from "./errors.js";
-import { Daemon, Events, Watch } from "./observe.js";
+import { Daemon, Events, Traces, Watch } from "./observe.js";
 import { type Command, type Completed, type SpecOptions, Tasks } from "./tasks.js";
 
 const cancelOnInterruptTimeoutMs = 5000;
@@ -34,6 +34,7 @@ export class Client {
   readonly channels: Channels;
   readonly watch: Watch;
   readonly events: Events;
+  readonly traces: Traces;
   readonly daemon: Daemon;
 
   private constructor(private readonly connection: Connection) {
@@ -41,6 +42,7 @@ export class Client {
     this.channels = new Channels(connection);
     this.watch = new Watch(connection);
     this.events = new Events(connection);
+    this.traces = new Traces(connection);
     this.daemon = new Daemon(connection);
   }
 

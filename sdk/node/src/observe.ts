@@ -1,10 +1,11 @@
-// Watch, events and the daemon itself: what is only looked at.
+// Watch, events, traces and the daemon itself: what is only looked at.
 import { resolve } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import type { CallOptions, Connection } from "./connection.js";
 import type { Gap } from "./gen/zsync/v1/common_pb.js";
 import { type ConfigValue, Daemon as DaemonService, type DaemonInfo, type DaemonStats, type Finding } from "./gen/zsync/v1/daemon_pb.js";
 import { type Event, Events as EventsService } from "./gen/zsync/v1/events_pb.js";
+import { type Trace, Traces as TracesService, type TraceSummary } from "./gen/zsync/v1/traces_pb.js";
 import { Watch as WatchService, type WatchBatch, WatchBatchSchema, type WatchRoot } from "./gen/zsync/v1/watch_pb.js";
 import { duration } from "./tasks.js";
 
@@ -120,6 +121,21 @@ export class Events {
       const last = batch.events.at(-1);
       if (last) fromSeq = last.seq + 1n;
     }
+  }
+}
+
+export class Traces {
+  constructor(private readonly connection: Connection) {}
+
+  /** Those where something happened last come first; `limit` 0 leaves it to the daemon. */
+  async list(options: CallOptions & { limit?: number } = {}): Promise<TraceSummary[]> {
+    const { limit = 0 } = options;
+    return (await this.connection.unary(TracesService.method.list, { limit }, options, true)).traces;
+  }
+
+  /** `id`: of a trace, or its first 4 digits or more; of a task; or "last". */
+  get(id: string, options: CallOptions = {}): Promise<Trace> {
+    return this.connection.unary(TracesService.method.get, { id }, options, true);
   }
 }
 

@@ -66,6 +66,14 @@ describe("zsync client", { skip, timeout: 240_000 }, () => {
     assert.deepEqual([task.spec?.retry?.on?.exitCodes, task.spec?.retry?.on?.timeout], [[75], true]);
   });
 
+  it("tells the trace of a task", async () => {
+    const done = await client.run(["true"], { name: "traced" });
+    const trace = await client.traces.get(done.task.id);
+    assert.deepEqual(trace.spans.map((span) => span.name), ["traced", "wait in the queue", "attempt 1"]);
+    assert.equal((await client.traces.list({ limit: 1 }))[0]?.id, trace.summary?.id);
+    await failure(NotFound, client.traces.get("beef"));
+  });
+
   it("cancels a run whose timeout passes or whose signal aborts", async () => {
     await failure(DeadlineExceeded, client.run(["sleep", "60"], { name: "late" }, { timeoutMs: 300 }));
     assert.equal((await client.tasks.task("late").wait()).state, v1.TaskState.CANCELED);

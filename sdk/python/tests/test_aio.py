@@ -31,6 +31,12 @@ class TasksTest(AioTest):
         with self.assertRaises(zsync.CommandFailed):
             await self.client.run("false", check=True)
 
+    async def test_a_trace_is_found_by_its_task_and_listed(self):
+        done = await self.client.run("true")
+        trace = await self.client.traces.get(done.task.id)
+        self.assertEqual(3, len(trace.spans))
+        self.assertIn(trace.summary.id, [summary.id for summary in await self.client.traces.list(limit=5)])
+
     async def test_cancelling_the_asyncio_task_of_a_run_cancels_the_task(self):
         run = asyncio.create_task(self.client.run("sleep", "60", name="dropped"))
         async with aclosing(self.client.events.follow("task.started", from_seq=1)) as events:

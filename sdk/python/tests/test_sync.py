@@ -178,6 +178,15 @@ class DaemonNounTest(SyncTest):
         types = [event.type for event in events if event.subject == task.id]
         self.assertEqual(["task.queued", "task.started", "task.finished"], types)
 
+    def test_the_trace_of_a_task_has_its_wait_and_its_attempt(self):
+        task = self.client.tasks.submit("true", name="traced")
+        task.wait()
+        trace = self.client.traces.get(task.id)
+        self.assertEqual(["traced", "wait in the queue", "attempt 1"], [span.name for span in trace.spans])
+        self.assertIn(trace.summary.id, [summary.id for summary in self.client.traces.list()])
+        with self.assertRaises(zsync.NotFound):
+            self.client.traces.get("beef")
+
 
 class ChannelsTest(SyncTest):
     def setUp(self):

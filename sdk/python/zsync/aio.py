@@ -23,6 +23,7 @@ import grpc
 import grpc.aio
 
 from zsync import _core, _endpoint, _requests, client, v1
+from zsync._observe_aio import Daemon, Events, Traces
 from zsync._requests import Argument, Completed, Duration, Overflow, SpecOptions, seconds
 from zsync.client import CANCEL_ON_INTERRUPT_TIMEOUT_S, CHANNEL_OPTIONS
 from zsync.errors import Conflict, DeadlineExceeded, Error, from_status
@@ -508,40 +509,6 @@ class Watch:
         return (await self._driver.unary("Watch.List", v1.ListWatchesRequest(), timeout, True)).roots
 
 
-class Events:
-    def __init__(self, driver: _Driver):
-        self._driver = driver
-
-    def follow(
-        self, *types: str, from_seq: int = 0, follow: bool = True, timeout: Duration | None = None
-    ) -> AsyncIterator[v1.Event | v1.Gap]:
-        """The daemon's log from a cursor (0: from the first next() on; 1: all that is kept); `types` are prefixes."""
-        request = v1.FollowEventsRequest(from_seq=from_seq, types=types, follow=follow)
-        driver = self._driver
-        return driver.iterate(_core.follow_events(driver.settings, request, driver.deadline(timeout)))
-
-
-class Daemon:
-    def __init__(self, driver: _Driver):
-        self._driver = driver
-
-    async def info(self, *, timeout: Duration | None = None) -> v1.DaemonInfo:
-        return await self._driver.unary("Daemon.Info", v1.DaemonInfoRequest(), timeout, True)
-
-    async def stats(self, *, timeout: Duration | None = None) -> v1.DaemonStats:
-        return await self._driver.unary("Daemon.Stats", v1.DaemonStatsRequest(), timeout, True)
-
-    async def config(self, *, timeout: Duration | None = None) -> Sequence[v1.ConfigValue]:
-        return (await self._driver.unary("Daemon.Config", v1.DaemonConfigRequest(), timeout, True)).values
-
-    async def doctor(self, *, timeout: Duration | None = None) -> Sequence[v1.Finding]:
-        return (await self._driver.unary("Daemon.Doctor", v1.DoctorRequest(), timeout, True)).findings
-
-    async def shutdown(self, *, timeout: Duration | None = None) -> None:
-        """Returns once the drain has begun; running commands go on under their supervisors."""
-        await self._driver.unary("Daemon.Shutdown", v1.ShutdownRequest(), timeout, False)
-
-
 class Client:
     """One connection to the daemon of this user.
 
@@ -562,6 +529,7 @@ class Client:
         self.channels = Channels(self._driver)
         self.watch = Watch(self._driver)
         self.events = Events(self._driver)
+        self.traces = Traces(self._driver)
         self.daemon = Daemon(self._driver)
 
     async def run(

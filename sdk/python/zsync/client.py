@@ -25,6 +25,7 @@ from typing import Any, Unpack
 import grpc
 
 from zsync import _core, _endpoint, _requests, v1
+from zsync._observe import Daemon, Events, Traces
 from zsync._requests import Argument, Completed, Duration, Overflow, SpecOptions, seconds
 from zsync.errors import Conflict, DeadlineExceeded, Error, from_status
 
@@ -511,40 +512,6 @@ class Watch:
         return self._driver.unary("Watch.List", v1.ListWatchesRequest(), timeout, True).roots
 
 
-class Events:
-    def __init__(self, driver: _Driver):
-        self._driver = driver
-
-    def follow(
-        self, *types: str, from_seq: int = 0, follow: bool = True, timeout: Duration | None = None
-    ) -> Iterator[v1.Event | v1.Gap]:
-        """The daemon's log from a cursor (0: from the first next() on; 1: all that is kept); `types` are prefixes."""
-        request = v1.FollowEventsRequest(from_seq=from_seq, types=types, follow=follow)
-        driver = self._driver
-        return driver.iterate(_core.follow_events(driver.settings, request, driver.deadline(timeout)))
-
-
-class Daemon:
-    def __init__(self, driver: _Driver):
-        self._driver = driver
-
-    def info(self, *, timeout: Duration | None = None) -> v1.DaemonInfo:
-        return self._driver.unary("Daemon.Info", v1.DaemonInfoRequest(), timeout, True)
-
-    def stats(self, *, timeout: Duration | None = None) -> v1.DaemonStats:
-        return self._driver.unary("Daemon.Stats", v1.DaemonStatsRequest(), timeout, True)
-
-    def config(self, *, timeout: Duration | None = None) -> Sequence[v1.ConfigValue]:
-        return self._driver.unary("Daemon.Config", v1.DaemonConfigRequest(), timeout, True).values
-
-    def doctor(self, *, timeout: Duration | None = None) -> Sequence[v1.Finding]:
-        return self._driver.unary("Daemon.Doctor", v1.DoctorRequest(), timeout, True).findings
-
-    def shutdown(self, *, timeout: Duration | None = None) -> None:
-        """Returns once the drain has begun; running commands go on under their supervisors."""
-        self._driver.unary("Daemon.Shutdown", v1.ShutdownRequest(), timeout, False)
-
-
 class Client:
     """One connection to the daemon of this user.
 
@@ -566,6 +533,7 @@ class Client:
         self.channels = Channels(self._driver)
         self.watch = Watch(self._driver)
         self.events = Events(self._driver)
+        self.traces = Traces(self._driver)
         self.daemon = Daemon(self._driver)
 
     def run(

@@ -19,6 +19,7 @@
 #include "zsync/client/events.hpp"
 #include "zsync/client/options.hpp"
 #include "zsync/client/tasks.hpp"
+#include "zsync/client/traces.hpp"
 #include "zsync/client/watch.hpp"
 
 namespace zsync::client {
@@ -49,6 +50,8 @@ class Client {
   [[nodiscard]] Daemon daemon() { return Daemon(*connection_); }
   // The daemon's log of what happened.
   [[nodiscard]] Events events() { return Events(*connection_); }
+  // What led to what.
+  [[nodiscard]] Traces traces() { return Traces(*connection_); }
 
   // The path that was connected to.
   [[nodiscard]] const std::string& socket() const;

@@ -1,0 +1,59 @@
+"""What is only looked at: events, traces and the daemon itself, synchronously."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from zsync import _core, v1
+from zsync._requests import Duration
+
+if TYPE_CHECKING:
+    from zsync.client import _Driver
+
+
+class Events:
+    def __init__(self, driver: _Driver):
+        self._driver = driver
+
+    def follow(
+        self, *types: str, from_seq: int = 0, follow: bool = True, timeout: Duration | None = None
+    ) -> Iterator[v1.Event | v1.Gap]:
+        """The daemon's log from a cursor (0: from the first next() on; 1: all that is kept); `types` are prefixes."""
+        request = v1.FollowEventsRequest(from_seq=from_seq, types=types, follow=follow)
+        driver = self._driver
+        return driver.iterate(_core.follow_events(driver.settings, request, driver.deadline(timeout)))
+
+
+class Traces:
+    def __init__(self, driver: _Driver):
+        self._driver = driver
+
+    def list(self, limit: int = 0, *, timeout: Duration | None = None) -> Sequence[v1.TraceSummary]:
+        """Those where something happened last come first; `limit` 0 leaves it to the daemon."""
+        request = v1.ListTracesRequest(limit=limit)
+        return self._driver.unary("Traces.List", request, timeout, True).traces
+
+    def get(self, id: str, *, timeout: Duration | None = None) -> v1.Trace:
+        """`id`: of a trace, or its first 4 digits or more; of a task; or "last"."""
+        return self._driver.unary("Traces.Get", v1.GetTraceRequest(id=id), timeout, True)
+
+
+class Daemon:
+    def __init__(self, driver: _Driver):
+        self._driver = driver
+
+    def info(self, *, timeout: Duration | None = None) -> v1.DaemonInfo:
+        return self._driver.unary("Daemon.Info", v1.DaemonInfoRequest(), timeout, True)
+
+    def stats(self, *, timeout: Duration | None = None) -> v1.DaemonStats:
+        return self._driver.unary("Daemon.Stats", v1.DaemonStatsRequest(), timeout, True)
+
+    def config(self, *, timeout: Duration | None = None) -> Sequence[v1.ConfigValue]:
+        return self._driver.unary("Daemon.Config", v1.DaemonConfigRequest(), timeout, True).values
+
+    def doctor(self, *, timeout: Duration | None = None) -> Sequence[v1.Finding]:
+        return self._driver.unary("Daemon.Doctor", v1.DoctorRequest(), timeout, True).findings
+
+    def shutdown(self, *, timeout: Duration | None = None) -> None:
+        """Returns once the drain has begun; running commands go on under their supervisors."""
+        self._driver.unary("Daemon.Shutdown", v1.ShutdownRequest(), timeout, False)
