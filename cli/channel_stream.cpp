@@ -27,6 +27,7 @@ struct SendFlags {
   std::string name;
   bool frames = false;
   std::vector<std::string> messages;
+  std::string key, id;
 };
 
 struct RecvFlags {
@@ -41,25 +42,29 @@ struct RecvFlags {
 // Gathers messages into batches of a useful size.
 class Batches {
  public:
-  explicit Batches(client::ChannelSender& sender) : sender_(sender) {}
+  Batches(client::ChannelSender& sender, const SendFlags& flags) : sender_(sender), flags_(flags) {}
 
   // False: the stream is over.
   bool add(std::vector<std::string> messages) {
     for (std::string& message : messages) {
       bytes_ += message.size();
-      batch_.push_back(std::move(message));
-      if ((batch_.size() >= kBatchMessagesMax || bytes_ >= kBatchBytesMax) && !send()) return false;
+      batch_.add_messages(std::move(message));
+      if (!flags_.key.empty()) batch_.add_keys(flags_.key);
+      if (!flags_.id.empty()) batch_.add_ids(flags_.id);
+      const auto count = static_cast<std::size_t>(batch_.messages_size());
+      if ((count >= kBatchMessagesMax || bytes_ >= kBatchBytesMax) && !send()) return false;
     }
     return true;
   }
   bool send() {
     bytes_ = 0;
-    return batch_.empty() || sender_.send(std::exchange(batch_, {}));
+    return batch_.messages().empty() || sender_.send(std::exchange(batch_, {}));
   }
 
  private:
   client::ChannelSender& sender_;
-  std::vector<std::string> batch_;
+  const SendFlags& flags_;
+  v1::SendRequest batch_;
   std::size_t bytes_ = 0;
 };
 
@@ -88,12 +93,15 @@ absl::Status send_stdin(int fd, bool frames, client::ChannelSender& sender, Batc
 }
 
 absl::StatusOr<int> send(Context& context, const SendFlags& flags) {
+  if (!flags.id.empty() && flags.messages.size() != 1) {
+    return usage_error("--id names one message: give one --message");
+  }
   absl::StatusOr<client::Client*> client = context.client();
   if (!client.ok()) return client.status();
   const absl::StatusOr<client::CallOptions> call = context.call();
   if (!call.ok()) return call.status();
   client::ChannelSender sender = (*client)->channels().send(flags.name, *call);
-  Batches batches(sender);
+  Batches batches(sender, flags);
   absl::Status cut;
   if (flags.messages.empty()) {
     cut = send_stdin(context.in, flags.frames, sender, batches);
@@ -106,7 +114,8 @@ absl::StatusOr<int> send(Context& context, const SendFlags& flags) {
   if (context.json() || context.jsonl()) {
     context.show(*total, "", [] { return std::string(); });
   } else if (context.err.is_terminal()) {
-    context.note(absl::StrCat("sent ", total->accepted(), " messages"));
+    context.note(absl::StrCat("sent ", total->accepted(), " messages",
+                              total->duplicates() ? ", which were there already" : ""));
   }
   return static_cast<int>(kExitOk);
 }
@@ -180,6 +189,14 @@ void add_channel_streams(CLI::App& channels, Context& context) {
       ->add_flag("--frames", send_flags->frames,
                  "Stdin holds frames: a length of 4 bytes, big endian, before each message")
       ->excludes(message);
+  sending
+      ->add_option("--key", send_flags->key,
+                   "Groups have messages of one key in one consumer's hands at a time, in order")
+      ->type_name("KEY");
+  sending
+      ->add_option("--id", send_flags->id,
+                   "Of the message: sent again within two minutes, it is not kept twice")
+      ->type_name("ID");
 
   auto recv_flags = std::make_shared<RecvFlags>();
   CLI::App* recv = add_leaf(channels, context, "recv",

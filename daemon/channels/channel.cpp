@@ -29,6 +29,8 @@ absl::Status validate_channel_name(const std::string& name, const char* field) {
 
 namespace {
 
+constexpr uint64_t kHasDead = 1;
+
 void put_text(std::string& out, const std::string& text) {
   put_varint(out, text.size());
   out.append(text);
@@ -36,7 +38,9 @@ void put_text(std::string& out, const std::string& text) {
 
 std::string encode_extra(const MessageExtra& extra) {
   std::string out;
-  put_varint(out, extra.dead ? 1 : 0);
+  put_varint(out, extra.dead ? kHasDead : 0);
+  put_text(out, extra.key);
+  put_text(out, extra.id);
   if (extra.dead) {
     put_text(out, extra.dead->channel);
     put_text(out, extra.dead->group);
@@ -53,7 +57,10 @@ std::string next_text(VarintReader& in) { return std::string(in.take(in.next()))
 std::optional<MessageExtra> decode_extra(std::string_view bytes) {
   VarintReader in(bytes);
   MessageExtra extra;
-  if (in.next() == 1) {
+  const uint64_t flags = in.next();
+  extra.key = next_text(in);
+  extra.id = next_text(in);
+  if (flags & kHasDead) {
     DeadOrigin dead;
     dead.channel = next_text(in);
     dead.group = next_text(in);

@@ -13,8 +13,10 @@
 namespace zsync::daemon {
 
 inline constexpr size_t kChannelNameBytesMax = 128;
-inline constexpr uint64_t kCapacityMax = 1ull << 24;   // messages of a bounded channel
-inline constexpr uint64_t kMessageOverheadBytes = 64;  // counted for each message held
+inline constexpr uint64_t kCapacityMax = 1ull << 24;        // messages of a bounded channel
+inline constexpr uint64_t kMessageOverheadBytes = 64;       // counted for each message held
+inline constexpr size_t kKeyBytesMax = 256;                 // of a key, and of an id
+inline constexpr int64_t kDedupWindowNs = 120'000'000'000;  // how long an id is remembered
 
 // Stored as numbers: never renumbered.
 enum class ChannelClass : uint8_t { kMemory = 1, kDurable = 2 };
@@ -58,6 +60,8 @@ struct DeadOrigin {
 
 // What few messages have.
 struct MessageExtra {
+  std::string key;
+  std::string id;
   std::optional<DeadOrigin> dead;
   bool operator==(const MessageExtra&) const = default;
 };

@@ -131,7 +131,7 @@ uint64_t NamedChannel::hand_out(ChannelGroup& group, ConsumerGroup::ConsumerId c
       return std::nullopt;
     }
     bytes += std::max<size_t>(message->data.size(), 1);
-    return "";
+    return message->extra ? std::string_view(message->extra->key) : "";
   };
   const auto taken = state.take(consumer, max, now, queue_.next_seq(), key_of);
   for (const ConsumerGroup::Handed& one : taken) {

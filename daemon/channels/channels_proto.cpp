@@ -1,5 +1,6 @@
 #include "daemon/channels/channels_proto.hpp"
 
+#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,7 +12,11 @@ namespace {
 constexpr int64_t kSecondNs = 1'000'000'000;
 
 void set_extra(const MessageExtra& extra, v1::Record& record) {
-  if (!extra.dead) return;
+  record.set_key(extra.key);
+  if (!extra.dead) {
+    record.set_id(extra.id);
+    return;
+  }
   v1::DeadLetter& dead = *record.mutable_dead();
   dead.set_channel(extra.dead->channel);
   dead.set_group(extra.dead->group);
@@ -58,6 +63,46 @@ absl::StatusOr<Settling> messages_of(const Request& request, Settling::Kind kind
 }
 
 }  // namespace
+
+absl::StatusOr<std::vector<MessageExtraPtr>> extras_of(const v1::SendRequest& request) {
+  std::vector<MessageExtraPtr> extras;
+  if (request.keys().empty() && request.ids().empty()) return extras;
+  const auto refused = [](const char* field, std::string what, std::string limit,
+                          const char* cure) {
+    return fault(absl::StatusCode::kInvalidArgument, std::move(what),
+                 {field, "INVALID", std::move(limit), cure, {}});
+  };
+  for (const auto& [field, values] :
+       {std::pair{"keys", &request.keys()}, {"ids", &request.ids()}}) {
+    if (!values->empty() && values->size() != request.messages_size()) {
+      return refused(
+          field,
+          absl::StrCat(values->size(), " ", field, " for ", request.messages_size(), " messages"),
+          "", "give none, or one for each message");
+    }
+    for (const std::string& value : *values) {
+      if (value.size() <= kKeyBytesMax) continue;
+      return refused(field, absl::StrCat("one of the ", field, " has ", value.size(), " bytes"),
+                     absl::StrCat("key_bytes_max = ", kKeyBytesMax), "use a shorter one");
+    }
+  }
+  for (int i = 0; i < request.messages_size(); ++i) {
+    MessageExtra extra;
+    if (!request.keys().empty()) extra.key = request.keys(i);
+    if (!request.ids().empty()) extra.id = request.ids(i);
+    const bool plain = extra.key.empty() && extra.id.empty();
+    extras.push_back(plain ? nullptr : std::make_shared<const MessageExtra>(std::move(extra)));
+  }
+  return extras;
+}
+
+v1::SendReply to_proto(const Accepted& accepted) {
+  v1::SendReply reply;
+  reply.set_accepted(accepted.count);
+  reply.set_last_seq(accepted.last_seq);
+  reply.set_duplicates(accepted.duplicates);
+  return reply;
+}
 
 v1::ChannelGroup to_proto(const GroupInfo& info, const std::string& channel) {
   v1::ChannelGroup proto;

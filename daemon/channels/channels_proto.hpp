@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "daemon/channels/channel.hpp"
 #include "daemon/channels/channel_group.hpp"
+#include "daemon/channels/named_channel.hpp"
 #include "zsync/v1/channels.pb.h"
 
 namespace zsync::daemon {
@@ -15,10 +16,12 @@ v1::Channel to_proto(const ChannelInfo& info, const std::vector<GroupInfo>& grou
 v1::ChannelGroup to_proto(const GroupInfo& info, const std::string& channel);
 v1::RecvBatch to_proto(Delivery delivery);
 v1::AckReply to_proto(const Settled& settled);
+v1::SendReply to_proto(const Accepted& accepted);
 
 // Errors: kInvalidArgument naming field and limit.
 absl::StatusOr<ChannelSpec> from_proto(const v1::ChannelSpec& proto);
 absl::StatusOr<GroupSpec> from_proto(const v1::GroupSpec& proto);
+absl::StatusOr<std::vector<MessageExtraPtr>> extras_of(const v1::SendRequest& request);
 absl::StatusOr<Settling> from_proto(const v1::AckRequest& request, Settling::Kind kind);
 absl::StatusOr<Settling> from_proto(const v1::NackRequest& request, Settling::Kind kind);
 absl::StatusOr<Settling> from_proto(const v1::ExtendRequest& request, Settling::Kind kind);

@@ -40,13 +40,12 @@ Task<absl::Status> send_all(ChannelsEngine& engine, CallContext call,
     }
     std::vector<std::string> messages = take_messages(*request);
     if (absl::Status status = engine.check_messages(messages); !status.ok()) co_return status;
-    Accepted accepted = co_await channel->send(
-        std::move(messages), request->trace().empty() ? call.traceparent : request->trace());
-    v1::SendReply reply;
-    reply.set_accepted(accepted.count);
-    reply.set_last_seq(accepted.last_seq);
+    absl::StatusOr<NamedChannel::Extras> extras = extras_of(*request);
+    if (!extras.ok()) co_return extras.status();
+    const std::string& trace = request->trace().empty() ? call.traceparent : request->trace();
+    Accepted accepted = co_await channel->send(std::move(messages), trace, std::move(*extras));
     if (accepted.status.ok() || accepted.count > 0) {
-      if (absl::Status status = co_await out.write(std::move(reply)); !status.ok())
+      if (absl::Status status = co_await out.write(to_proto(accepted)); !status.ok())
         co_return status;
     }
     if (!accepted.status.ok()) co_return accepted.status;
@@ -255,12 +254,12 @@ Task<absl::StatusOr<v1::SendReply>> send_once(ChannelPtr channel, CallContext ca
   // A durable send waits for the disk, never for room.
   std::vector<std::string> messages = take_messages(request);
   const std::string& trace = request.trace().empty() ? call.traceparent : request.trace();
-  Accepted accepted = co_await channel->send_what_fits(std::move(messages), trace);
+  absl::StatusOr<NamedChannel::Extras> extras = extras_of(request);
+  if (!extras.ok()) co_return extras.status();
+  Accepted accepted =
+      co_await channel->send_what_fits(std::move(messages), trace, std::move(*extras));
   if (accepted.count == 0 && !accepted.status.ok()) co_return accepted.status;
-  v1::SendReply reply;
-  reply.set_accepted(accepted.count);
-  reply.set_last_seq(accepted.last_seq);
-  co_return reply;
+  co_return to_proto(accepted);
 }
 
 class Service final : public v1::Channels::CallbackService {
@@ -410,12 +409,11 @@ class Service final : public v1::Channels::CallbackService {
     if (!channel.ok()) return channel.status();
     std::vector<std::string> messages(request.messages().begin(), request.messages().end());
     if (absl::Status status = engine.check_messages(messages); !status.ok()) return status;
-    Accepted accepted = (*channel)->try_send(std::move(messages), request.trace());
+    absl::StatusOr<NamedChannel::Extras> extras = extras_of(request);
+    if (!extras.ok()) return extras.status();
+    Accepted accepted = (*channel)->try_send(std::move(messages), request.trace(), *extras);
     if (accepted.count == 0 && !accepted.status.ok()) return accepted.status;
-    v1::SendReply reply;
-    reply.set_accepted(accepted.count);
-    reply.set_last_seq(accepted.last_seq);
-    return reply;
+    return to_proto(accepted);
   }
   absl::StatusOr<v1::ListChannelsReply> list(const v1::ListChannelsRequest& request) {
     const uint32_t size = request.page_size() ? request.page_size() : kPageDefault;

@@ -61,6 +61,11 @@ struct ChannelsEngine::Cursor : std::enable_shared_from_this<Cursor> {
 
 namespace {
 
+absl::Status forget(Database& db, const std::string& id) {
+  absl::Status groups = db.run("DELETE FROM channel_group WHERE channel=?", id);
+  return groups.ok() ? db.run("DELETE FROM channel WHERE id=?", id) : groups;
+}
+
 int64_t monotonic_now() { return rt::TimePoint::clock::now().time_since_epoch().count(); }
 
 }  // namespace
@@ -79,13 +84,25 @@ absl::Status ChannelsEngine::start() {
   if (error) {
     return absl::UnavailableError(absl::StrCat("making \"", options_.dir, "\": ", error.message()));
   }
-  struct Row {
-    std::string id;
-    ChannelSpec spec;
-    bool closed;
-    int64_t created;
-    uint64_t floor;
-  };
+  absl::StatusOr<std::vector<Row>> rows = load_rows();
+  if (!rows.ok()) return rows.status();
+  for (const Row& row : *rows) {
+    absl::StatusOr<ChannelPtr> channel = restore(row);
+    rt::LockGuard guard(lock_);
+    if (channel.ok()) {
+      channels_[row.spec.name] = std::move(*channel);
+      continue;
+    }
+    // One damaged channel does not stop the daemon; it is refused by name and left on disk.
+    events_.append("channel.damaged", row.spec.name,
+                   {{"error", std::string(channel.status().message())}});
+    damaged_[row.spec.name] = {row.id, channel.status()};
+  }
+  (void)tending_.spawn(tend());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<ChannelsEngine::Row>> ChannelsEngine::load_rows() {
   std::vector<Row> rows;
   absl::Status loaded = store_.read([&rows](Database& db) -> absl::Status {
     absl::StatusOr<Statement> found = db.query(
@@ -105,40 +122,66 @@ absl::Status ChannelsEngine::start() {
     }
   });
   if (!loaded.ok()) return loaded;
-  for (const Row& row : rows) {
-    absl::StatusOr<ChannelPtr> channel = open_durable(row.id, row.spec, row.created, row.floor);
-    if (!channel.ok()) {
-      // One damaged channel does not stop the daemon; it is refused by name and left on disk.
-      events_.append("channel.damaged", row.spec.name,
-                     {{"error", std::string(channel.status().message())}});
-      continue;
-    }
-    if (absl::Status groups = load_groups(row.id, **channel); !groups.ok()) return groups;
-    if (row.closed) (*channel)->restore_closed();
-    rt::LockGuard guard(lock_);
-    channels_[row.spec.name] = std::move(*channel);
-  }
-  (void)tending_.spawn(tend());
-  return absl::OkStatus();
+  return rows;
+}
+
+absl::StatusOr<ChannelsEngine::ChannelPtr> ChannelsEngine::restore(const Row& row) {
+  absl::StatusOr<std::vector<StoredGroup>> groups = load_groups(row);
+  if (!groups.ok()) return groups.status();
+  uint64_t next_seq = row.floor;
+  for (const StoredGroup& group : *groups) next_seq = std::max(next_seq, group.state.head());
+  absl::StatusOr<ChannelPtr> channel =
+      open_durable(row.id, row.spec, row.created, row.floor, next_seq);
+  if (!channel.ok()) return channel.status();
+  for (StoredGroup& group : *groups) (*channel)->put_group(std::move(group.state), group.created);
+  if (row.closed) (*channel)->restore_closed();
+  return channel;
 }
 
 absl::StatusOr<ChannelsEngine::ChannelPtr> ChannelsEngine::open_durable(const std::string& id,
                                                                         const ChannelSpec& spec,
                                                                         int64_t created,
-                                                                        uint64_t floor) {
+                                                                        uint64_t floor,
+                                                                        uint64_t next_seq) {
   segment_log::WriterOptions options;
   options.durable = true;
   absl::StatusOr<segment_log::Writer> writer = segment_log::Writer::open(dir_of(id), options);
   if (!writer.ok()) return writer.status();
-  absl::StatusOr<segment_log::Reader> reader = segment_log::Reader::open(dir_of(id), floor);
+  if (writer->cut_bytes() > 0) {
+    events_.append("channel.tail_cut", spec.name,
+                   {{"bytes", absl::StrCat(writer->cut_bytes())},
+                    {"next_seq", absl::StrCat(writer->next_seq())}});
+  }
+  // What was received has a number that must not be given again: where the disk lost it, a gap
+  // stands for it.
+  if (writer->next_seq() < next_seq) {
+    absl::Status gap = writer->append_gap(segment_log::GapReason::kPowerLoss,
+                                          next_seq - writer->next_seq(), 0, clock_());
+    if (gap.ok()) gap = writer->sync();
+    if (!gap.ok()) return gap;
+  }
+  // Ids are remembered for a while after their messages were received.
+  const int64_t remembered_from = clock_() - kDedupWindowNs;
+  absl::StatusOr<uint64_t> with_ids = writer->segment_at_time(remembered_from);
+  if (!with_ids.ok()) return with_ids.status();
+  absl::StatusOr<segment_log::Reader> reader =
+      segment_log::Reader::open(dir_of(id), std::min(floor, *with_ids));
   if (!reader.ok()) return reader.status();
   std::vector<Message> held;
+  std::vector<Message> identified;
   while (true) {
     absl::StatusOr<segment_log::Batch> batch = reader->read();
     if (!batch.ok()) return batch.status();
     for (const segment_log::Record& record : batch->records) {
+      // The queue has no holes: what is before one is read from the log by the groups that need it.
+      if (record.gap && record.seq >= floor) held.clear();
       std::optional<Message> message = decode_message(record);
-      if (message && !record.gap) held.push_back(std::move(*message));
+      if (!message || record.gap) continue;
+      if (message->extra && !message->extra->id.empty() &&
+          message->time_unix_nano > remembered_from) {
+        identified.push_back({record.seq, message->time_unix_nano, "", "", message->extra});
+      }
+      if (record.seq >= floor) held.push_back(std::move(*message));
     }
     if (batch->at_end) break;
   }
@@ -153,6 +196,9 @@ absl::StatusOr<ChannelsEngine::ChannelPtr> ChannelsEngine::open_durable(const st
   auto channel =
       std::make_shared<NamedChannel>(id, spec, created, clock_, std::move(durable), first);
   for (Message& message : held) channel->restore(std::move(message), /*held=*/true);
+  for (const Message& one : identified) {
+    channel->restore_id(one.extra->id, one.seq, one.time_unix_nano);
+  }
   return channel;
 }
 
@@ -200,6 +246,7 @@ Task<absl::StatusOr<ChannelInfo>> ChannelsEngine::create(ChannelSpec wanted, boo
                                    if_absent ? " with another specification" : ""),
                       {"spec.name", "EXISTS", "", "use it, remove it, or choose another name", {}});
     }
+    if (damaged_.contains(spec->name)) co_return damage(spec->name);
     if (channels_.size() >= options_.channels_max) {
       co_return fault(absl::StatusCode::kResourceExhausted,
                       absl::StrCat("there are ", channels_.size(), " channels"),
@@ -222,7 +269,7 @@ Task<absl::StatusOr<ChannelInfo>> ChannelsEngine::create(ChannelSpec wanted, boo
                     1);
     });
     if (!committed.ok()) co_return committed;
-    absl::StatusOr<ChannelPtr> opened = open_durable(id, *spec, now, 1);
+    absl::StatusOr<ChannelPtr> opened = open_durable(id, *spec, now, 1, 1);
     if (!opened.ok()) co_return opened.status();
     channel = std::move(*opened);
   } else {
@@ -235,6 +282,18 @@ Task<absl::StatusOr<ChannelInfo>> ChannelsEngine::create(ChannelSpec wanted, boo
   events_.append("channel.created", spec->name,
                  {{"class", spec->kind == ChannelClass::kDurable ? "durable" : "memory"}});
   co_return channel->info();
+}
+
+absl::Status ChannelsEngine::damage(const std::string& name) {
+  return fault(
+      absl::StatusCode::kDataLoss,
+      absl::StrCat("channel \"", name, "\" is damaged: ", damaged_.at(name).status.message()),
+      {"channel",
+       "DAMAGED",
+       "",
+       absl::StrCat(
+           "restore its files and restart zsyncd, or give it up: zsyncctl channels remove ", name),
+       {}});
 }
 
 absl::Status ChannelsEngine::not_found(const std::string& name) {
@@ -254,6 +313,7 @@ absl::StatusOr<ChannelsEngine::ChannelPtr> ChannelsEngine::find(const std::strin
   if (absl::Status status = validate_channel_name(name); !status.ok()) return status;
   rt::LockGuard guard(lock_);
   auto found = channels_.find(name);
+  if (damaged_.contains(name)) return damage(name);
   if (found == channels_.end()) return not_found(name);
   return found->second;
 }
@@ -286,15 +346,31 @@ Task<absl::StatusOr<ChannelInfo>> ChannelsEngine::close(std::string name) {
   co_return (*channel)->info();
 }
 
+Task<absl::Status> ChannelsEngine::remove_damaged(std::string name, std::string id) {
+  absl::Status committed = co_await commit(store_, [id](Database& db) { return forget(db, id); });
+  if (!committed.ok()) co_return committed;
+  {
+    rt::LockGuard guard(lock_);
+    damaged_.erase(name);
+  }
+  std::error_code error;
+  std::filesystem::remove_all(dir_of(id), error);
+  events_.append("channel.removed", name);
+  co_return absl::OkStatus();
+}
+
 Task<absl::Status> ChannelsEngine::remove(std::string name) {
+  std::optional<std::string> damaged;
+  {
+    rt::LockGuard guard(lock_);
+    if (auto found = damaged_.find(name); found != damaged_.end()) damaged = found->second.id;
+  }
+  if (damaged) co_return co_await remove_damaged(name, *damaged);
   absl::StatusOr<ChannelPtr> channel = find(name);
   if (!channel.ok()) co_return channel.status();
   const std::string id = (*channel)->info().id;
   if ((*channel)->spec().kind == ChannelClass::kDurable) {
-    absl::Status committed = co_await commit(store_, [id](Database& db) {
-      absl::Status groups = db.run("DELETE FROM channel_group WHERE channel=?", id);
-      return groups.ok() ? db.run("DELETE FROM channel WHERE id=?", id) : groups;
-    });
+    absl::Status committed = co_await commit(store_, [id](Database& db) { return forget(db, id); });
     if (!committed.ok()) co_return committed;
   }
   {

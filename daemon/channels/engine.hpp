@@ -52,7 +52,7 @@ class ChannelsEngine {
   //
   // Errors: kInvalidArgument; kAlreadyExists; kResourceExhausted (channels_max).
   Task<absl::StatusOr<ChannelInfo>> create(ChannelSpec spec, bool if_absent);
-  // Errors: kNotFound with the closest name.
+  // Errors: kNotFound with the closest name; kDataLoss for a channel that could not be read.
   absl::StatusOr<ChannelPtr> find(const std::string& name);
   // In the order of names, after `after`.
   std::vector<ChannelInfo> list(const std::string& after, size_t limit);
@@ -73,16 +73,37 @@ class ChannelsEngine {
 
  private:
   struct Cursor;
+  // A durable channel as the store has it.
+  struct Row {
+    std::string id;
+    ChannelSpec spec;
+    bool closed = false;
+    int64_t created = 0;
+    uint64_t floor = 1;
+  };
+  struct StoredGroup {
+    ConsumerGroup state;
+    int64_t created = 0;
+  };
+  struct Damaged {
+    std::string id;
+    absl::Status status;
+  };
 
   absl::StatusOr<ChannelSpec> complete(ChannelSpec spec) const;
+  absl::StatusOr<std::vector<Row>> load_rows();
+  absl::StatusOr<ChannelPtr> restore(const Row& row);
+  // `next_seq`: the least that its next message may have.
   absl::StatusOr<ChannelPtr> open_durable(const std::string& id, const ChannelSpec& spec,
-                                          int64_t created, uint64_t floor);
-  absl::Status load_groups(const std::string& id, NamedChannel& channel);
+                                          int64_t created, uint64_t floor, uint64_t next_seq);
+  absl::StatusOr<std::vector<StoredGroup>> load_groups(const Row& row);
   NamedChannel::SaveGroup group_saver(std::string id);
   // Takes back what was not acknowledged in time and moves dead letters, until cancelled.
   Task<void> tend();
   Task<absl::Status> move_dead_letters(ChannelPtr channel);
   void due(int64_t at);
+  absl::Status damage(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  Task<absl::Status> remove_damaged(std::string name, std::string id);
   absl::Status not_found(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   std::string dir_of(const std::string& id) const { return options_.dir + "/" + id; }
 
@@ -99,6 +120,7 @@ class ChannelsEngine {
 
   rt::Lock lock_;
   std::map<std::string, ChannelPtr> channels_ ABSL_GUARDED_BY(lock_);
+  std::map<std::string, Damaged> damaged_ ABSL_GUARDED_BY(lock_);  // by name; only remove() helps
 };
 
 }  // namespace zsync::daemon

@@ -22,12 +22,14 @@ Task<void> changed_from(Notify& notify, uint64_t seen) { co_await notify.changed
 
 }  // namespace
 
-absl::Status ChannelsEngine::load_groups(const std::string& id, NamedChannel& channel) {
-  return store_.read([&](Database& db) -> absl::Status {
+absl::StatusOr<std::vector<ChannelsEngine::StoredGroup>> ChannelsEngine::load_groups(
+    const Row& row) {
+  std::vector<StoredGroup> groups;
+  absl::Status loaded = store_.read([&](Database& db) -> absl::Status {
     absl::StatusOr<Statement> found = db.query(
         "SELECT name,ack_wait,max_deliveries,in_flight_max,created,state FROM channel_group "
         "WHERE channel=?",
-        id);
+        row.id);
     if (!found.ok()) return found.status();
     while (true) {
       absl::StatusOr<bool> more = found->step();
@@ -40,13 +42,14 @@ absl::Status ChannelsEngine::load_groups(const std::string& id, NamedChannel& ch
       std::optional<ConsumerGroup> group =
           ConsumerGroup::decode(spec, {reinterpret_cast<const char*>(state.data()), state.size()});
       if (!group) {
-        return absl::DataLossError(absl::StrCat("group \"", spec.name, "\" of channel \"",
-                                                channel.spec().name,
-                                                "\" has a state in the store that is none"));
+        return absl::DataLossError(
+            absl::StrCat("the store's state of its group \"", spec.name, "\" cannot be read"));
       }
-      channel.put_group(std::move(*group), found->int_at(4));
+      groups.push_back({std::move(*group), found->int_at(4)});
     }
   });
+  if (!loaded.ok()) return loaded;
+  return groups;
 }
 
 NamedChannel::SaveGroup ChannelsEngine::group_saver(std::string id) {
@@ -183,6 +186,9 @@ Task<absl::Status> ChannelsEngine::move_dead_letters(ChannelPtr channel) {
       messages.push_back(letter.message.data);
       MessageExtra extra = letter.message.extra ? *letter.message.extra : MessageExtra();
       extra.dead = letter.origin;
+      // Once, also when the daemon is killed before the group knows that it is kept.
+      extra.id = absl::StrCat("dead/", letter.origin.channel, "/", letter.origin.group, "/",
+                              letter.origin.seq);
       extras.push_back(std::make_shared<const MessageExtra>(std::move(extra)));
     }
     Accepted accepted =

@@ -1,6 +1,8 @@
 #include "daemon/channels/named_channel.hpp"
 
 #include <algorithm>
+#include <string_view>
+#include <unordered_map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -37,6 +39,11 @@ void NamedChannel::restore(Message message, bool held) {
 void NamedChannel::restore_closed() {
   rt::LockGuard guard(lock_);
   closed_ = true;
+}
+
+void NamedChannel::restore_id(const std::string& id, uint64_t seq, int64_t time_unix_nano) {
+  rt::LockGuard guard(lock_);
+  dedup_.add(id, seq, time_unix_nano);
 }
 
 ChannelInfo NamedChannel::info() {
@@ -86,40 +93,66 @@ bool NamedChannel::make_room(size_t bytes) {
   return true;
 }
 
+absl::Status NamedChannel::too_many_ids() const {
+  return fault(
+      absl::StatusCode::kResourceExhausted,
+      absl::StrCat("channel \"", spec_.name, "\" remembers the ids of ", kDedupIdsMax, " messages"),
+      {"ids",
+       "LIMIT",
+       absl::StrCat("dedup_ids_max = ", kDedupIdsMax, " within 2m"),
+       "send fewer messages with ids, or wait until some are forgotten",
+       {}});
+}
+
 uint64_t NamedChannel::accept(std::vector<std::string>& messages, uint64_t from,
-                              const std::string& trace, uint64_t& last_seq, absl::Status& stop) {
+                              const std::string& trace, const Extras& extras, Accepted& result) {
+  absl::Status& stop = result.status;
   stop = refusal();
   uint64_t accepted = 0;
   const int64_t now = clock_();
   for (uint64_t i = from; stop.ok() && i < messages.size(); ++i) {
+    const MessageExtraPtr extra = extras.empty() ? nullptr : extras[i];
+    const bool has_id = extra && !extra->id.empty();
+    if (const auto known = has_id ? dedup_.find(extra->id, now) : std::nullopt) {
+      result.last_seq = *known;
+      ++result.duplicates;
+      ++accepted;
+      continue;
+    }
+    if (has_id && dedup_.full(now)) {
+      stop = too_many_ids();
+      break;
+    }
     if (!make_room(messages[i].size())) {
       // A ceiling of bytes is a limit, not a place that somebody frees soon; a bounded channel may
       // make its senders wait.
       if (spec_.overflow != Overflow::kBlock || spec_.unbounded) stop = full();
       break;
     }
-    last_seq = queue_.push({0, now, trace, std::move(messages[i]), nullptr});
+    result.last_seq = queue_.push({0, now, trace, std::move(messages[i]), extra});
+    if (has_id) dedup_.add(extra->id, result.last_seq, now);
     ++accepted;
     ++sent_;
   }
   return accepted;
 }
 
-Accepted NamedChannel::try_send(std::vector<std::string> messages, const std::string& trace) {
+Accepted NamedChannel::try_send(std::vector<std::string> messages, const std::string& trace,
+                                const Extras& extras) {
   Accepted result;
   {
     rt::LockGuard guard(lock_);
-    result.count = accept(messages, 0, trace, result.last_seq, result.status);
+    result.count = accept(messages, 0, trace, extras, result);
   }
   if (result.count > 0) data_.notify_all();
   if (result.status.ok() && result.count < messages.size()) result.status = full();
   return result;
 }
 
-Task<Accepted> NamedChannel::send(std::vector<std::string> messages, std::string trace) {
+Task<Accepted> NamedChannel::send(std::vector<std::string> messages, std::string trace,
+                                  Extras extras) {
   Accepted result;
-  const Extras extras;
-  DurableSend to_disk{messages, trace, extras, 0, 0, 0, {}, false};
+  DurableSend to_disk{messages, trace, extras, 0, 0, 0, 0, {}, false};
   Permit turn = co_await send_turn_.lock();
   while (true) {
     const uint64_t seen = room_.epoch();
@@ -130,10 +163,11 @@ Task<Accepted> NamedChannel::send(std::vector<std::string> messages, std::string
       co_await shield(send_durable(to_disk));
       accepted = to_disk.accepted;
       if (accepted > 0) result.last_seq = to_disk.last_seq;
+      result.duplicates = to_disk.duplicates;
       result.status = to_disk.stop;
     } else {
       rt::LockGuard guard(lock_);
-      accepted = accept(messages, result.count, trace, result.last_seq, result.status);
+      accepted = accept(messages, result.count, trace, extras, result);
     }
     result.count += accepted;
     if (accepted > 0) data_.notify_all();
@@ -145,12 +179,12 @@ Task<Accepted> NamedChannel::send(std::vector<std::string> messages, std::string
 
 Task<Accepted> NamedChannel::send_what_fits(std::vector<std::string> messages, std::string trace,
                                             Extras extras) {
-  if (!durable_) co_return try_send(std::move(messages), trace);
-  DurableSend to_disk{messages, trace, extras, 0, 0, 0, {}, false};
+  if (!durable_) co_return try_send(std::move(messages), trace, extras);
+  DurableSend to_disk{messages, trace, extras, 0, 0, 0, 0, {}, false};
   co_await shield(send_durable(to_disk));
   absl::Status status = std::move(to_disk.stop);
   if (status.ok() && to_disk.accepted < messages.size()) status = full();
-  co_return Accepted{to_disk.accepted, to_disk.last_seq, std::move(status)};
+  co_return Accepted{to_disk.accepted, to_disk.last_seq, to_disk.duplicates, std::move(status)};
 }
 
 // Whoever gets the turn writes for everybody who waits for it.
@@ -170,36 +204,20 @@ Task<void> NamedChannel::send_durable(DurableSend& send) {
   co_await write_round(std::move(round));
 }
 
-Task<void> NamedChannel::write_round(std::vector<DurableSend*> round) {
+Task<void> NamedChannel::write_round(std::vector<DurableSend*> sends) {
   // 1. What may be accepted takes its place in the queue's limits before it is written, so that two
   //    rounds cannot overfill it; it is shown to receivers only after the sync.
-  std::vector<std::string> encoded;
-  std::vector<Message> fresh;
+  Round round;
+  round.sends = std::move(sends);
   {
     rt::LockGuard guard(lock_);
-    MessageQueue::Reservation reserved;
-    for (DurableSend* send : round) {
-      send->accepted = 0;
-      send->stop = refusal();
-      for (uint64_t i = send->from; send->stop.ok() && i < send->messages.size(); ++i) {
-        const std::string& data = send->messages[i];
-        if (spec_.overflow != Overflow::kDropOldest && !queue_.fits(data.size(), reserved)) {
-          if (spec_.overflow == Overflow::kError || spec_.unbounded) send->stop = full();
-          break;
-        }
-        reserved.add(data.size());
-        const MessageExtraPtr extra = send->extras.empty() ? nullptr : send->extras[i];
-        encoded.push_back(encode_message(send->trace, data, extra.get()));
-        fresh.push_back({0, clock_(), send->trace, data, extra});
-        ++send->accepted;
-      }
-    }
+    plan_round(round);
   }
   // 2. One write and one sync for all.
   std::vector<segment_log::Entry> entries;
-  for (size_t i = 0; i < encoded.size(); ++i) {
-    const uint8_t stream = fresh[i].extra ? kExtraStream : 0;
-    entries.push_back({fresh[i].time_unix_nano, stream, encoded[i], 0});
+  for (size_t i = 0; i < round.messages.size(); ++i) {
+    const uint8_t stream = round.messages[i].extra ? kExtraStream : 0;
+    entries.push_back({round.messages[i].time_unix_nano, stream, round.encoded[i], 0});
   }
   segment_log::Appended written;
   if (!entries.empty()) {
@@ -214,19 +232,76 @@ Task<void> NamedChannel::write_round(std::vector<DurableSend*> round) {
   // 3. The news: what is on disk is accepted, in the order of the log.
   {
     rt::LockGuard guard(lock_);
-    size_t next = 0;
-    for (DurableSend* send : round) {
-      const uint64_t wanted = std::exchange(send->accepted, 0);
-      for (; send->accepted < wanted && next < written.count; ++send->accepted, ++next) {
-        (void)make_room(fresh[next].data.size());
-        send->last_seq = queue_.push(std::move(fresh[next]));
-        ++sent_;
-      }
-      if (send->accepted < wanted) send->stop = written.status;
-      send->done = true;
-    }
+    accept_round(round, written);
   }
   data_.notify_all();
+}
+
+void NamedChannel::plan_round(Round& round) {
+  MessageQueue::Reservation reserved;
+  std::unordered_map<std::string_view, size_t> ids;  // of this round
+  const int64_t now = clock_();
+  for (DurableSend* send : round.sends) {
+    std::vector<Planned>& plan = round.plans.emplace_back();
+    send->accepted = 0;
+    send->stop = refusal();
+    for (uint64_t i = send->from; send->stop.ok() && i < send->messages.size(); ++i) {
+      const std::string& data = send->messages[i];
+      const MessageExtraPtr extra = send->extras.empty() ? nullptr : send->extras[i];
+      const bool has_id = extra && !extra->id.empty();
+      if (has_id) {
+        if (const auto known = dedup_.find(extra->id, now)) {
+          plan.push_back({false, 0, *known});
+          continue;
+        }
+        if (auto twin = ids.find(extra->id); twin != ids.end()) {
+          plan.push_back({false, twin->second, 0});
+          continue;
+        }
+        if (dedup_.full(now)) {
+          send->stop = too_many_ids();
+          break;
+        }
+      }
+      if (spec_.overflow != Overflow::kDropOldest && !queue_.fits(data.size(), reserved)) {
+        if (spec_.overflow == Overflow::kError || spec_.unbounded) send->stop = full();
+        break;
+      }
+      reserved.add(data.size());
+      if (has_id) ids.emplace(extra->id, round.messages.size());
+      plan.push_back({true, round.messages.size(), 0});
+      round.encoded.push_back(encode_message(send->trace, data, extra.get()));
+      round.messages.push_back({0, now, send->trace, data, extra});
+    }
+  }
+}
+
+void NamedChannel::accept_round(Round& round, const segment_log::Appended& written) {
+  std::vector<uint64_t> seqs(round.messages.size());
+  for (size_t at = 0; at < round.sends.size(); ++at) {
+    DurableSend& send = *round.sends[at];
+    for (const Planned& planned : round.plans[at]) {
+      if (planned.duplicates != 0) {
+        send.last_seq = planned.duplicates;
+      } else if (planned.index >= written.count) {
+        send.stop = written.status;
+        break;
+      } else if (planned.fresh) {
+        Message& message = round.messages[planned.index];
+        const MessageExtraPtr extra = message.extra;
+        const int64_t time = message.time_unix_nano;
+        (void)make_room(message.data.size());
+        send.last_seq = seqs[planned.index] = queue_.push(std::move(message));
+        if (extra && !extra->id.empty()) dedup_.add(extra->id, send.last_seq, time);
+        ++sent_;
+      } else {
+        send.last_seq = seqs[planned.index];
+      }
+      if (!planned.fresh) ++send.duplicates;
+      ++send.accepted;
+    }
+    send.done = true;
+  }
 }
 
 void NamedChannel::close() {

@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "daemon/channels/channel.hpp"
 #include "daemon/channels/channel_group.hpp"
+#include "daemon/channels/dedup_window.hpp"
 #include "daemon/channels/message_queue.hpp"
 #include "zsync/notify.hpp"
 #include "zsync/rt/lock.hpp"
@@ -30,9 +31,10 @@ inline constexpr size_t kDeliveryBytesMax = 1 << 20;  // one batch to a receiver
 inline constexpr size_t kDeliveryMessagesMax = 4096;
 
 struct Accepted {
-  uint64_t count = 0;     // the first `count` messages were accepted
-  uint64_t last_seq = 0;  // of the last accepted one
-  absl::Status status;    // why the rest was not
+  uint64_t count = 0;       // the first `count` messages were accepted
+  uint64_t last_seq = 0;    // of the last accepted one
+  uint64_t duplicates = 0;  // accepted earlier, by their id
+  absl::Status status;      // why the rest was not
 };
 
 // Counts somebody who waits.
@@ -81,6 +83,8 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   // Puts back what a durable channel held when the daemon ended.
   void restore(Message message, bool held);
   void restore_closed();
+  // Ids that were accepted before, in the order of their times.
+  void restore_id(const std::string& id, uint64_t seq, int64_t time_unix_nano);
 
   ChannelInfo info();
   const ChannelSpec& spec() const { return spec_; }
@@ -88,12 +92,13 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   // Accepts what fits now. Not for the durable class.
   //
   // Errors: kFailedPrecondition CLOSED, kNotFound when removed, kResourceExhausted when full.
-  Accepted try_send(std::vector<std::string> messages, const std::string& trace);
   using Extras = std::vector<MessageExtraPtr>;  // none, or one for each message
+  Accepted try_send(std::vector<std::string> messages, const std::string& trace,
+                    const Extras& extras = {});
   // The same; a full channel with overflow `block` makes it wait, in the order of asking.
   //
   // Cancel: throws Cancelled; messages of the batch may have been accepted.
-  Task<Accepted> send(std::vector<std::string> messages, std::string trace);
+  Task<Accepted> send(std::vector<std::string> messages, std::string trace, Extras extras = {});
 
   // The same without waiting for room, of any class: accepts what fits.
   Task<Accepted> send_what_fits(std::vector<std::string> messages, std::string trace,
@@ -197,19 +202,36 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
     uint64_t from = 0;  // messages before it were accepted earlier
     uint64_t accepted = 0;
     uint64_t last_seq = 0;
+    uint64_t duplicates = 0;
     absl::Status stop;  // a final refusal
     bool done = false;
+  };
+  // One write to the disk: what is new, and what becomes of every message of the round.
+  struct Planned {
+    bool fresh = false;
+    size_t index = 0;         // into Round::messages: this one, or the one it doubles
+    uint64_t duplicates = 0;  // seq of the message that it doubles; 0: one of this round, or none
+  };
+  struct Round {
+    std::vector<DurableSend*> sends;
+    std::vector<std::vector<Planned>> plans;  // of each send
+    std::vector<Message> messages;
+    std::vector<std::string> encoded;
   };
 
   absl::Status refusal() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   absl::Status full() const;
   // Accepts messages from `from` on while they fit -> how many; sets `stop` for a final refusal.
   uint64_t accept(std::vector<std::string>& messages, uint64_t from, const std::string& trace,
-                  uint64_t& last_seq, absl::Status& stop) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+                  const Extras& extras, Accepted& result) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // Whether a message of that size may be pushed now; drops old ones where the overflow says so.
   bool make_room(size_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   Task<void> send_durable(DurableSend& send);
-  Task<void> write_round(std::vector<DurableSend*> round);
+  Task<void> write_round(std::vector<DurableSend*> sends);
+  void plan_round(Round& round) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void accept_round(Round& round, const segment_log::Appended& written)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  absl::Status too_many_ids() const;
   void tell_confirmed(uint64_t floor);
 
   int64_t monotonic() const { return durable_->monotonic(); }
@@ -259,6 +281,7 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   uint32_t senders_waiting_ = 0;
   uint32_t receivers_waiting_ = 0;
   std::vector<DurableSend*> disk_queue_ ABSL_GUARDED_BY(lock_);
+  DedupWindow dedup_ ABSL_GUARDED_BY(lock_){kDedupWindowNs};
   uint32_t receivers_ ABSL_GUARDED_BY(lock_) = 0;  // connected, without a group
   std::map<std::string, std::shared_ptr<ChannelGroup>> groups_ ABSL_GUARDED_BY(lock_);
   std::string dead_letters_blamed_ ABSL_GUARDED_BY(lock_);

@@ -278,5 +278,60 @@ TEST_F(DurableChannel, ASenderThatIsCancelledWhileTheDiskWorksLeavesNothingHalfD
   }
 }
 
+MessageExtraPtr identified(std::string id) {
+  return std::make_shared<const MessageExtra>(MessageExtra{"", std::move(id), std::nullopt});
+}
+
+TEST(NamedChannel, AMessageWithAKnownIdIsAcceptedAsTheFirstOfItAndTakesNoRoom) {
+  auto channel = make(Overflow::kError, 2);
+  Accepted accepted =
+      channel->try_send({"a", "again", "b"}, "", {identified("x"), identified("x"), nullptr});
+  EXPECT_TRUE(accepted.status.ok()) << accepted.status;
+  EXPECT_EQ(accepted.count, 3u);
+  EXPECT_EQ(accepted.duplicates, 1u);
+  EXPECT_EQ(channel->info().depth, 2u);
+  accepted = channel->try_send({"full, but known"}, "", {identified("x")});
+  EXPECT_EQ(accepted.count, 1u);
+  EXPECT_EQ(accepted.last_seq, 1u);
+}
+
+TEST_F(DurableChannel, ARoundOfManySendersWithTheSameIdsWritesEachOfThemOnce) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    std::filesystem::remove_all(directory_ + "/log");
+    SimRuntime sim(seed);
+    auto channel = open();
+    auto one = [](std::shared_ptr<NamedChannel> channel, std::string id) -> Task<uint64_t> {
+      const Accepted accepted = co_await channel->send({id, id}, "", {identified(id), nullptr});
+      EXPECT_TRUE(accepted.status.ok());
+      EXPECT_EQ(accepted.count, 2u);
+      co_return accepted.duplicates;
+    };
+    auto program = [&one](std::shared_ptr<NamedChannel> channel) -> Task<uint64_t> {
+      auto [a, b, c, d] =
+          co_await all(one(channel, "x"), one(channel, "x"), one(channel, "y"), one(channel, "x"));
+      co_return a + b + c + d;
+    };
+    EXPECT_EQ(sim.run(program(channel)), 2u);
+    EXPECT_EQ(on_disk().size(), 6u);
+  }
+}
+
+TEST(Message, WhatItCarriesBesideItsDataComesBackFromItsRecord) {
+  MessageExtra extra{"key", std::string("i\0d", 3), DeadOrigin{"c", "g", 7, -5, 3, "why"}};
+  const std::string bytes = encode_message("trace", "data", &extra);
+  segment_log::Record record;
+  record.stream = kExtraStream;
+  record.payload = bytes;
+  const std::optional<Message> message = decode_message(record);
+  ASSERT_TRUE(message && message->extra);
+  EXPECT_EQ(*message->extra, extra);
+  EXPECT_EQ(message->data, "data");
+  EXPECT_EQ(message->trace, "trace");
+  for (size_t size = 0; size + 4 < bytes.size(); ++size) {
+    record.payload = std::string_view(bytes).substr(0, size);
+    EXPECT_FALSE(decode_message(record)) << size;
+  }
+}
+
 }  // namespace
 }  // namespace zsync::daemon

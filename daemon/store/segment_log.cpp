@@ -418,6 +418,20 @@ absl::Status Writer::write_gap_file(const Segment& from, uint64_t to, uint64_t b
   return status;
 }
 
+absl::StatusOr<uint64_t> Writer::segment_at_time(int64_t time_unix_nano) const {
+  for (size_t i = segments_.size(); i > 0; --i) {
+    const uint64_t first = segments_[i - 1].first_seq;
+    absl::StatusOr<Reader> reader = Reader::open(dir_, first);
+    if (!reader.ok()) return reader.status();
+    absl::StatusOr<Batch> batch = reader->read(1);
+    if (!batch.ok()) return batch.status();
+    const bool older =
+        !batch->records.empty() && batch->records.front().time_unix_nano < time_unix_nano;
+    if (older || i == 1) return first;
+  }
+  return next_seq_;
+}
+
 uint64_t Writer::disk_bytes() const {
   uint64_t sum = 0;
   for (const Segment& segment : segments_) sum += segment.bytes;

@@ -144,6 +144,10 @@ class Writer {
   absl::StatusOr<uint64_t> drop_middle(uint64_t head_bytes, GapReason reason,
                                        int64_t time_unix_nano);
 
+  // The first seq of a segment before which every record is older than `time_unix_nano`, as far as
+  // the first record of each segment tells. Reads one record of some segments.
+  absl::StatusOr<uint64_t> segment_at_time(int64_t time_unix_nano) const;
+
   uint64_t first_seq() const { return segments_.front().first_seq; }
   uint64_t next_seq() const { return next_seq_; }
   uint64_t end_offset() const { return end_offset_; }  // source bytes so far, missing ones counted

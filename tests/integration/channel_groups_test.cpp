@@ -215,6 +215,58 @@ TEST_F(ChannelGroups, ANackComesBackAfterItsDelayAndExtendingHoldsIt) {
   EXPECT_THAT(deliveries, ElementsAre(1, 2));
 }
 
+TEST_F(ChannelGroups, AKeyIsInOneConsumersHandsUntilItIsSettled) {
+  create("jobs");
+  v1::SendRequest request;
+  for (const char* key : {"a", "a", "b", ""}) {
+    request.add_messages(key);
+    request.add_keys(key);
+  }
+  client::ChannelSender sender = channels().send("jobs");
+  ASSERT_TRUE(sender.send(std::move(request)));
+  ASSERT_TRUE(sender.finish().ok());
+  std::vector<uint64_t> seqs;
+  const absl::Status status =
+      channels().consume("jobs", "g", 0, client::Acks::kByHand, [&](const v1::RecvBatch& batch) {
+        for (const v1::Record& record : batch.records()) seqs.push_back(record.seq());
+        if (seqs.size() < 3) return true;
+        if (seqs.size() == 4) return false;
+        EXPECT_EQ(group("jobs").parked(), 1u) << "2 waits for 1";
+        EXPECT_TRUE(ack("jobs", 1).ok());
+        return true;
+      });
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_THAT(seqs, ElementsAre(1, 3, 4, 2));
+  restart();
+  EXPECT_THAT(data_of(consume("jobs", 3)), ElementsAre("a", "b", ""));
+}
+
+TEST_F(ChannelGroups, AMessageWithTheIdOfAnotherOneIsKeptOnceAlsoAcrossAKilledDaemon) {
+  ASSERT_EQ(ctl({"channels", "create", "jobs", "--durable"}).code, 0);
+  v1::SendRequest request;
+  request.set_channel("jobs");
+  for (const char* id : {"one", "two", "one", ""}) {
+    request.add_messages(id);
+    request.add_ids(id);
+  }
+  auto sent = channels().try_send(request);
+  ASSERT_TRUE(sent.ok()) << sent.status();
+  EXPECT_EQ(sent->accepted(), 4u);
+  EXPECT_EQ(sent->duplicates(), 1u);
+  EXPECT_EQ(ctl({"channels", "recv", "jobs", "-n", "3"}).out, "one\ntwo\n\n");
+  restart();
+  const kit::Ran again =
+      ctl({"channels", "send", "jobs", "-m", "other", "--id", "two", "--key", "k", "-o", "json"});
+  EXPECT_THAT(again.out, HasSubstr("\"duplicates\": \"1\"")) << again.out;
+  EXPECT_THAT(again.out, HasSubstr("\"lastSeq\": \"2\"")) << "the number of the first";
+  EXPECT_EQ(channels().get("jobs")->depth(), 0u);
+  request.add_keys("only one");
+  EXPECT_TRUE(absl::IsInvalidArgument(channels().try_send(request).status()));
+  request.clear_keys();
+  request.set_ids(0, std::string(257, 'x'));
+  EXPECT_TRUE(absl::IsInvalidArgument(channels().try_send(request).status()));
+}
+
 TEST_F(ChannelGroups, EachGroupGetsEveryMessageAndASlowOneHoldsABoundedChannelsSenders) {
   ASSERT_EQ(ctl({"channels", "create", "jobs", "--durable", "--capacity", "4"}).code, 0);
   ASSERT_EQ(ctl({"channels", "add-group", "jobs", "g"}).code, 0);

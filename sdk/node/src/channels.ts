@@ -15,8 +15,26 @@ const batchesInFlightMax = 16;
 const batchMessagesMax = 1024;
 const batchBytesMax = 1 << 20;
 
-export type Payload = Uint8Array | string;
-const bytesOf = (message: Payload) => (typeof message === "string" ? Buffer.from(message) : message);
+/**
+ * A message, alone or with its key and id. A group has messages of one key in one consumer's hands at a time; a message whose
+ * id was accepted within the last two minutes is not kept twice.
+ */
+export type Payload = Uint8Array | string | { data: Uint8Array | string; key?: string; id?: string };
+interface Named { data: Uint8Array | string; key?: string; id?: string }
+const named = (message: Payload): Named =>
+  typeof message === "string" || message instanceof Uint8Array ? { data: message } : message;
+const bytesOf = (message: Payload): Uint8Array => {
+  const { data } = named(message);
+  return typeof data === "string" ? Buffer.from(data) : data;
+};
+const batchOf = (messages: Payload[]) => {
+  const all = messages.map(named);
+  return {
+    messages: messages.map(bytesOf),
+    keys: all.some((one) => one.key) ? all.map((one) => one.key ?? "") : [],
+    ids: all.some((one) => one.id) ? all.map((one) => one.id ?? "") : [],
+  };
+};
 
 export interface ChannelOptions {
   /** Messages; 0: 1024. */
@@ -66,7 +84,7 @@ export class Sender {
   /** Puts one batch on the way; waits while a full channel holds earlier ones back. */
   async send(...messages: Payload[]): Promise<void> {
     if (this.finished) throw makeError("FAILED_PRECONDITION", `the sender into channel ${this.name} is finished`);
-    const request = create(SendRequestSchema, { messages: messages.map(bytesOf) });
+    const request = create(SendRequestSchema, batchOf(messages));
     if (!this.stream) {
       this.stream = this.connection.duplex(Service.method.send, this.bounds);
       request.channel = this.name;
@@ -80,7 +98,7 @@ export class Sender {
   /** Resolves once everything sent so far is accepted (durable: is on disk). */
   async flush(): Promise<SendReply> {
     while (this.inFlight.length > 0) await this.acknowledge();
-    return create(SendReplySchema, { accepted: this.total.accepted, lastSeq: this.total.lastSeq });
+    return create(SendReplySchema, { accepted: this.total.accepted, lastSeq: this.total.lastSeq, duplicates: this.total.duplicates });
   }
 
   /** Ends the stream: how many messages were accepted, and the seq of the last. */
@@ -109,6 +127,7 @@ export class Sender {
       throw makeError("DATA_LOSS", "the stream ended before every batch was accepted");
     }
     this.total.accepted += reply.accepted;
+    this.total.duplicates += reply.duplicates;
     if (reply.lastSeq) this.total.lastSeq = reply.lastSeq;
     if (reply.accepted < BigInt(this.inFlight.shift()!)) {
       this.cancel();
@@ -118,8 +137,8 @@ export class Sender {
   }
 }
 
-async function* batchesOf(messages: Iterable<Payload> | AsyncIterable<Payload>): AsyncGenerator<Uint8Array[], void, void> {
-  let batch: Uint8Array[] = [];
+async function* batchesOf(messages: Iterable<Payload> | AsyncIterable<Payload>): AsyncGenerator<Payload[], void, void> {
+  let batch: Payload[] = [];
   let size = 0;
   for await (const message of messages) {
     const bytes = bytesOf(message);
@@ -128,7 +147,7 @@ async function* batchesOf(messages: Iterable<Payload> | AsyncIterable<Payload>):
       batch = [];
       size = 0;
     }
-    batch.push(bytes);
+    batch.push(message);
     size += bytes.length;
   }
   if (batch.length > 0) yield batch;
@@ -176,7 +195,7 @@ export class Channels {
 
   /** One batch that never waits for room: how many messages of it were accepted. */
   trySend(name: string, messages: Payload[], options: CallOptions = {}): Promise<SendReply> {
-    const request = { channel: name, messages: messages.map(bytesOf) };
+    const request = { channel: name, ...batchOf(messages) };
     return this.connection.unary(Service.method.trySend, request, options, false);
   }
 

@@ -178,6 +178,15 @@ describe("zsync client", { skip, timeout: 240_000 }, () => {
     await client.channels.removeGroup("work", "g");
   });
 
+  it("keeps a message with a known id once", async () => {
+    await client.channels.create("once");
+    const reply = await client.channels.send("once", [{ data: "a", id: "x", key: "k" }, { data: "b", id: "x" }, "c"]);
+    assert.equal(reply.accepted, 3n);
+    assert.equal(reply.duplicates, 1n);
+    const got = await collect(client.channels.recv("once", { limit: 2 }));
+    assert.deepEqual(got.map((one) => "data" in one && [text(one.data), one.key, one.id]), [["a", "k", "x"], ["c", "", ""]]);
+  });
+
   it("follows a channel without taking anything, gaps announced", async () => {
     await client.channels.create("ring", { capacity: 2, overflow: "dropOldest" });
     const sender = client.channels.sender("ring");

@@ -248,6 +248,17 @@ class ChannelsTest(SyncTest):
         self.assertEqual(0, channels.get("work").groups[0].lag)
         channels.remove_group("work", "g")
 
+    def test_a_message_with_a_known_id_is_kept_once_and_keys_come_along(self):
+        channels = self.client.channels
+        channels.create("once")
+        self.assertEqual(1, channels.try_send("once", b"a", b"b", ids=["x", "x"]).duplicates)
+        with channels.sender("once") as sender:
+            sender.send(b"c", b"d", keys=["k", ""], ids=["x", "y"])
+            reply = sender.flush()
+            self.assertEqual((2, 1), (reply.accepted, reply.duplicates))
+        got = [(one.data, one.id) for one in channels.recv("once", limit=2)]
+        self.assertEqual([(b"a", "x"), (b"d", "y")], got)
+
     def test_a_follower_takes_nothing_away(self):
         self.client.channels.create("seen")
         with self.client.channels.sender("seen") as sender:

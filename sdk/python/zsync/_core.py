@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -437,10 +437,10 @@ class Sender:
         self.total = v1.SendReply()
         self.finished = False
 
-    def send(self, messages: list[bytes]) -> Steps:
+    def send(self, messages: list[bytes], keys: Sequence[str] = (), ids: Sequence[str] = ()) -> Steps:
         if self.finished:
             raise Conflict(f"the sender into channel {self.name} is finished")
-        request = v1.SendRequest(messages=messages)
+        request = v1.SendRequest(messages=messages, keys=keys, ids=ids)
         if self.stream is None:
             self.stream = yield Open(v1.METHODS["Channels.Send"], None, self.deadline.remaining())
             request.channel, request.trace = self.name, self.trace
@@ -483,6 +483,7 @@ class Sender:
             self.finished = True
             raise DataLoss("the stream ended before every batch was accepted")
         self.total.accepted += reply.accepted
+        self.total.duplicates += reply.duplicates
         self.total.last_seq = reply.last_seq or self.total.last_seq
         if reply.accepted < self.in_flight.popleft():
             self.cancel()

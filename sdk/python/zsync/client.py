@@ -348,9 +348,13 @@ class Sender:
         self._driver = driver
         self._core = _core.Sender(driver.settings, name, driver.deadline(timeout), trace)
 
-    def send(self, *messages: bytes) -> None:
-        """Puts one batch on the way; waits while a full channel holds earlier ones back."""
-        self._driver.run(self._core.send(list(messages)))
+    def send(self, *messages: bytes, keys: Sequence[str] = (), ids: Sequence[str] = ()) -> None:
+        """Puts one batch on the way; waits while a full channel holds earlier ones back.
+
+        Keys and ids: none, or one for each message. A group has messages of one key in one consumer's hands at a time; a
+        message whose id was accepted within the last two minutes is not kept twice.
+        """
+        self._driver.run(self._core.send(list(messages), keys, ids))
 
     def flush(self) -> v1.SendReply:
         """Waits until everything sent so far is accepted (durable: is on disk)."""
@@ -398,10 +402,11 @@ class Channels:
         self._driver.unary("Channels.Remove", v1.RemoveChannelRequest(name=name), timeout, False)
 
     def try_send(
-        self, name: str, *messages: bytes, trace: str = "", timeout: Duration | None = None
-    ) -> v1.SendReply:
+        self, name: str, *messages: bytes, trace: str = "", keys: Sequence[str] = (), ids: Sequence[str] = (),
+        timeout: Duration | None = None,
+    ) -> v1.SendReply:  # fmt: skip
         """One batch that never waits for room -> how many messages of it were accepted."""
-        request = v1.SendRequest(channel=name, messages=messages, trace=trace)
+        request = v1.SendRequest(channel=name, messages=messages, trace=trace, keys=keys, ids=ids)
         return self._driver.unary("Channels.TrySend", request, timeout, False)
 
     def send(

@@ -76,6 +76,7 @@ struct ChannelSender::Impl {
     v1::SendReply reply;
     if (!stream->Read(&reply)) return false;
     total.set_accepted(total.accepted() + reply.accepted());
+    total.set_duplicates(total.duplicates() + reply.duplicates());
     if (reply.last_seq() != 0) total.set_last_seq(reply.last_seq());
     if (reply.accepted() < in_flight.front()) partial = true;
     in_flight.pop_front();
@@ -97,13 +98,17 @@ ChannelSender::ChannelSender(ChannelSender&&) noexcept = default;
 ChannelSender::~ChannelSender() = default;
 
 bool ChannelSender::send(std::vector<std::string> messages) {
+  v1::SendRequest request;
+  for (std::string& message : messages) request.add_messages(std::move(message));
+  return send(std::move(request));
+}
+
+bool ChannelSender::send(v1::SendRequest request) {
   if (impl_->partial || impl_->finished) return false;
   if (impl_->in_flight.size() >= kSendBatchesInFlightMax && !impl_->read_one()) return false;
-  v1::SendRequest request;
-  if (!impl_->name.empty()) request.set_channel(std::exchange(impl_->name, ""));
-  for (std::string& message : messages) request.add_messages(std::move(message));
+  request.set_channel(std::exchange(impl_->name, ""));
   if (!impl_->stream->Write(request)) return false;
-  impl_->in_flight.push_back(messages.size());
+  impl_->in_flight.push_back(static_cast<std::uint64_t>(request.messages_size()));
   return true;
 }
 
@@ -117,7 +122,7 @@ bool ChannelSender::flush() {
 absl::StatusOr<v1::SendReply> ChannelSender::finish() {
   if (impl_->finished) return absl::FailedPreconditionError("the sender is finished already");
   // A stream without a batch still names its channel, so that a wrong name is an error.
-  if (!impl_->name.empty() && !send({})) impl_->in_flight.clear();
+  if (!impl_->name.empty() && !send(v1::SendRequest())) impl_->in_flight.clear();
   impl_->stream->WritesDone();
   while (!impl_->in_flight.empty()) {
     if (!impl_->read_one() && !impl_->partial) break;

@@ -37,6 +37,8 @@ class ChannelSender {
   // Puts one batch on the way; waits while kSendBatchesInFlightMax are unacknowledged (a full
   // channel). False: the stream is over, finish() says why.
   [[nodiscard]] bool send(std::vector<std::string> messages);
+  // The same with what a request may say beyond that: keys, ids, a trace. Its channel is ignored.
+  [[nodiscard]] bool send(v1::SendRequest request);
 
   // Waits until everything sent so far is accepted. False as send().
   [[nodiscard]] bool flush();

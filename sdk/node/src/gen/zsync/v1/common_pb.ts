@@ -19,7 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file zsync/v1/common.proto.
  */
 export const file_zsync_v1_common: GenFile = /*@__PURE__*/
-  fileDesc("ChV6c3luYy92MS9jb21tb24ucHJvdG8SCHpzeW5jLnYxIloKC0Vycm9yRGV0YWlsEg0KBWZpZWxkGAEgASgJEg4KBnJlYXNvbhgCIAEoCRINCgVsaW1pdBgDIAEoCRIMCgRoaW50GAQgASgJEg8KB2Nsb3Nlc3QYBSADKAkisgEKBlJlY29yZBILCgNzZXEYASABKAQSFgoOdGltZV91bml4X25hbm8YAiABKAMSIAoGc3RyZWFtGAMgASgOMhAuenN5bmMudjEuU3RyZWFtEgwKBGRhdGEYBCABKAwSDQoFdHJhY2UYBSABKAkSDgoGb2Zmc2V0GAYgASgEEhAKCGRlbGl2ZXJ5GAcgASgNEiIKBGRlYWQYCCABKAsyFC56c3luYy52MS5EZWFkTGV0dGVyInUKCkRlYWRMZXR0ZXISDwoHY2hhbm5lbBgBIAEoCRINCgVncm91cBgCIAEoCRILCgNzZXEYAyABKAQSFgoOdGltZV91bml4X25hbm8YBCABKAMSEgoKZGVsaXZlcmllcxgFIAEoDRIOCgZyZWFzb24YBiABKAkiPgoDR2FwEgwKBGZyb20YASABKAQSCgoCdG8YAiABKAQSDgoGcmVhc29uGAMgASgJEg0KBWJ5dGVzGAQgASgEKkYKBlN0cmVhbRIWChJTVFJFQU1fVU5TUEVDSUZJRUQQABIRCg1TVFJFQU1fU1RET1VUEAESEQoNU1RSRUFNX1NUREVSUhACYgZwcm90bzM");
+  fileDesc("ChV6c3luYy92MS9jb21tb24ucHJvdG8SCHpzeW5jLnYxIloKC0Vycm9yRGV0YWlsEg0KBWZpZWxkGAEgASgJEg4KBnJlYXNvbhgCIAEoCRINCgVsaW1pdBgDIAEoCRIMCgRoaW50GAQgASgJEg8KB2Nsb3Nlc3QYBSADKAkiywEKBlJlY29yZBILCgNzZXEYASABKAQSFgoOdGltZV91bml4X25hbm8YAiABKAMSIAoGc3RyZWFtGAMgASgOMhAuenN5bmMudjEuU3RyZWFtEgwKBGRhdGEYBCABKAwSDQoFdHJhY2UYBSABKAkSDgoGb2Zmc2V0GAYgASgEEhAKCGRlbGl2ZXJ5GAcgASgNEiIKBGRlYWQYCCABKAsyFC56c3luYy52MS5EZWFkTGV0dGVyEgsKA2tleRgJIAEoCRIKCgJpZBgKIAEoCSJ1CgpEZWFkTGV0dGVyEg8KB2NoYW5uZWwYASABKAkSDQoFZ3JvdXAYAiABKAkSCwoDc2VxGAMgASgEEhYKDnRpbWVfdW5peF9uYW5vGAQgASgDEhIKCmRlbGl2ZXJpZXMYBSABKA0SDgoGcmVhc29uGAYgASgJIj4KA0dhcBIMCgRmcm9tGAEgASgEEgoKAnRvGAIgASgEEg4KBnJlYXNvbhgDIAEoCRINCgVieXRlcxgEIAEoBCpGCgZTdHJlYW0SFgoSU1RSRUFNX1VOU1BFQ0lGSUVEEAASEQoNU1RSRUFNX1NURE9VVBABEhEKDVNUUkVBTV9TVERFUlIQAmIGcHJvdG8z");
 
 /**
  * Machine-readable half of an error; the status message is the human half.
@@ -129,6 +129,18 @@ export type Record = Message<"zsync.v1.Record"> & {
    * @generated from field: zsync.v1.DeadLetter dead = 8;
    */
   dead?: DeadLetter | undefined;
+
+  /**
+   * channels: what its sender gave with it, as is the next one
+   *
+   * @generated from field: string key = 9;
+   */
+  key: string;
+
+  /**
+   * @generated from field: string id = 10;
+   */
+  id: string;
 };
 
 /**
