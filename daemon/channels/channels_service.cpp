@@ -204,8 +204,9 @@ Task<absl::Status> follow(ChannelsEngine& engine, v1::FollowChannelRequest reque
   absl::StatusOr<ChannelPtr> channel = engine.find(request.channel());
   if (!channel.ok()) co_return channel.status();
   uint64_t seq = request.from_seq();
+  NamedChannel::Replay replay;
   while (true) {
-    absl::StatusOr<Delivery> delivery = co_await (*channel)->follow(seq);
+    absl::StatusOr<Delivery> delivery = co_await (*channel)->follow(seq, &replay);
     if (!delivery.ok()) co_return delivery.status();
     const bool closed = delivery->closed;
     if (absl::Status status = co_await out.write(to_proto(std::move(*delivery))); !status.ok()) {

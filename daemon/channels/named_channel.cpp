@@ -401,10 +401,46 @@ void NamedChannel::tell_confirmed(uint64_t floor) {
   if (durable_ && durable_->confirmed) durable_->confirmed(floor);
 }
 
-Task<absl::StatusOr<Delivery>> NamedChannel::follow(uint64_t& seq) {
+Task<absl::StatusOr<Delivery>> NamedChannel::read_log(uint64_t& seq, uint64_t end, Replay& replay) {
+  absl::StatusOr<segment_log::Batch> batch =
+      co_await rt::call_blocking([this, &seq, &replay]() -> absl::StatusOr<segment_log::Batch> {
+        if (!replay) {
+          absl::StatusOr<segment_log::Reader> opened =
+              segment_log::Reader::open(durable_->dir, seq);
+          if (!opened.ok()) return opened.status();
+          replay.emplace(std::move(*opened));
+        }
+        if (replay->next_seq() != seq) replay->seek(seq);
+        return replay->read(kDeliveryBytesMax);
+      });
+  if (!batch.ok()) co_return batch.status();
+  Delivery delivery;
+  for (const segment_log::Record& record : batch->records) {
+    if (record.seq >= end) break;
+    if (record.gap) {
+      if (!delivery.messages.empty() || delivery.gap) break;  // the next call begins with it
+      delivery.gap = record.gap;
+    } else if (std::optional<Message> message = decode_message(record)) {
+      delivery.messages.push_back(std::move(*message));
+    }
+    seq = record.seq + 1;
+  }
+  co_return delivery;
+}
+
+Task<absl::StatusOr<Delivery>> NamedChannel::follow(uint64_t& seq, Replay* replay) {
   while (true) {
     const uint64_t seen = data_.epoch();
     Delivery delivery;
+    uint64_t end = 0;
+    {
+      rt::LockGuard guard(lock_);
+      if (durable_ && replay && !removed_ && seq != 0) end = queue_.first_seq();
+    }
+    if (seq < end) {
+      absl::StatusOr<Delivery> old = co_await read_log(seq, end, *replay);
+      if (!old.ok() || !old->messages.empty() || old->gap) co_return old;
+    }
     {
       rt::LockGuard guard(lock_);
       if (removed_) co_return gone(spec_.name);

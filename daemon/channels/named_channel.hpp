@@ -133,8 +133,13 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
     std::set<uint64_t> in_hand_;  // guarded by the channel's lock
   };
 
-  // Messages from `seq` on, which is moved forward; waits for one. Cancel: throws Cancelled.
-  Task<absl::StatusOr<Delivery>> follow(uint64_t& seq);
+  // Messages from `seq` on, which is moved forward; waits for one. A follower of the durable class
+  // that keeps a `replay` reads from the log what is not in memory any more.
+  //
+  // Errors: kNotFound when the channel is removed; kDataLoss for a damaged log.
+  // Cancel: throws Cancelled.
+  using Replay = std::optional<segment_log::Reader>;
+  Task<absl::StatusOr<Delivery>> follow(uint64_t& seq, Replay* replay = nullptr);
 
   // Consumer groups, of the durable class (channel_groups.cpp).
 
@@ -228,6 +233,8 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   bool make_room(size_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   Task<void> send_durable(DurableSend& send);
   Task<void> write_round(std::vector<DurableSend*> sends);
+  // What the log has in [seq, end), from the front on. What is not before `end` may not be synced.
+  Task<absl::StatusOr<Delivery>> read_log(uint64_t& seq, uint64_t end, Replay& replay);
   void plan_round(Round& round) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void accept_round(Round& round, const segment_log::Appended& written)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);

@@ -228,7 +228,7 @@ class DurableChannel : public ::testing::Test {
     EXPECT_TRUE(writer.ok()) << writer.status();
     ChannelSpec spec{"d", capacity, false, 1 << 20, Overflow::kBlock, ChannelClass::kDurable};
     NamedChannel::Durable durable{std::make_unique<segment_log::Writer>(std::move(*writer)),
-                                  [this](uint64_t floor) { floor_ = floor; }};
+                                  [this](uint64_t floor) { floor_ = floor; }, directory_ + "/log"};
     return std::make_shared<NamedChannel>(
         "chan_2", spec, 1, [] { return int64_t{5}; }, std::move(durable));
   }
@@ -314,6 +314,34 @@ TEST_F(DurableChannel, ARoundOfManySendersWithTheSameIdsWritesEachOfThemOnce) {
     EXPECT_EQ(sim.run(program(channel)), 2u);
     EXPECT_EQ(on_disk().size(), 6u);
   }
+}
+
+TEST_F(DurableChannel, AFollowerReadsFromTheLogWhatMemoryHasNoMore) {
+  SimRuntime sim(1);
+  auto channel = open(/*capacity=*/4);
+  auto program = [](std::shared_ptr<NamedChannel> channel) -> Task<void> {
+    for (int i = 0; i < 5; ++i) {
+      co_await send_numbers(channel, 4 * i, 4, 4);
+      NamedChannel::Receiver receiver(channel);
+      (void)co_await receiver.next(4);
+      receiver.confirm(4);
+    }
+    channel->close();
+    uint64_t seq = 3;
+    NamedChannel::Replay replay;
+    std::vector<uint64_t> seen;
+    while (true) {
+      absl::StatusOr<Delivery> delivery = co_await channel->follow(seq, &replay);
+      EXPECT_TRUE(delivery.ok()) << delivery.status();
+      EXPECT_FALSE(delivery->gap);
+      for (const Message& message : delivery->messages) seen.push_back(message.seq);
+      if (delivery->closed) break;
+    }
+    EXPECT_EQ(seen.size(), 18u);
+    EXPECT_EQ(seen.front(), 3u);
+    EXPECT_EQ(seen.back(), 20u);
+  };
+  sim.run(program(channel));
 }
 
 TEST(Message, WhatItCarriesBesideItsDataComesBackFromItsRecord) {
