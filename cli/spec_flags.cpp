@@ -7,8 +7,12 @@
 #include <filesystem>
 #include <system_error>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/civil_time.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "cli/durations.hpp"
 #include "cli/errors.hpp"
 #include "cli/words.hpp"
@@ -84,6 +88,49 @@ absl::Status set_retry(const RetryFlags& flags, v1::TaskSpec& spec) {
   return absl::OkStatus();
 }
 
+void add_dependency(std::string text, v1::TaskSpec& spec) {
+  v1::TaskDependency& dependency = *spec.add_after();
+  dependency.set_condition(v1::DEPENDENCY_CONDITION_OK);
+  for (const auto& [word, condition] : {std::pair{":ok", v1::DEPENDENCY_CONDITION_OK},
+                                        {":failed", v1::DEPENDENCY_CONDITION_FAILED},
+                                        {":any", v1::DEPENDENCY_CONDITION_ANY}}) {
+    if (!absl::EndsWith(text, word)) continue;
+    text.resize(text.size() - std::string_view(word).size());
+    dependency.set_condition(condition);
+    break;
+  }
+  dependency.set_task(text);
+}
+
+absl::StatusOr<std::int64_t> parse_when(const std::string& text) {
+  absl::Time time;
+  std::string error;
+  if (absl::ParseTime(absl::RFC3339_full, text, &time, &error)) return absl::ToUnixNanos(time);
+  const absl::TimeZone zone = absl::LocalTimeZone();
+  const absl::CivilDay today = absl::ToCivilDay(absl::Now(), zone);
+  if (absl::ParseTime("%Y-%m-%d %H:%M", absl::StrCat(absl::FormatCivilTime(today), " ", text), zone,
+                      &time, &error)) {
+    if (time <= absl::Now()) {
+      time += absl::FromCivil(today + 1, zone) - absl::FromCivil(today, zone);
+    }
+    return absl::ToUnixNanos(time);
+  }
+  return usage_error(
+      absl::StrCat("--at: \"", text, "\" is no time: write 2026-12-24T18:00:00Z or 18:00"));
+}
+
+absl::Status set_order(const SpecFlags& flags, v1::TaskSpec& spec) {
+  for (const std::string& text : flags.after) add_dependency(text, spec);
+  for (const std::string& lock : flags.locks) spec.add_locks(lock);
+  absl::Status set = set_duration(flags.delay, "--delay", *spec.mutable_delay());
+  if (!set.ok()) return set;
+  if (flags.delay.empty()) spec.clear_delay();
+  if (flags.at.empty()) return absl::OkStatus();
+  const absl::StatusOr<std::int64_t> at = parse_when(flags.at);
+  if (at.ok()) spec.set_start_at_unix_nano(*at);
+  return at.status();
+}
+
 }  // namespace
 
 void add_spec_flags(CLI::App& app, SpecFlags& flags) {
@@ -113,6 +160,18 @@ void add_spec_flags(CLI::App& app, SpecFlags& flags) {
                  "Further attempts after a failure: 0..100 (default 0, or 5 with a flag below)")
       ->type_name("N");
   add_retry_flags(app, flags.retry);
+  app.add_option("--after", flags.after,
+                 "Start once this task has succeeded, or TASK:failed, TASK:any; else it is skipped")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->type_name("TASK");
+  app.add_option("--delay", flags.delay, "Start no sooner after now")->type_name("TIME");
+  app.add_option("--at", flags.at, "Start no sooner than 2026-12-24T18:00:00Z, or the next 18:00")
+      ->type_name("WHEN");
+  app.add_option("--lock", flags.locks,
+                 "Hold this lock while it runs; one task at a time can; may be repeated")
+      ->allow_extra_args(false)
+      ->type_name("NAME");
   app.add_option("--idempotency-key", flags.idempotency_key,
                  "The same key within 24 h gives the same task")
       ->type_name("KEY");
@@ -143,6 +202,7 @@ absl::StatusOr<v1::TaskSpec> make_spec(const SpecFlags& flags) {
     (*spec.mutable_labels())[label->first] = label->second;
   }
   if (absl::Status set = set_retry(flags.retry, spec); !set.ok()) return set;
+  if (absl::Status set = set_order(flags, spec); !set.ok()) return set;
   absl::Status parsed = set_duration(flags.timeout, "--timeout", *spec.mutable_timeout());
   if (!parsed.ok()) return parsed;
   if (flags.timeout.empty()) spec.clear_timeout();

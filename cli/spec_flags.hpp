@@ -31,6 +31,8 @@ struct SpecFlags {
   std::vector<std::string> labels;
   unsigned retries = 0;
   RetryFlags retry;
+  std::vector<std::string> after, locks;
+  std::string delay, at;
   std::string idempotency_key;
   bool keep_children = false;
   std::string kill_grace;

@@ -105,6 +105,13 @@ std::string task_details(const v1::Task& task, bool color) {
   };
   add("name", task.spec().name());
   for (const auto& [key, value] : task.spec().labels()) add("label", key + "=" + value);
+  for (const v1::TaskDependency& dependency : task.spec().after()) {
+    const char* how = dependency.condition() == v1::DEPENDENCY_CONDITION_ANY      ? " (ended)"
+                      : dependency.condition() == v1::DEPENDENCY_CONDITION_FAILED ? " (failed)"
+                                                                                  : "";
+    add("after", dependency.task() + how);
+  }
+  for (const std::string& lock : task.spec().locks()) add("lock", lock);
   if (task.spec().has_timeout()) {
     add("timeout", human_duration(to_nanoseconds(task.spec().timeout())));
   }

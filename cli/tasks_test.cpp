@@ -95,6 +95,26 @@ TEST(Submit, TheFlagsOfRetriesBecomeAPolicy) {
               HasSubstr("\"often\" is no exit code"));
 }
 
+TEST(Submit, TheFlagsOfOrderBecomeDependenciesTimesAndLocks) {
+  FakeServer server;
+  const CliResult result =
+      run(server, {"tasks", "submit", "--after", "a,b:failed", "--after", "c:any", "--delay", "2s",
+                   "--at", "2026-12-24T18:00:00Z", "--lock", "x", "--lock", "y", "--", "make"});
+  EXPECT_EQ(result.code, 0) << result.err;
+  const v1::TaskSpec& spec = server.state.submits.at(0).specs(0);
+  ASSERT_EQ(spec.after_size(), 3);
+  EXPECT_EQ(spec.after(0).task(), "a");
+  EXPECT_EQ(spec.after(0).condition(), v1::DEPENDENCY_CONDITION_OK);
+  EXPECT_EQ(spec.after(1).task(), "b");
+  EXPECT_EQ(spec.after(1).condition(), v1::DEPENDENCY_CONDITION_FAILED);
+  EXPECT_EQ(spec.after(2).condition(), v1::DEPENDENCY_CONDITION_ANY);
+  EXPECT_EQ(spec.delay().seconds(), 2);
+  EXPECT_EQ(spec.start_at_unix_nano(), 1'798'135'200'000'000'000);
+  EXPECT_THAT(spec.locks(), ElementsAre("x", "y"));
+  EXPECT_THAT(run(server, {"tasks", "submit", "--at", "noon", "--", "x"}).err,
+              HasSubstr("\"noon\" is no time"));
+}
+
 TEST(Submit, TheCommandStartsAtItsFirstWordAlsoWithoutDashes) {
   FakeServer server;
   run(server, {"task", "submit", "--name", "x", "ls", "--name", "y"});

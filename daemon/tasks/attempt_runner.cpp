@@ -104,7 +104,7 @@ TasksEngine::Outcome TasksEngine::back_to_queue(const EntryPtr& entry, milliseco
     TaskRecord& record = entry->task.record;
     record.state = TaskState::kQueued;
     record.not_before_unix_nano = pause.count() > 0 ? clock_() + pause.count() * kNanoPerMs : 0;
-    queue_.finished(entry->task.order);
+    queue_.finished(entry->task.order, clock_());
     dispatch();
   }
   entry->changed.notify_all();
@@ -232,7 +232,8 @@ Task<TasksEngine::Outcome> TasksEngine::finish(EntryPtr entry, TaskState state,
     {
       rt::LockGuard guard(mutex_);
       entry->task = task;
-      queue_.finished(task.order);
+      queue_.finished(task.order, clock_());
+      if (!again) queue_.ended(task.order, state == TaskState::kSucceeded, clock_());
       entry->orders.reset();
       if (!again) retain(record);
       if (!again && entry->input) entry->input->close();

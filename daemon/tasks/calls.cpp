@@ -94,7 +94,7 @@ Task<absl::StatusOr<TaskRecord>> TasksEngine::cancel(std::string id, bool wait,
 }
 
 void TasksEngine::take_from_queue(const EntryPtr& entry) {
-  queue_.remove(entry->task.order);
+  queue_.remove(entry->task.order, clock_());
   entry->canceling = true;
 }
 
@@ -122,6 +122,8 @@ void TasksEngine::apply_cancel(const EntryPtr& entry, const TaskRecord& canceled
       if (entry->input) entry->input->close();
       retain(record);
       announce("task.finished", record);
+      queue_.ended(entry->task.order, false, clock_());
+      dispatch();
     } else if (entry->orders) {
       order_cancel(entry, *entry->orders);
     }
@@ -266,18 +268,20 @@ void TasksEngine::explain_waiting(const StoredTask& task, std::vector<std::strin
     } else {
       reasons.push_back(absl::StrCat("it starts in ", when, " at the earliest"));
     }
+  }
+  const std::optional<TaskWaiting> waiting = queue_.explain(task.order, clock_());
+  if (!waiting) {
+    reasons.push_back("it is on its way into or out of the queue");
     return;
   }
+  explain_needs(*waiting, reasons);
   const std::string& name = group_of(*record.spec);
   const GroupRecord group = queue_.group(name);
-  const std::optional<size_t> position = queue_.position(task.order);
-  if (!position) {
-    reasons.push_back("it is on its way into the queue");
-    return;
-  }
+  if (!waiting->after.empty() || waiting->not_before_unix_nano > 0) return;
   reasons.push_back(absl::StrCat("group \"", name, "\" runs ", group.running, " of at most ",
-                                 group.parallel, " tasks at once"));
-  reasons.push_back(absl::StrCat(*position, " queued tasks of that group start before it"));
+                                 group.settings.parallel, " tasks at once"));
+  reasons.push_back(
+      absl::StrCat(waiting->before_it, " queued tasks of that group start before it"));
 }
 
 absl::StatusOr<std::vector<std::string>> TasksEngine::why(const std::string& id) {
@@ -321,7 +325,7 @@ Task<absl::StatusOr<GroupRecord>> TasksEngine::set_group(std::string name, uint3
       store_, [name, parallel](Database& db) { return put_group(db, name, parallel); });
   if (!committed.ok()) co_return committed;
   rt::LockGuard guard(mutex_);
-  queue_.set_parallel(name, parallel);
+  queue_.set_group(name, {.parallel = parallel}, clock_());
   dispatch();
   co_return queue_.group(name);
 }

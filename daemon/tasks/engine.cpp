@@ -16,8 +16,9 @@ namespace zsync::daemon {
 namespace {
 
 constexpr char kIdPrefix[] = "task_";
-constexpr size_t kCommandBytesMax = 80;  // of a command in an event
-constexpr size_t kClosestMax = 5;        // names offered for a mistyped one
+constexpr size_t kCommandBytesMax = 80;       // of a command in an event
+constexpr int64_t kAgingNs = 60'000'000'000;  // of waiting count as one point of priority
+constexpr size_t kClosestMax = 5;             // names offered for a mistyped one
 constexpr std::chrono::seconds kLookAgain{
     60};                                   // at the wall clock, while a task waits for its time
 constexpr size_t kClosestSearched = 2000;  // newest tasks that are compared
@@ -32,7 +33,7 @@ TasksEngine::TasksEngine(TasksOptions options, Store& store, EventLog& events, U
       ids_(ids),
       cgroups_(cgroups),
       clock_(std::move(clock)),
-      queue_(options_.default_parallel),
+      queue_(options_.default_parallel, kAgingNs),
       retention_(
           options_.output_retention_bytes_max,
           std::chrono::duration_cast<std::chrono::nanoseconds>(options_.retention_age).count()) {}
@@ -72,12 +73,14 @@ Task<absl::Status> TasksEngine::start() {
         absl::StrCat("making \"", options_.tasks_dir, "\": ", error.message()));
   }
   std::vector<EntryPtr> was_running;
+  std::vector<EntryPtr> was_queued;
   absl::Status loaded = store_.read([&](Database& db) -> absl::Status {
     rt::LockGuard guard(mutex_);
-    for (const auto& [name, parallel] : options_.groups) queue_.set_parallel(name, parallel);
+    for (const auto& [name, parallel] : options_.groups)
+      queue_.set_group(name, {.parallel = parallel}, clock_());
     absl::Status status = load_groups(db, [this](const std::string& name, uint32_t parallel) {
       mutex_.assert_held();
-      queue_.set_parallel(name, parallel);
+      queue_.set_group(name, {.parallel = parallel}, clock_());
     });
     if (!status.ok()) return status;
     return load_tasks(db, [&](StoredTask task) {
@@ -89,10 +92,10 @@ Task<absl::Status> TasksEngine::start() {
       by_order_[entry->task.order] = entry;
       const std::string& key = record.spec->idempotency_key;
       if (!key.empty()) by_key_[key] = record.id;
-      if (record.state == TaskState::kQueued) enqueue(entry);
+      if (record.state == TaskState::kQueued) was_queued.push_back(entry);
       if (is_final(record.state)) retain(record);
       if (record.state == TaskState::kRunning) {
-        queue_.add_running(entry->task.order, group_of(*record.spec));
+        queue_.add_running(queued_task(entry));
         was_running.push_back(entry);
       }
     });
@@ -101,6 +104,7 @@ Task<absl::Status> TasksEngine::start() {
   for (const EntryPtr& entry : was_running) runners_.spawn(resume(entry));
   runners_.spawn(keep_time());
   rt::LockGuard guard(mutex_);
+  for (const EntryPtr& entry : was_queued) enqueue(entry);
   dispatch();
   co_return absl::OkStatus();
 }
@@ -117,8 +121,32 @@ Task<void> TasksEngine::stop() {
 void TasksEngine::enqueue(const EntryPtr& entry) {
   const TaskRecord& record = entry->task.record;
   if (record.spec->stdin_stream && !entry->input) entry->input = bounded<ShimOrder>(16);
-  queue_.add({entry->task.order, group_of(*record.spec), record.spec->priority,
-              record.not_before_unix_nano});
+  queue_.add(queued_task(entry), clock_());
+  // What it waits for may have ended already, also otherwise than it had to.
+  for (const TaskDependency& dependency : record.spec->after) {
+    auto other = tasks_.find(dependency.task);
+    if (other == tasks_.end() || !is_final(other->second->task.record.state)) continue;
+    queue_.ended(other->second->task.order,
+                 other->second->task.record.state == TaskState::kSucceeded, clock_());
+  }
+}
+
+// Of those that it waits for, one that is not known any more had ended well: this task would have
+// been skipped before the other one could be removed.
+QueuedTask TasksEngine::queued_task(const EntryPtr& entry) {
+  const TaskRecord& record = entry->task.record;
+  QueuedTask task;
+  task.order = entry->task.order;
+  task.group = group_of(*record.spec);
+  task.priority = record.spec->priority;
+  task.not_before_unix_nano = record.not_before_unix_nano;
+  task.locks = record.spec->locks;
+  for (const TaskDependency& dependency : record.spec->after) {
+    auto other = tasks_.find(dependency.task);
+    if (other == tasks_.end()) continue;
+    task.after.push_back({other->second->task.order, dependency.condition});
+  }
+  return task;
 }
 
 void TasksEngine::retain(const TaskRecord& ended) {
@@ -142,8 +170,21 @@ void TasksEngine::begin_attempt(const EntryPtr& entry) {
 
 void TasksEngine::dispatch() {
   if (stopping_) return;
-  while (std::optional<uint64_t> order = queue_.start_next(clock_())) {
-    begin_attempt(by_order_.at(*order));
+  while (const std::optional<Decision> decision = queue_.next(clock_())) {
+    const EntryPtr& entry = by_order_.at(decision->order);
+    switch (decision->kind) {
+      case Decision::Kind::kStart:
+        begin_attempt(entry);
+        break;
+      case Decision::Kind::kSkip:
+        runners_.spawn(
+            end_unstarted(entry, TaskState::kSkipped, skip_reason(entry, decision->because)));
+        break;
+      case Decision::Kind::kMissedStart:
+      case Decision::Kind::kMissed:
+        runners_.spawn(end_unstarted(entry, TaskState::kTimedOut, "deadline"));
+        break;
+    }
   }
   if (queue_.wake_at().value_or(INT64_MAX) < armed_for_) rearm_.notify_all();
 }
@@ -187,12 +228,13 @@ Task<absl::StatusOr<std::vector<Submitted>>> TasksEngine::submit(std::vector<Tas
     if (absl::Status status = validate(spec); !status.ok()) co_return status;
     keyed |= !spec.idempotency_key.empty();
   }
-  if (!keyed) co_return co_await submit_unkeyed(std::move(specs), submitter);
+  if (!keyed) co_return co_await submit_unkeyed(std::move(specs), submitter, {});
 
   Permit turn = co_await keyed_submits_.lock();
   std::vector<Submitted> result(specs.size());
   std::vector<TaskSpec> fresh;
   std::vector<size_t> fresh_at;
+  std::map<std::string, std::string> named;  // tasks of this call that exist already
   absl::flat_hash_map<std::string, size_t> in_this_call;
   std::vector<std::pair<size_t, size_t>> repeats;  // the same key twice in this call
   {
@@ -205,6 +247,7 @@ Task<absl::StatusOr<std::vector<Submitted>>> TasksEngine::submit(std::vector<Tas
         if (task != tasks_.end() &&
             clock_() - task->second->task.record.created_unix_nano < kIdempotencyNs) {
           result[i] = {known->second, true};
+          if (!specs[i].name.empty()) named[specs[i].name] = known->second;
           continue;
         }
       }
@@ -218,7 +261,7 @@ Task<absl::StatusOr<std::vector<Submitted>>> TasksEngine::submit(std::vector<Tas
   }
   if (!fresh.empty()) {
     absl::StatusOr<std::vector<Submitted>> made =
-        co_await submit_unkeyed(std::move(fresh), submitter);
+        co_await submit_unkeyed(std::move(fresh), submitter, std::move(named));
     if (!made.ok()) co_return made.status();
     for (size_t i = 0; i < fresh_at.size(); ++i) result[fresh_at[i]] = (*made)[i];
   }
@@ -227,7 +270,7 @@ Task<absl::StatusOr<std::vector<Submitted>>> TasksEngine::submit(std::vector<Tas
 }
 
 Task<absl::StatusOr<std::vector<Submitted>>> TasksEngine::submit_unkeyed(
-    std::vector<TaskSpec> specs, Submitter submitter) {
+    std::vector<TaskSpec> specs, Submitter submitter, std::map<std::string, std::string> known) {
   std::vector<StoredTask> tasks;
   std::vector<Submitted> result;
   {
@@ -243,10 +286,18 @@ Task<absl::StatusOr<std::vector<Submitted>>> TasksEngine::submit_unkeyed(
                        {}});
     }
     const int64_t now = clock_();
-    for (TaskSpec& spec : specs) {
+    std::vector<std::string> new_ids;
+    for (size_t i = 0; i < specs.size(); ++i) new_ids.push_back(kIdPrefix + ids_.next());
+    if (absl::Status status = resolve_after(specs, new_ids, known); !status.ok()) co_return status;
+    for (size_t i = 0; i < specs.size(); ++i) {
+      TaskSpec& spec = specs[i];
       StoredTask task;
       task.order = next_order_++;
-      task.record.id = kIdPrefix + ids_.next();
+      task.record.id = new_ids[i];
+      if (spec.delay_ms > 0 || spec.start_at_unix_nano > 0) {
+        task.record.not_before_unix_nano = std::max(
+            spec.start_at_unix_nano, now + static_cast<int64_t>(spec.delay_ms) * 1'000'000);
+      }
       task.record.spec = std::make_shared<const TaskSpec>(std::move(spec));
       task.record.created_unix_nano = now;
       task.record.submitter_uid = submitter.uid;
@@ -270,6 +321,7 @@ Task<absl::StatusOr<std::vector<Submitted>>> TasksEngine::submit_unkeyed(
 }
 
 void TasksEngine::adopt_submitted(std::vector<StoredTask> tasks) {
+  std::vector<EntryPtr> added;
   rt::LockGuard guard(mutex_);
   for (StoredTask& task : tasks) {
     auto entry = std::make_shared<Entry>(std::move(task));
@@ -278,8 +330,11 @@ void TasksEngine::adopt_submitted(std::vector<StoredTask> tasks) {
     by_order_[entry->task.order] = entry;
     const std::string& key = record.spec->idempotency_key;
     if (!key.empty()) by_key_[key] = record.id;
+    added.push_back(entry);
+  }
+  for (const EntryPtr& entry : added) {  // each may wait for any of the others
     enqueue(entry);
-    announce("task.queued", record);
+    announce("task.queued", entry->task.record);
   }
   dispatch();
 }

@@ -186,13 +186,15 @@ class TasksEngine {
   // engine.cpp
   absl::StatusOr<EntryPtr> find(const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status not_found(const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  Task<absl::StatusOr<std::vector<Submitted>>> submit_unkeyed(std::vector<TaskSpec> specs,
-                                                              Submitter submitter);
+  // `known`: tasks that the same call named and that exist, by name.
+  Task<absl::StatusOr<std::vector<Submitted>>> submit_unkeyed(
+      std::vector<TaskSpec> specs, Submitter submitter, std::map<std::string, std::string> known);
   void adopt_submitted(std::vector<StoredTask> tasks);
   void enqueue(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void dispatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void begin_attempt(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Task<void> keep_time();
+  QueuedTask queued_task(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void retain(const TaskRecord& ended) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::string attempt_dir(const std::string& id, uint32_t attempt) const;
   void announce(const std::string& type, const TaskRecord& record);
@@ -208,6 +210,17 @@ class TasksEngine {
   void explain_waiting(const StoredTask& task, std::vector<std::string>& reasons)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status check_finished(const EntryPtr& entry, const char* hint);
+
+  // prerequisites.cpp
+  absl::Status resolve_after(std::vector<TaskSpec>& specs, const std::vector<std::string>& ids,
+                             const std::map<std::string, std::string>& known)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Task<void> end_unstarted(EntryPtr entry, TaskState state, std::string reason);
+  std::string title_of(uint64_t order) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::string skip_reason(const EntryPtr& entry, uint64_t because)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void explain_needs(const TaskWaiting& waiting, std::vector<std::string>& reasons)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // attempt_runner.cpp
   Task<void> run(EntryPtr entry);

@@ -4,6 +4,7 @@
 
 #include <cctype>
 #include <cstring>
+#include <set>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -138,6 +139,33 @@ absl::Status check_words(const TaskSpec& spec) {
   return absl::OkStatus();
 }
 
+absl::Status check_order(const TaskSpec& spec) {
+  if (spec.after.size() > kAfterMax) {
+    return invalid("spec.after", absl::StrCat("it waits for ", spec.after.size(), " tasks"),
+                   "wait for fewer, or for one that waits for them",
+                   absl::StrCat("after_max = ", kAfterMax));
+  }
+  if (spec.locks.size() > kLocksMax) {
+    return invalid("spec.locks", absl::StrCat("it needs ", spec.locks.size(), " locks"),
+                   "use fewer locks", absl::StrCat("locks_max = ", kLocksMax));
+  }
+  std::set<std::string> seen;
+  for (const std::string& name : spec.locks) {
+    if (absl::Status status = check_word("spec.locks", name); !status.ok()) return status;
+    if (name.empty() || !seen.insert(name).second) {
+      return invalid("spec.locks",
+                     name.empty() ? "a lock has no name"
+                                  : absl::StrCat("the lock \"", name, "\" is named twice"),
+                     "name each lock once");
+    }
+  }
+  if (spec.delay_ms > kTimeoutMsMax) {
+    return invalid("spec.delay", "delay is at most 366 days", "give a shorter one",
+                   absl::StrCat("timeout_ms_max = ", kTimeoutMsMax));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status check_numbers(const TaskSpec& spec) {
   if (spec.priority > kPriorityMax || spec.priority < -kPriorityMax) {
     return invalid("spec.priority", absl::StrCat("priority ", spec.priority, " is out of range"),
@@ -207,7 +235,7 @@ std::optional<TaskAttempt> newest_attempt(const TaskRecord& record) {
 }
 
 absl::Status validate(const TaskSpec& spec) {
-  for (auto check : {check_command, check_environment, check_words, check_numbers}) {
+  for (auto check : {check_command, check_environment, check_words, check_order, check_numbers}) {
     if (absl::Status status = check(spec); !status.ok()) return status;
   }
   return check_directory(spec.cwd);

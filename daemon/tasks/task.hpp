@@ -23,6 +23,8 @@ inline constexpr size_t kArgumentBytesMax = 128 << 10;           // one argument
 inline constexpr size_t kStdinBytesMax = 1 << 20;
 inline constexpr size_t kNameBytesMax = 128;  // task, group, label
 inline constexpr size_t kLabelsMax = 64;
+inline constexpr size_t kAfterMax = 256;  // tasks that one waits for
+inline constexpr size_t kLocksMax = 16;   // of one task
 inline constexpr int32_t kPriorityMax = 1000;
 inline constexpr size_t kSubmitBatchMax = 10'000;  // tasks in one call
 inline constexpr uint64_t kTimeoutMsMax = 366ull * 24 * 3600 * 1000;
@@ -44,6 +46,21 @@ enum class TaskState : uint8_t {
 inline bool is_final(TaskState state) { return state >= TaskState::kSucceeded; }
 absl::string_view state_name(TaskState state);
 
+// How a task that is waited for has to end. Stored as numbers: never renumbered.
+enum class DependencyCondition : uint8_t {
+  kOk = 1,      // it succeeded
+  kFailed = 2,  // it ended in any other way
+  kAny = 3,     // it ended
+};
+inline bool meets(DependencyCondition condition, bool ok) {
+  return condition == DependencyCondition::kAny || ok == (condition == DependencyCondition::kOk);
+}
+
+struct TaskDependency {
+  std::string task;  // an id, once it is accepted
+  DependencyCondition condition = DependencyCondition::kOk;
+};
+
 struct TaskSpec {
   std::vector<std::string> argv;
   std::string shell;
@@ -64,6 +81,10 @@ struct TaskSpec {
   std::string idempotency_key;
   bool keep_children = false;
   std::string traceparent;
+  std::vector<TaskDependency> after;
+  uint64_t delay_ms = 0;           // from the submission on
+  int64_t start_at_unix_nano = 0;  // 0: at once
+  std::vector<std::string> locks;
 };
 
 // Errors: kInvalidArgument with the field, the limit and the cure.
@@ -111,11 +132,31 @@ struct TaskRecord {
 // already.
 std::optional<TaskAttempt> newest_attempt(const TaskRecord& record);
 
+enum class GroupMode : uint8_t {
+  kOpen = 0,
+  kPaused = 1,  // nothing starts, what runs goes on
+};
+
+struct GroupSettings {
+  uint32_t parallel = 1;  // tasks that run at once
+  GroupMode mode = GroupMode::kOpen;
+  bool by_deadline = false;  // the earliest deadline starts first, whatever the priority
+};
+
 struct GroupRecord {
   std::string name;
-  uint32_t parallel = 1;
+  GroupSettings settings;
   uint32_t queued = 0;
   uint32_t running = 0;
+};
+
+// A lock or a counted resource.
+struct ResourceRecord {
+  std::string name;
+  bool lock = false;
+  uint32_t capacity = 1;
+  uint32_t used = 0;
+  std::vector<uint64_t> holders;  // running tasks, by their order
 };
 
 // The command as one text, for people: cut between characters to at most `bytes_max`, with an

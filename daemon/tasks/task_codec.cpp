@@ -41,6 +41,11 @@ enum Tag : uint8_t {
   kRetryNotOnExitCode,
   kRetryNotOnOther,
   kRetryLost,
+  kAfterTask,
+  kAfterCondition,  // of the task before it
+  kDelay,
+  kStartAt,
+  kLock,
 };
 
 class Encoder {
@@ -138,6 +143,30 @@ void put_retry(Encoder& out, const RetryPolicy& retry) {
   out.number_if(kRetryNotOnOther, others_of(retry.not_on));
 }
 
+void take_order_field(TaskSpec& spec, uint8_t tag, std::string_view value) {
+  switch (tag) {
+    case kAfterTask:
+      spec.after.push_back({std::string(value), DependencyCondition::kOk});
+      break;
+    case kAfterCondition:
+      if (!spec.after.empty()) {
+        spec.after.back().condition = static_cast<DependencyCondition>(number_of(value));
+      }
+      break;
+    case kDelay:
+      spec.delay_ms = static_cast<uint64_t>(number_of(value));
+      break;
+    case kStartAt:
+      spec.start_at_unix_nano = number_of(value);
+      break;
+    case kLock:
+      spec.locks.emplace_back(value);
+      break;
+    default:
+      break;
+  }
+}
+
 void take_field(Decoding& decoding, uint8_t tag, std::string_view value) {
   TaskSpec& spec = decoding.spec;
   switch (tag) {
@@ -200,7 +229,7 @@ void take_field(Decoding& decoding, uint8_t tag, std::string_view value) {
       spec.retry_lost = number_of(value) != 0;
       break;
     default:
-      (void)take_retry_field(decoding, tag, value);
+      if (!take_retry_field(decoding, tag, value)) take_order_field(spec, tag, value);
       break;
   }
 }
@@ -234,6 +263,13 @@ std::string encode_task_spec(const TaskSpec& spec) {
   out.text_if(kTraceparent, spec.traceparent);
   if (spec.retry) put_retry(out, *spec.retry);
   out.number_if(kRetryLost, spec.retry_lost);
+  for (const TaskDependency& dependency : spec.after) {
+    out.text(kAfterTask, dependency.task);
+    out.number(kAfterCondition, static_cast<int64_t>(dependency.condition));
+  }
+  out.number_if(kDelay, static_cast<int64_t>(spec.delay_ms));
+  out.number_if(kStartAt, spec.start_at_unix_nano);
+  for (const std::string& lock : spec.locks) out.text(kLock, lock);
   return out.take();
 }
 

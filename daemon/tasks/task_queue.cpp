@@ -1,116 +1,280 @@
 #include "daemon/tasks/task_queue.hpp"
 
+#include <algorithm>
 #include <iterator>
 
 namespace zsync::daemon {
 
 TaskQueue::Group& TaskQueue::find_or_make(const std::string& name) {
-  return groups_.try_emplace(name, Group{default_parallel_, 0, 0, {}}).first->second;
+  auto [at, fresh] = groups_.try_emplace(name);
+  if (fresh) at->second.settings.parallel = default_parallel_;
+  return at->second;
 }
 
 void TaskQueue::note(Group& group) {
-  if (!group.ready.empty() && group.running < group.parallel) {
+  const bool open = group.settings.mode != GroupMode::kPaused;
+  if (open && !group.ready.empty() && group.running < group.settings.parallel) {
     startable_.insert(&group);
   } else {
     startable_.erase(&group);
   }
 }
 
-void TaskQueue::set_parallel(const std::string& name, uint32_t parallel) {
-  Group& group = find_or_make(name);
-  group.parallel = parallel;
-  note(group);
+bool TaskQueue::has_place(const Group& group, uint64_t order) const {
+  const bool kept = reserver_ && *reserver_ != order && queued_.at(*reserver_)->group == &group;
+  return group.settings.mode != GroupMode::kPaused &&
+         group.running + (kept ? 1 : 0) < group.settings.parallel;
 }
 
-void TaskQueue::add(const QueuedTask& task) {
-  if (running_.contains(task.order)) return;
-  Group& group = find_or_make(task.group);
-  auto [at, fresh] =
-      waiting_.try_emplace(task.order, Waiting{&group, task.priority, task.not_before_unix_nano});
-  if (!fresh) return;
-  ++group.queued;
-  if (task.not_before_unix_nano > 0) {
-    delayed_.emplace(task.not_before_unix_nano, task.order);
+void TaskQueue::set_rank(Task& task) {
+  if (task.group->settings.by_deadline) {
+    task.rank.priority = 0;
+    task.rank.deadline = task.deadline > 0 ? task.deadline : task.rank.since + kUndatedSlackNs;
   } else {
-    make_ready(task.order, at->second);
+    task.rank.priority = task.priority;
+    task.rank.deadline = task.deadline > 0 ? task.deadline : INT64_MAX;
   }
 }
 
-void TaskQueue::make_ready(uint64_t order, Waiting& task) {
-  task.ready = true;
-  task.group->ready.insert({task.priority, order});
+// Where it is ranked now; null: nowhere.
+Ranking* TaskQueue::ranking_of(const Task& task) {
+  if (task.place == Place::kReady) return &task.group->ready;
+  return task.place == Place::kWaiter ? &task.waits_for->waiters[task.group] : nullptr;
+}
+
+void TaskQueue::set_group(const std::string& name, const GroupSettings& settings, int64_t now) {
+  Group& group = find_or_make(name);
+  const bool other_order = group.settings.by_deadline != settings.by_deadline;
+  group.settings = settings;
+  if (other_order) {
+    for (auto& [order, task] : queued_) {
+      if (task->group != &group) continue;
+      Ranking* ranking = ranking_of(*task);
+      if (ranking) ranking->erase(task->rank, aging_);
+      set_rank(*task);
+      if (ranking) ranking->insert(task->rank, aging_);
+    }
+  }
+  if (reserver_ && settings.mode == GroupMode::kPaused && queued_.at(*reserver_)->group == &group) {
+    drop_reserver(queued_.at(*reserver_)->needs, now);
+  }
+  note(group);
+}
+
+void TaskQueue::add(const QueuedTask& task, int64_t now) {
+  if (running_.contains(task.order) || queued_.contains(task.order)) return;
+  auto made = std::make_unique<Task>();
+  Task& added = *made;
+  added.group = &find_or_make(task.group);
+  added.own_priority = added.priority = task.priority;
+  added.rank.order = task.order;
+  added.not_before = task.not_before_unix_nano;
+  added.deadline = task.deadline_unix_nano;
+  const int64_t start = task.start_deadline_unix_nano;
+  added.expires_start = start > 0 && (added.deadline == 0 || start < added.deadline);
+  added.expires = added.expires_start ? start : added.deadline;
+  added.after = task.after;
+  added.needs = needs_of(task);
+  queued_.emplace(task.order, std::move(made));
+  ++added.group->queued;
+  if (added.expires > 0) expiring_.emplace(added.expires, task.order);
+  if (auto waiting = dependants_.find(task.order); waiting != dependants_.end()) {
+    added.priority = std::max(added.priority, waiting->second.priorities.rbegin()->first);
+  }
+  depend(task.order, added);
+  settle(task.order, added, now);
+}
+
+void TaskQueue::settle(uint64_t order, Task& task, int64_t now) {
+  if (!task.after.empty()) {
+    task.place = Place::kTasks;
+  } else if (task.not_before > now) {
+    task.place = Place::kTime;
+    delayed_.emplace(task.not_before, order);
+  } else {
+    make_ready(task, now);
+  }
+}
+
+void TaskQueue::make_ready(Task& task, int64_t now) {
+  task.place = Place::kReady;
+  if (task.rank.since == 0) task.rank.since = now;
+  set_rank(task);
+  task.group->ready.insert(task.rank, aging_);
   note(*task.group);
 }
 
-void TaskQueue::add_running(uint64_t order, const std::string& name) {
-  Group& group = find_or_make(name);
-  if (!running_.emplace(order, &group).second) return;
+// Out of the structure that its place names; it is in none then.
+void TaskQueue::unplace(uint64_t order, Task& task) {
+  switch (task.place) {
+    case Place::kTime:
+      delayed_.erase({task.not_before, order});
+      break;
+    case Place::kReady:
+      task.group->ready.erase(task.rank, aging_);
+      note(*task.group);
+      break;
+    case Place::kWaiter: {
+      auto waiters = task.waits_for->waiters.find(task.group);
+      waiters->second.erase(task.rank, aging_);
+      if (waiters->second.empty()) task.waits_for->waiters.erase(waiters);
+      break;
+    }
+    case Place::kOversized:
+      task.waits_for->oversized.erase(order);
+      break;
+    case Place::kTasks:
+      break;
+  }
+  task.place = Place::kTasks;
+  patient_.erase({task.rank.since, order});
+}
+
+std::unique_ptr<TaskQueue::Task> TaskQueue::take_out(uint64_t order) {
+  auto found = queued_.find(order);
+  std::unique_ptr<Task> task = std::move(found->second);
+  unplace(order, *task);
+  queued_.erase(found);
+  if (task->expires > 0) expiring_.erase({task->expires, order});
+  --task->group->queued;
+  return task;
+}
+
+void TaskQueue::add_running(const QueuedTask& task) {
+  if (running_.contains(task.order)) return;
+  Group& group = find_or_make(task.group);
+  Needs needs = needs_of(task);
+  take(task.order, needs);
+  running_.emplace(task.order, Running{&group, std::move(needs)});
   ++group.running;
   note(group);
 }
 
-bool TaskQueue::remove(uint64_t order) {
-  auto found = waiting_.find(order);
-  if (found == waiting_.end()) return false;
-  const Waiting task = found->second;
-  waiting_.erase(found);
-  --task.group->queued;
-  if (task.ready) {
-    task.group->ready.erase({task.priority, order});
-  } else {
-    delayed_.erase({task.not_before, order});
-  }
-  note(*task.group);
+bool TaskQueue::remove(uint64_t order, int64_t now) {
+  auto found = queued_.find(order);
+  if (found == queued_.end()) return false;
+  const bool reserves = reserver_ == order;
+  if (reserves) reserver_.reset();
+  const std::unique_ptr<Task> task = take_out(order);
+  undepend(order, *task);
+  wake_all(task->needs, nullptr, now);
+  let_go(task->needs);
   return true;
 }
 
-void TaskQueue::take_delayed(int64_t now) {
+void TaskQueue::finished(uint64_t order, int64_t now) {
+  auto found = running_.find(order);
+  if (found == running_.end()) return;
+  const Running ran = std::move(found->second);
+  running_.erase(found);
+  --ran.group->running;
+  release(order, ran.needs);
+  wake_all(ran.needs, nullptr, now);
+  let_go(ran.needs);
+  note(*ran.group);
+}
+
+std::optional<Decision> TaskQueue::next(int64_t now) {
   while (!delayed_.empty() && delayed_.begin()->first <= now) {
     const uint64_t order = delayed_.begin()->second;
     delayed_.erase(delayed_.begin());
-    make_ready(order, waiting_.at(order));
+    make_ready(*queued_.at(order), now);
   }
+  if (!skips_.empty()) {
+    const Decision skip = skips_.back();
+    skips_.pop_back();
+    return skip;
+  }
+  if (!expiring_.empty() && expiring_.begin()->first <= now) {
+    const uint64_t order = expiring_.begin()->second;
+    const bool start = queued_.at(order)->expires_start;
+    (void)remove(order, now);
+    return Decision{start ? Decision::Kind::kMissedStart : Decision::Kind::kMissed, order, 0};
+  }
+  return next_start(now);
 }
 
-std::optional<uint64_t> TaskQueue::start_next(int64_t now) {
-  take_delayed(now);
-  if (startable_.empty()) return std::nullopt;
-  Group& group = **startable_.begin();
-  const uint64_t order = group.ready.begin()->order;
-  (void)remove(order);
-  ++group.running;
-  running_.emplace(order, &group);
-  note(group);
-  return order;
+std::optional<Decision> TaskQueue::next_start(int64_t now) {
+  elect_reserver(now);
+  if (reserver_) {
+    Task& first = *queued_.at(*reserver_);
+    if (first.place == Place::kReady && has_place(*first.group, *reserver_) &&
+        blocking(*reserver_, first) == nullptr) {
+      return start(*reserver_, now);
+    }
+  }
+  for (auto at = startable_.begin(); at != startable_.end();) {
+    Group& group = **at;
+    const uint64_t order = group.ready.first(now, aging_).order;
+    if (!has_place(group, order)) {  // the last place is kept
+      ++at;
+      continue;
+    }
+    Task& task = *queued_.at(order);
+    Resource* taken = blocking(order, task);
+    if (taken == nullptr) return start(order, now);
+    park(order, task, *taken, now);
+    at = startable_.begin();
+  }
+  return std::nullopt;
 }
 
-void TaskQueue::finished(uint64_t order) {
-  auto found = running_.find(order);
-  if (found == running_.end()) return;
-  Group& group = *found->second;
-  running_.erase(found);
-  --group.running;
-  note(group);
+Decision TaskQueue::start(uint64_t order, int64_t now) {
+  if (reserver_ == order) reserver_.reset();
+  const std::unique_ptr<Task> task = take_out(order);
+  ++task->group->running;
+  take(order, task->needs);
+  note(*task->group);
+  wake_all(task->needs, nullptr, now);  // there may be some left
+  running_.emplace(order, Running{task->group, std::move(task->needs)});
+  return Decision{Decision::Kind::kStart, order, 0};
 }
 
 std::optional<int64_t> TaskQueue::wake_at() const {
-  if (delayed_.empty()) return std::nullopt;
-  return delayed_.begin()->first;
+  std::optional<int64_t> at;
+  if (!skips_.empty()) return 0;
+  if (!delayed_.empty()) at = delayed_.begin()->first;
+  if (!expiring_.empty()) at = std::min(at.value_or(INT64_MAX), expiring_.begin()->first);
+  return at;
 }
 
-std::optional<size_t> TaskQueue::position(uint64_t order) const {
-  auto found = waiting_.find(order);
-  if (found == waiting_.end() || !found->second.ready) return std::nullopt;
-  const std::set<Key>& ready = found->second.group->ready;
-  return static_cast<size_t>(
-      std::distance(ready.begin(), ready.find({found->second.priority, order})));
+std::optional<TaskWaiting> TaskQueue::explain(uint64_t order, int64_t now) const {
+  auto found = queued_.find(order);
+  if (found == queued_.end()) return std::nullopt;
+  const Task& task = *found->second;
+  TaskWaiting waiting;
+  if (task.not_before > now) waiting.not_before_unix_nano = task.not_before;
+  waiting.after = task.after;
+  waiting.priority = task.priority;
+  for (const Need& need : task.needs) {
+    const Resource& resource = *need.resource;
+    const bool kept = reserved_against(order, resource);
+    if (kept) waiting.reserved_for = reserver_;
+    if (!kept && resource.used + need.amount <= resource.capacity) continue;
+    waiting.needs.push_back({resource.name,
+                             resource.lock,
+                             need.amount,
+                             resource.capacity,
+                             resource.used,
+                             {resource.holders.begin(), resource.holders.end()}});
+  }
+  const std::set<Rank>& ranks = task.group->ready.ranks();
+  if (task.place == Place::kReady) {
+    waiting.before_it = static_cast<size_t>(std::distance(ranks.begin(), ranks.find(task.rank)));
+  }
+  return waiting;
 }
 
 GroupRecord TaskQueue::group(const std::string& name) const {
-  auto found = groups_.find(name);
-  if (found == groups_.end()) return {name, default_parallel_, 0, 0};
-  const Group& group = found->second;
-  return {name, group.parallel, group.queued, group.running};
+  GroupRecord record;
+  record.name = name;
+  record.settings.parallel = default_parallel_;
+  if (auto found = groups_.find(name); found != groups_.end()) {
+    record.settings = found->second.settings;
+    record.queued = found->second.queued;
+    record.running = found->second.running;
+  }
+  return record;
 }
 
 std::vector<GroupRecord> TaskQueue::groups() const {

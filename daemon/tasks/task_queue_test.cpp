@@ -2,150 +2,316 @@
 
 #include <gtest/gtest.h>
 
-#include <random>
-
 namespace zsync::daemon {
 namespace {
 
+constexpr int64_t kSecond = 1'000'000'000;
+using Kind = Decision::Kind;
+
+QueuedTask task(uint64_t order, const std::string& group, int32_t priority = 0) {
+  QueuedTask task;
+  task.order = order;
+  task.group = group;
+  task.priority = priority;
+  return task;
+}
+
+// 0: nothing starts.
+uint64_t started(TaskQueue& queue, int64_t now = 0) {
+  const std::optional<Decision> decision = queue.next(now);
+  if (!decision) return 0;
+  EXPECT_EQ(decision->kind, Kind::kStart);
+  return decision->order;
+}
+
+GroupSettings parallel(uint32_t count) {
+  GroupSettings settings;
+  settings.parallel = count;
+  return settings;
+}
+
 TEST(TaskQueue, HigherPriorityStartsFirstAndEqualsKeepTheirOrder) {
   TaskQueue queue(10);
-  queue.add({1, "g", 0});
-  queue.add({2, "g", 5});
-  queue.add({3, "g", 0});
-  queue.add({4, "g", 5});
-  for (uint64_t expected : {2u, 4u, 1u, 3u}) EXPECT_EQ(queue.start_next(0), expected);
-  EXPECT_FALSE(queue.start_next(0));
+  queue.add(task(1, "g"), 0);
+  queue.add(task(2, "g", 5), 0);
+  queue.add(task(3, "g"), 0);
+  queue.add(task(4, "g", 5), 0);
+  for (uint64_t expected : {2u, 4u, 1u, 3u, 0u}) EXPECT_EQ(started(queue), expected);
 }
 
 TEST(TaskQueue, AGroupNeverRunsMoreThanItsLimit) {
   TaskQueue queue(1);
-  queue.set_parallel("g", 2);
-  for (uint64_t i = 0; i < 3; ++i) queue.add({i, "g", 0});
-  EXPECT_TRUE(queue.start_next(0));
-  EXPECT_TRUE(queue.start_next(0));
-  EXPECT_FALSE(queue.start_next(0));
-  queue.finished(0);
-  EXPECT_EQ(queue.start_next(0), 2u);
+  queue.set_group("g", parallel(2), 0);
+  for (uint64_t i = 1; i <= 3; ++i) queue.add(task(i, "g"), 0);
+  EXPECT_EQ(started(queue), 1u);
+  EXPECT_EQ(started(queue), 2u);
+  EXPECT_EQ(started(queue), 0u);
+  queue.finished(1, 0);
+  EXPECT_EQ(started(queue), 3u);
 }
 
 TEST(TaskQueue, AFullGroupDoesNotHoldUpAnother) {
   TaskQueue queue(1);
-  queue.add({1, "a", 0});
-  queue.add({2, "a", 0});
-  queue.add({3, "b", 0});
-  EXPECT_EQ(queue.start_next(0), 1u);
-  EXPECT_EQ(queue.start_next(0), 3u);
-  EXPECT_FALSE(queue.start_next(0));
+  queue.add(task(1, "a"), 0);
+  queue.add(task(2, "a"), 0);
+  queue.add(task(3, "b"), 0);
+  EXPECT_EQ(started(queue) + started(queue), 4u);
+  EXPECT_EQ(started(queue), 0u);
 }
 
 TEST(TaskQueue, RaisingALimitLetsWaitingTasksStart) {
   TaskQueue queue(1);
-  queue.add({1, "g", 0});
-  queue.add({2, "g", 0});
-  EXPECT_TRUE(queue.start_next(0));
-  EXPECT_FALSE(queue.start_next(0));
-  queue.set_parallel("g", 2);
-  EXPECT_TRUE(queue.start_next(0));
+  queue.add(task(1, "g"), 0);
+  queue.add(task(2, "g"), 0);
+  EXPECT_EQ(started(queue), 1u);
+  EXPECT_EQ(started(queue), 0u);
+  queue.set_group("g", parallel(2), 0);
+  EXPECT_EQ(started(queue), 2u);
 }
 
 TEST(TaskQueue, ARemovedTaskNeverStarts) {
   TaskQueue queue(4);
-  queue.add({1, "g", 0});
-  EXPECT_TRUE(queue.remove(1));
-  EXPECT_FALSE(queue.remove(1));
-  EXPECT_FALSE(queue.start_next(0));
+  queue.add(task(1, "g"), 0);
+  EXPECT_TRUE(queue.remove(1, 0));
+  EXPECT_FALSE(queue.remove(1, 0));
+  EXPECT_EQ(started(queue), 0u);
   EXPECT_EQ(queue.queued(), 0u);
 }
 
-TEST(TaskQueue, ThePositionSaysHowManyStartBefore) {
+TEST(TaskQueue, ItSaysHowManyStartBefore) {
   TaskQueue queue(1);
-  queue.add({1, "g", 0});
-  queue.add({2, "g", 9});
-  EXPECT_EQ(queue.position(1), 1u);
-  EXPECT_EQ(queue.position(2), 0u);
-  EXPECT_FALSE(queue.position(3));
+  queue.add(task(1, "g"), 0);
+  queue.add(task(2, "g", 9), 0);
+  EXPECT_EQ(queue.explain(1, 0)->before_it, 1u);
+  EXPECT_EQ(queue.explain(2, 0)->before_it, 0u);
+  EXPECT_FALSE(queue.explain(3, 0));
 }
 
 TEST(TaskQueue, TasksThatRanBeforeTheQueueBeganCountAgainstTheLimit) {
   TaskQueue queue(1);
-  queue.add_running(7, "g");
-  queue.add({1, "g", 0});
-  EXPECT_FALSE(queue.start_next(0));
-  queue.finished(7);
-  EXPECT_EQ(queue.start_next(0), 1u);
+  queue.add_running(task(7, "g"));
+  queue.add(task(8, "g"), 0);
+  EXPECT_EQ(started(queue), 0u);
+  queue.finished(7, 0);
+  EXPECT_EQ(started(queue), 8u);
 }
 
 TEST(TaskQueue, ATaskStartsAtItsTimeAndNoSooner) {
   TaskQueue queue(1);
   EXPECT_FALSE(queue.wake_at());
-  queue.add({1, "g", 9, 500});
-  queue.add({2, "g", 0});
-  EXPECT_FALSE(queue.position(1));
+  QueuedTask later = task(1, "g", 9);
+  later.not_before_unix_nano = 500;
+  queue.add(later, 0);
+  queue.add(task(2, "g"), 0);
   EXPECT_EQ(queue.wake_at(), 500);
-  EXPECT_EQ(queue.start_next(499), 2u);
-  queue.finished(2);
-  EXPECT_FALSE(queue.start_next(499));
-  EXPECT_EQ(queue.queued(), 1u);
+  EXPECT_EQ(queue.explain(1, 499)->not_before_unix_nano, 500);
+  EXPECT_EQ(started(queue, 499), 2u);
+  queue.finished(2, 499);
+  EXPECT_EQ(started(queue, 499), 0u);
   EXPECT_EQ(queue.group("g").queued, 1u);
-  EXPECT_EQ(queue.start_next(500), 1u);
+  EXPECT_EQ(started(queue, 500), 1u);
   EXPECT_FALSE(queue.wake_at());
 }
 
 TEST(TaskQueue, ATaskThatWaitsForItsTimeCanBeTakenOut) {
   TaskQueue queue(1);
-  queue.add({1, "g", 0, 500});
-  EXPECT_TRUE(queue.remove(1));
+  QueuedTask later = task(1, "g");
+  later.not_before_unix_nano = 500;
+  queue.add(later, 0);
+  EXPECT_TRUE(queue.remove(1, 0));
   EXPECT_FALSE(queue.wake_at());
-  EXPECT_FALSE(queue.start_next(1000));
+  EXPECT_EQ(started(queue, 1000), 0u);
 }
 
 TEST(TaskQueue, AddingTwiceIsAddingOnceAlsoWhileItRuns) {
   TaskQueue queue(4);
-  queue.add({1, "g", 0});
-  queue.add({1, "g", 0});
-  EXPECT_EQ(queue.start_next(0), 1u);
-  queue.add({1, "g", 0});
-  EXPECT_FALSE(queue.start_next(0));
+  queue.add(task(1, "g"), 0);
+  queue.add(task(1, "g"), 0);
+  EXPECT_EQ(started(queue), 1u);
+  queue.add(task(1, "g"), 0);
+  EXPECT_EQ(started(queue), 0u);
   EXPECT_EQ(queue.running(), 1u);
 }
 
-// Against an oracle: a plain list that is searched.
-TEST(TaskQueue, RandomUseStartsWhatAPlainListWouldStart) {
-  struct Waiting {
-    std::string group;
-    int32_t priority;
-    uint64_t order;
-  };
-  for (uint64_t seed = 1; seed <= 100; ++seed) {
-    std::mt19937_64 random(seed);
-    TaskQueue queue(2);
-    std::map<uint64_t, Waiting> waiting;
-    std::map<std::string, std::set<uint64_t>> running;
-    for (uint64_t order = 1; order < 300; ++order) {
-      const std::string group(1, static_cast<char>('a' + random() % 3));
-      if (random() % 3 != 0) {
-        const auto priority = static_cast<int32_t>(random() % 3);
-        queue.add({order, group, priority});
-        waiting[order] = {group, priority, order};
-      } else if (!running[group].empty()) {
-        queue.finished(*running[group].begin());
-        running[group].erase(running[group].begin());
-      }
-      if (random() % 2 == 0) continue;
-      while (std::optional<uint64_t> next = queue.start_next(0)) {
-        const Waiting started = waiting.at(*next);
-        waiting.erase(started.order);
-        EXPECT_LT(running[started.group].size(), 2u) << "seed " << seed;
-        running[started.group].insert(started.order);
-        for (const auto& [other_order, other] : waiting) {
-          if (other.group != started.group) continue;
-          EXPECT_LE(other.priority, started.priority) << "seed " << seed;
-          if (other.priority == started.priority) EXPECT_GT(other.order, started.order);
-        }
-      }
-      for (const auto& [left_order, left] : waiting) EXPECT_EQ(running[left.group].size(), 2u);
-    }
+TEST(TaskQueue, ATaskStartsOnceEveryTaskThatItWaitsForHasEndedAsItHasTo) {
+  TaskQueue queue(4);
+  queue.add(task(1, "g"), 0);
+  queue.add(task(2, "g"), 0);
+  QueuedTask after = task(3, "g");
+  after.after = {{1, DependencyCondition::kOk}, {2, DependencyCondition::kFailed}};
+  queue.add(after, 0);
+  EXPECT_EQ(started(queue), 1u);
+  EXPECT_EQ(started(queue), 2u);
+  EXPECT_EQ(started(queue), 0u);
+  queue.finished(1, 0);
+  queue.ended(1, true, 0);
+  EXPECT_EQ(queue.explain(3, 0)->after.size(), 1u);
+  EXPECT_EQ(started(queue), 0u);
+  queue.finished(2, 0);
+  queue.ended(2, false, 0);
+  EXPECT_EQ(started(queue), 3u);
+}
+
+TEST(TaskQueue, ATaskIsSkippedOnceWhatItWaitsForEndedOtherwise) {
+  TaskQueue queue(4);
+  queue.add(task(1, "g"), 0);
+  QueuedTask ok = task(2, "g"), failed = task(3, "g"), any = task(4, "g");
+  ok.after = {{1, DependencyCondition::kOk}};
+  failed.after = {{1, DependencyCondition::kFailed}};
+  any.after = {{1, DependencyCondition::kAny}};
+  for (const QueuedTask& each : {ok, failed, any}) queue.add(each, 0);
+  EXPECT_EQ(started(queue), 1u);
+  queue.finished(1, 0);
+  queue.ended(1, false, 0);
+  const std::optional<Decision> skip = queue.next(0);
+  ASSERT_TRUE(skip);
+  EXPECT_EQ(skip->kind, Kind::kSkip);
+  EXPECT_EQ(skip->order, 2u);
+  EXPECT_EQ(skip->because, 1u);
+  EXPECT_EQ(started(queue), 3u);
+  EXPECT_EQ(started(queue), 4u);
+}
+
+TEST(TaskQueue, WhatAnUrgentTaskWaitsForIsAsUrgent) {
+  TaskQueue queue(1);
+  queue.add(task(1, "g"), 0);
+  queue.add(task(2, "g", 5), 0);
+  QueuedTask middle = task(3, "g", -1), urgent = task(4, "g", 9);
+  middle.after = {{1, DependencyCondition::kOk}};
+  urgent.after = {{3, DependencyCondition::kAny}};
+  queue.add(middle, 0);
+  queue.add(urgent, 0);
+  EXPECT_EQ(queue.explain(1, 0)->priority, 9);
+  EXPECT_EQ(queue.explain(3, 0)->priority, 9);
+  queue.remove(4, 0);
+  EXPECT_EQ(queue.explain(1, 0)->priority, 0) << "nobody urgent waits any more";
+  queue.add(urgent, 0);
+  EXPECT_EQ(started(queue), 1u);
+}
+
+TEST(TaskQueue, APrerequisiteThatComesLaterInheritsToo) {
+  TaskQueue queue(1);
+  QueuedTask urgent = task(2, "g", 9);
+  urgent.after = {{3, DependencyCondition::kOk}};
+  queue.add(urgent, 0);
+  queue.add(task(1, "g", 5), 0);
+  queue.add(task(3, "g"), 0);
+  EXPECT_EQ(started(queue), 3u);
+}
+
+TEST(TaskQueue, AfterWaitingOneIntervalATaskCountsOnePointMore) {
+  TaskQueue queue(1, 60 * kSecond);
+  queue.add(task(1, "g", 0), kSecond);
+  queue.add(task(2, "g", 2), 121 * kSecond);
+  queue.add(task(3, "g", 1), 121 * kSecond);
+  EXPECT_EQ(started(queue, 122 * kSecond), 2u) << "equal: the higher priority of its own is first";
+  queue.finished(2, 0);
+  EXPECT_EQ(started(queue, 122 * kSecond), 1u);
+}
+
+TEST(TaskQueue, TheEarlierDeadlineGoesFirstAmongEqualPriorities) {
+  TaskQueue queue(9);
+  QueuedTask late = task(1, "g"), soon = task(2, "g");
+  late.deadline_unix_nano = 900;
+  soon.deadline_unix_nano = 300;
+  queue.add(late, 0);
+  queue.add(soon, 0);
+  queue.add(task(3, "g"), 0);
+  queue.add(task(4, "g", 1), 0);
+  for (uint64_t expected : {4u, 2u, 1u, 3u}) EXPECT_EQ(started(queue), expected);
+}
+
+TEST(TaskQueue, AGroupThatAsksForItGoesByDeadlineAlone) {
+  TaskQueue queue(9);
+  QueuedTask late = task(1, "g", 9), soon = task(2, "g", -9);
+  late.deadline_unix_nano = 2 * kUndatedSlackNs;
+  soon.deadline_unix_nano = 300;
+  queue.add(late, 1);
+  queue.add(soon, 1);
+  queue.add(task(3, "g"), 1);
+  GroupSettings settings = parallel(9);
+  settings.by_deadline = true;
+  queue.set_group("g", settings, 1);  // also what is queued already
+  for (uint64_t expected : {2u, 3u, 1u}) EXPECT_EQ(started(queue, 1), expected);
+}
+
+TEST(TaskQueue, AMissedDeadlineIsSaidOnceAndTheTaskDoesNotStart) {
+  TaskQueue queue(1);
+  QueuedTask start = task(1, "g"), whole = task(2, "g");
+  start.start_deadline_unix_nano = 100;
+  start.deadline_unix_nano = 900;
+  whole.deadline_unix_nano = 200;
+  queue.add(task(9, "g", 1), 0);
+  queue.add(start, 0);
+  queue.add(whole, 0);
+  EXPECT_EQ(started(queue), 9u);
+  EXPECT_EQ(queue.wake_at(), 100);
+  EXPECT_FALSE(queue.next(99));
+  std::optional<Decision> missed = queue.next(100);
+  ASSERT_TRUE(missed);
+  EXPECT_EQ(missed->kind, Kind::kMissedStart);
+  EXPECT_EQ(missed->order, 1u);
+  missed = queue.next(250);
+  ASSERT_TRUE(missed);
+  EXPECT_EQ(missed->kind, Kind::kMissed);
+  EXPECT_EQ(missed->order, 2u);
+  EXPECT_EQ(queue.queued(), 0u);
+}
+
+TEST(TaskQueue, ALockIsHeldByOneTaskAcrossGroups) {
+  TaskQueue queue(4);
+  for (uint64_t order : {1u, 2u, 3u}) {
+    QueuedTask locked = task(order, order == 2 ? "other" : "g");
+    locked.locks = {"cargo"};
+    queue.add(locked, 0);
   }
+  queue.add(task(4, "g", -1), 0);
+  const uint64_t first = started(queue);
+  EXPECT_EQ(started(queue), 4u) << "a task without the lock goes past";
+  EXPECT_EQ(started(queue), 0u);
+  ASSERT_EQ(queue.explain(3, 0)->needs.size(), 1u);
+  EXPECT_EQ(queue.explain(3, 0)->needs[0].holders, std::vector<uint64_t>{first});
+  queue.finished(first, 0);
+  const uint64_t second = started(queue);
+  EXPECT_NE(second, 0u);
+  EXPECT_EQ(started(queue), 0u);
+  queue.finished(second, 0);
+  EXPECT_NE(started(queue), 0u);
+  EXPECT_EQ(queue.resources().size(), 1u);
+}
+
+TEST(TaskQueue, AResourceIsSharedUpToItsCapacity) {
+  TaskQueue queue(9);
+  queue.set_capacity("gpu", 3, 0);
+  auto with = [](uint64_t order, uint32_t amount) {
+    QueuedTask made = task(order, "g");
+    made.resources = {{"gpu", amount}};
+    return made;
+  };
+  queue.add(with(1, 2), 0);
+  queue.add(with(2, 2), 0);
+  queue.add(with(3, 1), 0);
+  queue.add(with(4, 5), 0);
+  EXPECT_EQ(started(queue), 1u);
+  EXPECT_EQ(started(queue), 3u);
+  EXPECT_EQ(started(queue), 0u);
+  queue.finished(1, 0);
+  EXPECT_EQ(started(queue), 2u);
+  EXPECT_EQ(started(queue), 0u) << "more than there is at all";
+  queue.set_capacity("gpu", 8, 0);
+  EXPECT_EQ(started(queue), 4u);
+}
+
+TEST(TaskQueue, APausedGroupStartsNothingUntilItIsResumed) {
+  TaskQueue queue(1);
+  GroupSettings settings = parallel(1);
+  settings.mode = GroupMode::kPaused;
+  queue.set_group("g", settings, 0);
+  queue.add(task(1, "g"), 0);
+  EXPECT_EQ(started(queue), 0u);
+  settings.mode = GroupMode::kOpen;
+  queue.set_group("g", settings, 0);
+  EXPECT_EQ(started(queue), 1u);
 }
 
 }  // namespace

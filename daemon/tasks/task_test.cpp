@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "daemon/fault/fault.hpp"
+#include "daemon/tasks/task_cycle.hpp"
 
 namespace zsync::daemon {
 namespace {
@@ -22,6 +23,47 @@ std::string field_of(const TaskSpec& spec) {
 }
 
 TEST(TaskSpec, AnOrdinaryCommandIsFine) { EXPECT_TRUE(validate(good()).ok()); }
+
+TEST(TaskSpec, WhatATaskWaitsForSurvivesItsStoredForm) {
+  TaskSpec spec = good();
+  spec.after = {{"task_1", DependencyCondition::kOk}, {"task_2", DependencyCondition::kAny}};
+  spec.delay_ms = 5;
+  spec.start_at_unix_nano = 77;
+  spec.locks = {"x", "y"};
+  EXPECT_TRUE(validate(spec).ok());
+  const std::optional<TaskSpec> read = decode_task_spec(encode_task_spec(spec));
+  ASSERT_TRUE(read && read->after.size() == 2);
+  EXPECT_EQ(read->after[1].task, "task_2");
+  EXPECT_EQ(read->after[1].condition, DependencyCondition::kAny);
+  EXPECT_EQ(read->after[0].condition, DependencyCondition::kOk);
+  EXPECT_EQ(read->delay_ms, 5u);
+  EXPECT_EQ(read->start_at_unix_nano, 77);
+  EXPECT_EQ(read->locks, spec.locks);
+}
+
+TEST(TaskSpec, LocksAndTasksThatItWaitsForAreBounded) {
+  TaskSpec spec = good();
+  spec.locks = {"x", "x"};
+  EXPECT_EQ(field_of(spec), "spec.locks");
+  spec.locks = {"a/b"};
+  EXPECT_EQ(field_of(spec), "spec.locks");
+  spec.locks.assign(kLocksMax + 1, "x");
+  EXPECT_EQ(field_of(spec), "spec.locks");
+  spec.locks.clear();
+  spec.after.resize(kAfterMax + 1);
+  EXPECT_EQ(field_of(spec), "spec.after");
+}
+
+TEST(TaskCycle, ACycleIsNamedInTheOrderOfItsEdges) {
+  EXPECT_TRUE(find_cycle({{1, 2}, {2}, {}}).empty());
+  EXPECT_EQ(find_cycle({{1}, {2}, {1}}), (std::vector<size_t>{1, 2, 1}));
+  EXPECT_EQ(find_cycle({{}, {1}}), (std::vector<size_t>{1, 1}));
+  std::vector<std::vector<size_t>> chain(100'000);
+  for (size_t i = 1; i < chain.size(); ++i) chain[i] = {i - 1};
+  EXPECT_TRUE(find_cycle(chain).empty());
+  chain[0] = {chain.size() - 1};
+  EXPECT_EQ(find_cycle(chain).size(), chain.size() + 1);
+}
 
 TEST(TaskSpec, TheCommandIsArgvOrAShellLineNeverBothOrNeither) {
   TaskSpec none;

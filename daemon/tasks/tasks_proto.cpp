@@ -1,5 +1,6 @@
 #include "daemon/tasks/tasks_proto.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -70,6 +71,14 @@ void set_spec(v1::TaskSpec& proto, const TaskSpec& spec) {
   proto.set_traceparent(spec.traceparent);
   if (spec.retry) set_retry(*proto.mutable_retry(), *spec.retry);
   if (spec.retry_lost) proto.set_on_lost(v1::ON_LOST_RETRY);
+  for (const TaskDependency& dependency : spec.after) {
+    v1::TaskDependency& after = *proto.add_after();
+    after.set_task(dependency.task);
+    after.set_condition(static_cast<v1::DependencyCondition>(dependency.condition));
+  }
+  if (spec.delay_ms) set_duration(*proto.mutable_delay(), spec.delay_ms);
+  proto.set_start_at_unix_nano(spec.start_at_unix_nano);
+  for (const std::string& lock : spec.locks) proto.add_locks(lock);
 }
 
 void add_attempt(v1::Task& task, const TaskAttempt& attempt) {
@@ -132,6 +141,20 @@ absl::StatusOr<TaskSpec> from_proto(v1::TaskSpec proto) {
     spec.retry = *std::move(retry);
     if (spec.retries == 0) spec.retries = kRetriesDefault;
   }
+  for (v1::TaskDependency& after : *proto.mutable_after()) {
+    const bool ok = after.condition() != v1::DEPENDENCY_CONDITION_FAILED &&
+                    after.condition() != v1::DEPENDENCY_CONDITION_ANY;
+    spec.after.push_back(
+        {std::move(*after.mutable_task()),
+         ok ? DependencyCondition::kOk : static_cast<DependencyCondition>(after.condition())});
+  }
+  if (proto.has_delay()) {
+    absl::StatusOr<uint64_t> delay = to_ms(proto.delay(), "spec.delay");
+    if (!delay.ok()) return delay.status();
+    spec.delay_ms = *delay;
+  }
+  spec.start_at_unix_nano = std::max<int64_t>(0, proto.start_at_unix_nano());
+  spec.locks.assign(proto.locks().begin(), proto.locks().end());
   spec.retry_lost = proto.on_lost() == v1::ON_LOST_RETRY;
   spec.idempotency_key = std::move(*proto.mutable_idempotency_key());
   spec.keep_children = proto.keep_children();
@@ -172,7 +195,7 @@ v1::Task to_full_proto(const TaskRecord& record) {
 v1::TaskGroup to_proto(const GroupRecord& group) {
   v1::TaskGroup proto;
   proto.set_name(group.name);
-  proto.set_parallel(group.parallel);
+  proto.set_parallel(group.settings.parallel);
   proto.set_queued(group.queued);
   proto.set_running(group.running);
   return proto;

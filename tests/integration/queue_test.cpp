@@ -101,6 +101,82 @@ TEST_F(Queue, ALostTaskIsTriedAgainOnlyWhereThatWasAskedFor) {
   expect_nothing_left();
 }
 
+TEST_F(Queue, ATaskStartsAfterOthersAndIsSkippedOnceItCannot) {
+  const std::string gate = submit({"--name", "gate", "-c", "echo on; sleep 1000"});
+  wait_for_output(gate);
+  const std::string ok = submit({"--name", "ok", "--after", "gate", "--", "true"});
+  const std::string next = submit({"--after", "ok", "--", "true"});
+  const std::string failed = submit({"--after", gate + ":failed", "--", "true"});
+  const std::string any = submit({"--after", gate + ":any," + failed, "--", "true"});
+  EXPECT_THAT(ctl({"why", ok}).out, HasSubstr("it starts once \"gate\" (" + gate +
+                                              ") has succeeded, "
+                                              "which is running"));
+  daemon().kill9();
+  ASSERT_TRUE(daemon().start());
+  EXPECT_EQ(get(ok).state(), v1::TASK_STATE_QUEUED);
+  EXPECT_EQ(ctl({"tasks", "cancel", "--wait", "gate"}).code, 0);
+  EXPECT_EQ(wait(ok).state(), v1::TASK_STATE_SKIPPED);
+  EXPECT_THAT(wait(ok).reason(),
+              HasSubstr("is canceled, and this task starts only if it succeeds"));
+  EXPECT_EQ(wait(next).state(), v1::TASK_STATE_SKIPPED);
+  EXPECT_EQ(wait(failed).state(), v1::TASK_STATE_SUCCEEDED);
+  EXPECT_EQ(wait(any).state(), v1::TASK_STATE_SUCCEEDED);
+  daemon().kill9();
+  ASSERT_TRUE(daemon().start());
+  EXPECT_EQ(get(next).state(), v1::TASK_STATE_SKIPPED);
+  EXPECT_EQ(ctl({"tasks", "get", ok}).code, 0);
+}
+
+TEST_F(Queue, TasksOfOneCallMayWaitForEachOtherButNotInACircle) {
+  v1::SubmitTasksRequest request;
+  for (const char* name : {"c", "b", "a"}) {
+    v1::TaskSpec& spec = *request.add_specs();
+    spec.set_shell(std::string("echo ") + name + " >>" + file("order"));
+    spec.set_name(name);
+    if (name[0] != 'a') spec.add_after()->set_task(std::string(1, static_cast<char>(name[0] - 1)));
+  }
+  const auto accepted = tasks().submit(request);
+  ASSERT_TRUE(accepted.ok()) << accepted.status();
+  for (const std::string& id : accepted->ids()) wait(id);
+  EXPECT_EQ(kit::read_file(file("order")), "a\nb\nc\n");
+
+  request.mutable_specs(2)->add_after()->set_task("c");
+  const auto circle = tasks().submit(request);
+  EXPECT_EQ(circle.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(circle.status().message()), HasSubstr("wait for each other"));
+  EXPECT_THAT(ctl({"tasks", "submit", "--after", "nobody", "--", "true"}).err,
+              HasSubstr("waits for a task that is not there"));
+}
+
+TEST_F(Queue, ATaskStartsNoSoonerThanItsTimeAlsoAfterAKill) {
+  const std::string far = submit({"--delay", "10h", "--", "true"});
+  const std::string at = submit({"--at", "2199-01-01T00:00:00Z", "--", "true"});
+  const std::string soon = submit({"--delay", "300ms", "--", "true"});
+  daemon().kill9();
+  ASSERT_TRUE(daemon().start());
+  const v1::Task ran = wait(soon);
+  EXPECT_EQ(ran.state(), v1::TASK_STATE_SUCCEEDED);
+  EXPECT_GE(ran.started_unix_nano() - ran.created_unix_nano(), 300'000'000);
+  EXPECT_EQ(get(far).state(), v1::TASK_STATE_QUEUED);
+  EXPECT_THAT(ctl({"why", at}).out, HasSubstr("at the earliest"));
+}
+
+TEST_F(Queue, ALockIsHeldByOneTaskAndWhySaysWhich) {
+  const std::string holder =
+      submit({"--name", "builder", "--lock", "cargo-target", "-c", "echo on; sleep 1000"});
+  wait_for_output(holder);
+  const std::string other = submit({"--lock", "cargo-target", "-g", "else", "--", "true"});
+  EXPECT_THAT(ctl({"why", other}).out,
+              HasSubstr("lock \"cargo-target\" is held by \"builder\" (" + holder + ")"));
+  daemon().kill9();
+  ASSERT_TRUE(daemon().start());
+  const std::string free = submit({"--", "true"});
+  EXPECT_EQ(wait(free).state(), v1::TASK_STATE_SUCCEEDED);
+  EXPECT_EQ(get(other).state(), v1::TASK_STATE_QUEUED) << "the lock outlives the daemon";
+  EXPECT_EQ(ctl({"tasks", "cancel", "--wait", holder}).code, 0);
+  EXPECT_EQ(wait(other).state(), v1::TASK_STATE_SUCCEEDED);
+}
+
 TEST_F(Queue, AnEndedTaskRunsAgainWhenItIsRetried) {
   const std::string id = submit({"-c", "echo x >>" + file("runs")});
   wait(id);

@@ -7,7 +7,7 @@ import { NotFound } from "./errors.js";
 import type { Gap } from "./gen/zsync/v1/common_pb.js";
 import { Stream } from "./gen/zsync/v1/common_pb.js";
 import {
-  Jitter, OnLost, type RetryCondition, RetryConditionSchema, type RetryPolicy, RetryPolicySchema, type Task as TaskRecord, type TaskGroup, type TaskInputChunk, TaskInputChunkSchema, type TaskOutputBatch, type TaskSpec,
+  DependencyCondition, Jitter, OnLost, type RetryCondition, RetryConditionSchema, type RetryPolicy, RetryPolicySchema, type Task as TaskRecord, type TaskGroup, type TaskInputChunk, TaskInputChunkSchema, type TaskOutputBatch, type TaskSpec,
   TaskSpecSchema, TaskState, Tasks as Service, type WhyTaskReply,
 } from "./gen/zsync/v1/tasks_pb.js";
 
@@ -17,7 +17,7 @@ const nextAttemptPollMs = 100;
 type SpecInit = Exclude<MessageInitShape<typeof TaskSpecSchema>, TaskSpec>;
 
 /** What a task may be given beyond its command; TaskSpec in proto/zsync/v1/tasks.proto says what each means. */
-export interface SpecOptions extends Omit<SpecInit, "$typeName" | "$unknown" | "argv" | "timeout" | "killGrace" | "retry" | "onLost"> {
+export interface SpecOptions extends Omit<SpecInit, "$typeName" | "$unknown" | "argv" | "timeout" | "killGrace" | "retry" | "onLost" | "after" | "delay" | "startAtUnixNano"> {
   /** Bounds the run, where a call's own timeoutMs bounds only the call. */
   runTimeoutMs?: number;
   killGraceMs?: number;
@@ -25,6 +25,10 @@ export interface SpecOptions extends Omit<SpecInit, "$typeName" | "$unknown" | "
   retry?: RetryOptions;
   /** What follows when the supervisor is killed or the machine goes down; "fail" unless said otherwise. */
   onLost?: "fail" | "retry";
+  /** Tasks that have to end first, each well unless said otherwise; a name of the same call is one too. */
+  after?: readonly (string | { task: string; condition: "ok" | "failed" | "any" })[];
+  delayMs?: number;
+  startAt?: Date;
 }
 
 /** What an attempt may end with: an exit code, a timeout, a signal. */
@@ -53,6 +57,8 @@ export function duration(ms: number): Duration {
   return create(DurationSchema, { seconds: BigInt(seconds), nanos: Math.round((ms - seconds * 1000) * 1e6) });
 }
 
+const conditions = { ok: DependencyCondition.OK, failed: DependencyCondition.FAILED, any: DependencyCondition.ANY };
+
 function condition(words: readonly RetryWhen[]): RetryCondition {
   return create(RetryConditionSchema, {
     exitCodes: words.filter((word): word is number => typeof word === "number"),
@@ -74,7 +80,7 @@ function retryPolicy(options: RetryOptions): RetryPolicy {
 
 /** One task for submitMany(). */
 export function spec(command: Command, options: SpecOptions = {}): TaskSpec {
-  const { runTimeoutMs, killGraceMs, retry, onLost, ...rest } = options;
+  const { runTimeoutMs, killGraceMs, retry, onLost, after, delayMs, startAt, ...rest } = options;
   const base = "$typeName" in command ? command : { argv: [...command] };
   return create(TaskSpecSchema, {
     ...base,
@@ -83,6 +89,12 @@ export function spec(command: Command, options: SpecOptions = {}): TaskSpec {
     ...(killGraceMs === undefined ? {} : { killGrace: duration(killGraceMs) }),
     ...(retry === undefined ? {} : { retry: retryPolicy(retry) }),
     ...(onLost === undefined ? {} : { onLost: onLost === "retry" ? OnLost.RETRY : OnLost.FAIL }),
+    ...(after === undefined ? {} : {
+      after: after.map((each) => typeof each === "string" ? { task: each, condition: DependencyCondition.OK }
+        : { task: each.task, condition: conditions[each.condition] }),
+    }),
+    ...(delayMs === undefined ? {} : { delay: duration(delayMs) }),
+    ...(startAt === undefined ? {} : { startAtUnixNano: BigInt(startAt.getTime()) * 1_000_000n }),
   } as SpecInit);
 }
 

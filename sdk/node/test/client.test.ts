@@ -74,6 +74,14 @@ describe("zsync client", { skip, timeout: 240_000 }, () => {
     await failure(NotFound, client.traces.get("beef"));
   });
 
+  it("starts after others, and is skipped when it cannot", async () => {
+    const first = await client.tasks.submit(["false"], { locks: ["l"] });
+    const cleans = await client.tasks.submit(["true"], { after: [{ task: first.id, condition: "failed" }], delayMs: 1 });
+    const skipped = await client.tasks.submit(["true"], { after: [first.id], startAt: new Date(1) });
+    assert.equal((await cleans.wait()).state, v1.TaskState.SUCCEEDED);
+    assert.equal((await skipped.wait()).state, v1.TaskState.SKIPPED);
+  });
+
   it("cancels a run whose timeout passes or whose signal aborts", async () => {
     await failure(DeadlineExceeded, client.run(["sleep", "60"], { name: "late" }, { timeoutMs: 300 }));
     assert.equal((await client.tasks.task("late").wait()).state, v1.TaskState.CANCELED);

@@ -47,6 +47,16 @@ class TasksTest(SyncTest):
         with self.assertRaises(TypeError):
             zsync.spec("true", retry={"bakoff": 1})
 
+    def test_a_task_starts_after_others_and_is_skipped_when_it_cannot(self):
+        first = self.client.tasks.submit("false", locks=["l"])
+        cleans = self.client.tasks.submit("true", after=[(first.id, "failed")], delay=0.001)
+        skipped = self.client.tasks.submit("true", after=[first.id])
+        self.assertEqual(v1.TASK_STATE_SUCCEEDED, cleans.wait().state)
+        self.assertEqual(v1.TASK_STATE_SKIPPED, skipped.wait().state)
+        a, b = zsync.spec("true", name="a", after=["b"]), zsync.spec("true", name="b", after=["a"])
+        with self.assertRaisesRegex(zsync.InvalidArgument, "wait for each other"):
+            self.client.tasks.submit_many([a, b])
+
     def test_a_run_whose_timeout_passes_is_cancelled(self):
         with self.assertRaises(zsync.DeadlineExceeded):
             self.client.run("sleep", "60", name="too-long", timeout=0.3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any, Literal, TypedDict
 
 from zsync import v1
@@ -58,6 +58,10 @@ class SpecOptions(TypedDict, total=False):
     traceparent: str
     retry: RetryOptions
     on_lost: Literal["fail", "retry"]
+    after: Iterable[str | tuple[str, Literal["ok", "failed", "any"]]]
+    delay: Duration
+    start_at: datetime
+    locks: Iterable[str]
 
 
 def seconds(duration: Duration | None) -> float | None:
@@ -97,6 +101,17 @@ def retry_policy(options: RetryOptions) -> v1.RetryPolicy:
     return message
 
 
+_CONDITIONS = {
+    "ok": v1.DEPENDENCY_CONDITION_OK, "failed": v1.DEPENDENCY_CONDITION_FAILED, "any": v1.DEPENDENCY_CONDITION_ANY,
+}  # fmt: skip
+
+
+def unix_nano(time: datetime) -> int:
+    """Of a time; one without a zone is local."""
+    since = time.astimezone(timezone.utc) - datetime(1970, 1, 1, tzinfo=timezone.utc)
+    return (since.days * 86400 + since.seconds) * 10**9 + since.microseconds * 1000
+
+
 _ON_LOST = {"fail": v1.ON_LOST_FAIL, "retry": v1.ON_LOST_RETRY}
 
 
@@ -110,7 +125,13 @@ def spec(command: Sequence[Argument | Sequence[Argument] | v1.TaskSpec], options
         words = command if first is None or isinstance(first, (str, os.PathLike)) else first
         message.argv.extend(os.fspath(word) for word in words)  # type: ignore[arg-type]
     values: dict[str, Any] = dict(options)
-    for name, own in (("run_timeout", "timeout"), ("kill_grace", "kill_grace")):
+    for each in values.pop("after", None) or ():
+        task, how = (each, "ok") if isinstance(each, str) else each
+        message.after.add(task=task, condition=_CONDITIONS[how])
+    message.locks.extend(values.pop("locks", None) or ())
+    if (start_at := values.pop("start_at", None)) is not None:
+        message.start_at_unix_nano = unix_nano(start_at)
+    for name, own in (("run_timeout", "timeout"), ("kill_grace", "kill_grace"), ("delay", "delay")):
         if values.get(name) is not None:
             getattr(message, own).CopyFrom(proto_duration(values[name]))
         values.pop(name, None)

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file zsync/v1/tasks.proto.
  */
 export const file_zsync_v1_tasks: GenFile = /*@__PURE__*/
-  fileDesc("ChR6c3luYy92MS90YXNrcy5wcm90bxIIenN5bmMudjEizAQKCFRhc2tTcGVjEgwKBGFyZ3YYASADKAkSDQoFc2hlbGwYAiABKAkSCwoDY3dkGAMgASgJEigKA2VudhgEIAMoCzIbLnpzeW5jLnYxLlRhc2tTcGVjLkVudkVudHJ5EhMKC3JlcGxhY2VfZW52GAUgASgIEg0KBXN0ZGluGAYgASgMEhQKDHN0ZGluX3N0cmVhbRgHIAEoCBIMCgRuYW1lGAggASgJEi4KBmxhYmVscxgJIAMoCzIeLnpzeW5jLnYxLlRhc2tTcGVjLkxhYmVsc0VudHJ5Eg0KBWdyb3VwGAogASgJEhAKCHByaW9yaXR5GAsgASgFEioKB3RpbWVvdXQYDCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoKa2lsbF9ncmFjZRgNIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIPCgdyZXRyaWVzGA4gASgNEhcKD2lkZW1wb3RlbmN5X2tleRgPIAEoCRIVCg1rZWVwX2NoaWxkcmVuGBAgASgIEhMKC3RyYWNlcGFyZW50GBEgASgJEiQKBXJldHJ5GBIgASgLMhUuenN5bmMudjEuUmV0cnlQb2xpY3kSIQoHb25fbG9zdBgTIAEoDjIQLnpzeW5jLnYxLk9uTG9zdBoqCghFbnZFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEi6wEKC1JldHJ5UG9saWN5EioKB2JhY2tvZmYYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGZmFjdG9yGAIgASgBEi4KC2JhY2tvZmZfbWF4GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiAKBmppdHRlchgEIAEoDjIQLnpzeW5jLnYxLkppdHRlchIkCgJvbhgFIAEoCzIYLnpzeW5jLnYxLlJldHJ5Q29uZGl0aW9uEigKBm5vdF9vbhgGIAEoCzIYLnpzeW5jLnYxLlJldHJ5Q29uZGl0aW9uIkUKDlJldHJ5Q29uZGl0aW9uEhIKCmV4aXRfY29kZXMYASADKAUSDwoHdGltZW91dBgCIAEoCBIOCgZzaWduYWwYAyABKAgi2gEKC1Rhc2tBdHRlbXB0Eg8KB2F0dGVtcHQYASABKA0SIgoFc3RhdGUYAiABKA4yEy56c3luYy52MS5UYXNrU3RhdGUSEQoJZXhpdF9jb2RlGAMgASgFEg4KBnNpZ25hbBgEIAEoBRIOCgZyZWFzb24YBSABKAkSGQoRc3RhcnRlZF91bml4X25hbm8YBiABKAMSGgoSZmluaXNoZWRfdW5peF9uYW5vGAcgASgDEhQKDG91dHB1dF9ieXRlcxgIIAEoBBIWCg5vdXRwdXRfcmVjb3JkcxgJIAEoBCK4AwoEVGFzaxIKCgJpZBgBIAEoCRIgCgRzcGVjGAIgASgLMhIuenN5bmMudjEuVGFza1NwZWMSIgoFc3RhdGUYAyABKA4yEy56c3luYy52MS5UYXNrU3RhdGUSDwoHYXR0ZW1wdBgEIAEoDRIRCglleGl0X2NvZGUYBSABKAUSDgoGc2lnbmFsGAYgASgFEg4KBnJlYXNvbhgHIAEoCRIZChFjcmVhdGVkX3VuaXhfbmFubxgIIAEoAxIZChFzdGFydGVkX3VuaXhfbmFubxgJIAEoAxIaChJmaW5pc2hlZF91bml4X25hbm8YCiABKAMSCwoDcGlkGAsgASgDEhgKEGNhbmNlbF9yZXF1ZXN0ZWQYDCABKAgSFAoMb3V0cHV0X2J5dGVzGA0gASgEEhYKDm91dHB1dF9yZWNvcmRzGA4gASgEEhUKDXN1Ym1pdHRlcl91aWQYDyABKA0SFQoNc3VibWl0dGVyX3BpZBgQIAEoBRInCghhdHRlbXB0cxgRIAMoCzIVLnpzeW5jLnYxLlRhc2tBdHRlbXB0EhwKFG5vdF9iZWZvcmVfdW5peF9uYW5vGBIgASgDIjcKElN1Ym1pdFRhc2tzUmVxdWVzdBIhCgVzcGVjcxgBIAMoCzISLnpzeW5jLnYxLlRhc2tTcGVjIjEKEFN1Ym1pdFRhc2tzUmVwbHkSCwoDaWRzGAEgAygJEhAKCGV4aXN0aW5nGAIgAygIIhwKDkdldFRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIvgBChBMaXN0VGFza3NSZXF1ZXN0EiMKBnN0YXRlcxgBIAMoDjITLnpzeW5jLnYxLlRhc2tTdGF0ZRINCgVncm91cBgCIAEoCRIMCgRuYW1lGAMgASgJEjYKBmxhYmVscxgEIAMoCzImLnpzeW5jLnYxLkxpc3RUYXNrc1JlcXVlc3QuTGFiZWxzRW50cnkSEQoJcGFnZV9zaXplGAUgASgNEhIKCnBhZ2VfdG9rZW4YBiABKAkSFAoMb2xkZXN0X2ZpcnN0GAcgASgIGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiSAoOTGlzdFRhc2tzUmVwbHkSHQoFdGFza3MYASADKAsyDi56c3luYy52MS5UYXNrEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIfChBXYWl0VGFza3NSZXF1ZXN0EgsKA2lkcxgBIAMoCSIvCg5XYWl0VGFza3NSZXBseRIdCgV0YXNrcxgBIAMoCzIOLnpzeW5jLnYxLlRhc2siXAoRQ2FuY2VsVGFza1JlcXVlc3QSCgoCaWQYASABKAkSDAoEd2FpdBgCIAEoCBItCgpraWxsX2dyYWNlGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIh4KEFJldHJ5VGFza1JlcXVlc3QSCgoCaWQYASABKAkiHwoRUmVtb3ZlVGFza1JlcXVlc3QSCgoCaWQYASABKAkiEQoPUmVtb3ZlVGFza1JlcGx5IlIKEVRhc2tPdXRwdXRSZXF1ZXN0EgoKAmlkGAEgASgJEhAKCGZyb21fc2VxGAIgASgEEg4KBmZvbGxvdxgDIAEoCBIPCgdhdHRlbXB0GAQgASgNIoMBCg9UYXNrT3V0cHV0QmF0Y2gSIQoHcmVjb3JkcxgBIAMoCzIQLnpzeW5jLnYxLlJlY29yZBIaCgNnYXAYAiABKAsyDS56c3luYy52MS5HYXASIAoIZmluaXNoZWQYAyABKAsyDi56c3luYy52MS5UYXNrEg8KB2F0dGVtcHQYBCABKA0iNwoOVGFza0lucHV0Q2h1bmsSCgoCaWQYASABKAkSDAoEZGF0YRgCIAEoDBILCgNlb2YYAyABKAgiHwoOVGFza0lucHV0UmVwbHkSDQoFYnl0ZXMYASABKAQiHAoOV2h5VGFza1JlcXVlc3QSCgoCaWQYASABKAkiPQoMV2h5VGFza1JlcGx5EhwKBHRhc2sYASABKAsyDi56c3luYy52MS5UYXNrEg8KB3JlYXNvbnMYAiADKAkiTAoJVGFza0dyb3VwEgwKBG5hbWUYASABKAkSEAoIcGFyYWxsZWwYAiABKA0SDgoGcXVldWVkGAMgASgNEg8KB3J1bm5pbmcYBCABKA0iEwoRTGlzdEdyb3Vwc1JlcXVlc3QiNgoPTGlzdEdyb3Vwc1JlcGx5EiMKBmdyb3VwcxgBIAMoCzITLnpzeW5jLnYxLlRhc2tHcm91cCIxCg9TZXRHcm91cFJlcXVlc3QSDAoEbmFtZRgBIAEoCRIQCghwYXJhbGxlbBgCIAEoDSqAAgoJVGFza1N0YXRlEhoKFlRBU0tfU1RBVEVfVU5TUEVDSUZJRUQQABIVChFUQVNLX1NUQVRFX1FVRVVFRBABEhYKElRBU0tfU1RBVEVfUlVOTklORxACEhgKFFRBU0tfU1RBVEVfU1VDQ0VFREVEEAMSFQoRVEFTS19TVEFURV9GQUlMRUQQBBIXChNUQVNLX1NUQVRFX1NJR05BTEVEEAUSGAoUVEFTS19TVEFURV9USU1FRF9PVVQQBhIXChNUQVNLX1NUQVRFX0NBTkNFTEVEEAcSEwoPVEFTS19TVEFURV9MT1NUEAgSFgoSVEFTS19TVEFURV9TS0lQUEVEEAkqQgoGSml0dGVyEhYKEkpJVFRFUl9VTlNQRUNJRklFRBAAEg8KC0pJVFRFUl9GVUxMEAESDwoLSklUVEVSX05PTkUQAipGCgZPbkxvc3QSFwoTT05fTE9TVF9VTlNQRUNJRklFRBAAEhAKDE9OX0xPU1RfRkFJTBABEhEKDU9OX0xPU1RfUkVUUlkQAjLkBQoFVGFza3MSQgoGU3VibWl0EhwuenN5bmMudjEuU3VibWl0VGFza3NSZXF1ZXN0GhouenN5bmMudjEuU3VibWl0VGFza3NSZXBseRIvCgNHZXQSGC56c3luYy52MS5HZXRUYXNrUmVxdWVzdBoOLnpzeW5jLnYxLlRhc2sSPAoETGlzdBIaLnpzeW5jLnYxLkxpc3RUYXNrc1JlcXVlc3QaGC56c3luYy52MS5MaXN0VGFza3NSZXBseRI8CgRXYWl0EhouenN5bmMudjEuV2FpdFRhc2tzUmVxdWVzdBoYLnpzeW5jLnYxLldhaXRUYXNrc1JlcGx5EjUKBkNhbmNlbBIbLnpzeW5jLnYxLkNhbmNlbFRhc2tSZXF1ZXN0Gg4uenN5bmMudjEuVGFzaxIzCgVSZXRyeRIaLnpzeW5jLnYxLlJldHJ5VGFza1JlcXVlc3QaDi56c3luYy52MS5UYXNrEkAKBlJlbW92ZRIbLnpzeW5jLnYxLlJlbW92ZVRhc2tSZXF1ZXN0GhkuenN5bmMudjEuUmVtb3ZlVGFza1JlcGx5EkIKBk91dHB1dBIbLnpzeW5jLnYxLlRhc2tPdXRwdXRSZXF1ZXN0GhkuenN5bmMudjEuVGFza091dHB1dEJhdGNoMAESPQoFSW5wdXQSGC56c3luYy52MS5UYXNrSW5wdXRDaHVuaxoYLnpzeW5jLnYxLlRhc2tJbnB1dFJlcGx5KAESNwoDV2h5EhguenN5bmMudjEuV2h5VGFza1JlcXVlc3QaFi56c3luYy52MS5XaHlUYXNrUmVwbHkSRAoKTGlzdEdyb3VwcxIbLnpzeW5jLnYxLkxpc3RHcm91cHNSZXF1ZXN0GhkuenN5bmMudjEuTGlzdEdyb3Vwc1JlcGx5EjoKCFNldEdyb3VwEhkuenN5bmMudjEuU2V0R3JvdXBSZXF1ZXN0GhMuenN5bmMudjEuVGFza0dyb3VwYgZwcm90bzM", [file_google_protobuf_duration, file_zsync_v1_common]);
+  fileDesc("ChR6c3luYy92MS90YXNrcy5wcm90bxIIenN5bmMudjEiygUKCFRhc2tTcGVjEgwKBGFyZ3YYASADKAkSDQoFc2hlbGwYAiABKAkSCwoDY3dkGAMgASgJEigKA2VudhgEIAMoCzIbLnpzeW5jLnYxLlRhc2tTcGVjLkVudkVudHJ5EhMKC3JlcGxhY2VfZW52GAUgASgIEg0KBXN0ZGluGAYgASgMEhQKDHN0ZGluX3N0cmVhbRgHIAEoCBIMCgRuYW1lGAggASgJEi4KBmxhYmVscxgJIAMoCzIeLnpzeW5jLnYxLlRhc2tTcGVjLkxhYmVsc0VudHJ5Eg0KBWdyb3VwGAogASgJEhAKCHByaW9yaXR5GAsgASgFEioKB3RpbWVvdXQYDCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoKa2lsbF9ncmFjZRgNIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIPCgdyZXRyaWVzGA4gASgNEhcKD2lkZW1wb3RlbmN5X2tleRgPIAEoCRIVCg1rZWVwX2NoaWxkcmVuGBAgASgIEhMKC3RyYWNlcGFyZW50GBEgASgJEiQKBXJldHJ5GBIgASgLMhUuenN5bmMudjEuUmV0cnlQb2xpY3kSIQoHb25fbG9zdBgTIAEoDjIQLnpzeW5jLnYxLk9uTG9zdBInCgVhZnRlchgUIAMoCzIYLnpzeW5jLnYxLlRhc2tEZXBlbmRlbmN5EigKBWRlbGF5GBUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhoKEnN0YXJ0X2F0X3VuaXhfbmFubxgWIAEoAxINCgVsb2NrcxgXIAMoCRoqCghFbnZFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiUAoOVGFza0RlcGVuZGVuY3kSDAoEdGFzaxgBIAEoCRIwCgljb25kaXRpb24YAiABKA4yHS56c3luYy52MS5EZXBlbmRlbmN5Q29uZGl0aW9uIusBCgtSZXRyeVBvbGljeRIqCgdiYWNrb2ZmGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBmZhY3RvchgCIAEoARIuCgtiYWNrb2ZmX21heBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIgCgZqaXR0ZXIYBCABKA4yEC56c3luYy52MS5KaXR0ZXISJAoCb24YBSABKAsyGC56c3luYy52MS5SZXRyeUNvbmRpdGlvbhIoCgZub3Rfb24YBiABKAsyGC56c3luYy52MS5SZXRyeUNvbmRpdGlvbiJFCg5SZXRyeUNvbmRpdGlvbhISCgpleGl0X2NvZGVzGAEgAygFEg8KB3RpbWVvdXQYAiABKAgSDgoGc2lnbmFsGAMgASgIItoBCgtUYXNrQXR0ZW1wdBIPCgdhdHRlbXB0GAEgASgNEiIKBXN0YXRlGAIgASgOMhMuenN5bmMudjEuVGFza1N0YXRlEhEKCWV4aXRfY29kZRgDIAEoBRIOCgZzaWduYWwYBCABKAUSDgoGcmVhc29uGAUgASgJEhkKEXN0YXJ0ZWRfdW5peF9uYW5vGAYgASgDEhoKEmZpbmlzaGVkX3VuaXhfbmFubxgHIAEoAxIUCgxvdXRwdXRfYnl0ZXMYCCABKAQSFgoOb3V0cHV0X3JlY29yZHMYCSABKAQiuAMKBFRhc2sSCgoCaWQYASABKAkSIAoEc3BlYxgCIAEoCzISLnpzeW5jLnYxLlRhc2tTcGVjEiIKBXN0YXRlGAMgASgOMhMuenN5bmMudjEuVGFza1N0YXRlEg8KB2F0dGVtcHQYBCABKA0SEQoJZXhpdF9jb2RlGAUgASgFEg4KBnNpZ25hbBgGIAEoBRIOCgZyZWFzb24YByABKAkSGQoRY3JlYXRlZF91bml4X25hbm8YCCABKAMSGQoRc3RhcnRlZF91bml4X25hbm8YCSABKAMSGgoSZmluaXNoZWRfdW5peF9uYW5vGAogASgDEgsKA3BpZBgLIAEoAxIYChBjYW5jZWxfcmVxdWVzdGVkGAwgASgIEhQKDG91dHB1dF9ieXRlcxgNIAEoBBIWCg5vdXRwdXRfcmVjb3JkcxgOIAEoBBIVCg1zdWJtaXR0ZXJfdWlkGA8gASgNEhUKDXN1Ym1pdHRlcl9waWQYECABKAUSJwoIYXR0ZW1wdHMYESADKAsyFS56c3luYy52MS5UYXNrQXR0ZW1wdBIcChRub3RfYmVmb3JlX3VuaXhfbmFubxgSIAEoAyI3ChJTdWJtaXRUYXNrc1JlcXVlc3QSIQoFc3BlY3MYASADKAsyEi56c3luYy52MS5UYXNrU3BlYyIxChBTdWJtaXRUYXNrc1JlcGx5EgsKA2lkcxgBIAMoCRIQCghleGlzdGluZxgCIAMoCCIcCg5HZXRUYXNrUmVxdWVzdBIKCgJpZBgBIAEoCSL4AQoQTGlzdFRhc2tzUmVxdWVzdBIjCgZzdGF0ZXMYASADKA4yEy56c3luYy52MS5UYXNrU3RhdGUSDQoFZ3JvdXAYAiABKAkSDAoEbmFtZRgDIAEoCRI2CgZsYWJlbHMYBCADKAsyJi56c3luYy52MS5MaXN0VGFza3NSZXF1ZXN0LkxhYmVsc0VudHJ5EhEKCXBhZ2Vfc2l6ZRgFIAEoDRISCgpwYWdlX3Rva2VuGAYgASgJEhQKDG9sZGVzdF9maXJzdBgHIAEoCBotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIkgKDkxpc3RUYXNrc1JlcGx5Eh0KBXRhc2tzGAEgAygLMg4uenN5bmMudjEuVGFzaxIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiHwoQV2FpdFRhc2tzUmVxdWVzdBILCgNpZHMYASADKAkiLwoOV2FpdFRhc2tzUmVwbHkSHQoFdGFza3MYASADKAsyDi56c3luYy52MS5UYXNrIlwKEUNhbmNlbFRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJEgwKBHdhaXQYAiABKAgSLQoKa2lsbF9ncmFjZRgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIeChBSZXRyeVRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIh8KEVJlbW92ZVRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIhEKD1JlbW92ZVRhc2tSZXBseSJSChFUYXNrT3V0cHV0UmVxdWVzdBIKCgJpZBgBIAEoCRIQCghmcm9tX3NlcRgCIAEoBBIOCgZmb2xsb3cYAyABKAgSDwoHYXR0ZW1wdBgEIAEoDSKDAQoPVGFza091dHB1dEJhdGNoEiEKB3JlY29yZHMYASADKAsyEC56c3luYy52MS5SZWNvcmQSGgoDZ2FwGAIgASgLMg0uenN5bmMudjEuR2FwEiAKCGZpbmlzaGVkGAMgASgLMg4uenN5bmMudjEuVGFzaxIPCgdhdHRlbXB0GAQgASgNIjcKDlRhc2tJbnB1dENodW5rEgoKAmlkGAEgASgJEgwKBGRhdGEYAiABKAwSCwoDZW9mGAMgASgIIh8KDlRhc2tJbnB1dFJlcGx5Eg0KBWJ5dGVzGAEgASgEIhwKDldoeVRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIj0KDFdoeVRhc2tSZXBseRIcCgR0YXNrGAEgASgLMg4uenN5bmMudjEuVGFzaxIPCgdyZWFzb25zGAIgAygJIkwKCVRhc2tHcm91cBIMCgRuYW1lGAEgASgJEhAKCHBhcmFsbGVsGAIgASgNEg4KBnF1ZXVlZBgDIAEoDRIPCgdydW5uaW5nGAQgASgNIhMKEUxpc3RHcm91cHNSZXF1ZXN0IjYKD0xpc3RHcm91cHNSZXBseRIjCgZncm91cHMYASADKAsyEy56c3luYy52MS5UYXNrR3JvdXAiMQoPU2V0R3JvdXBSZXF1ZXN0EgwKBG5hbWUYASABKAkSEAoIcGFyYWxsZWwYAiABKA0qgAIKCVRhc2tTdGF0ZRIaChZUQVNLX1NUQVRFX1VOU1BFQ0lGSUVEEAASFQoRVEFTS19TVEFURV9RVUVVRUQQARIWChJUQVNLX1NUQVRFX1JVTk5JTkcQAhIYChRUQVNLX1NUQVRFX1NVQ0NFRURFRBADEhUKEVRBU0tfU1RBVEVfRkFJTEVEEAQSFwoTVEFTS19TVEFURV9TSUdOQUxFRBAFEhgKFFRBU0tfU1RBVEVfVElNRURfT1VUEAYSFwoTVEFTS19TVEFURV9DQU5DRUxFRBAHEhMKD1RBU0tfU1RBVEVfTE9TVBAIEhYKElRBU0tfU1RBVEVfU0tJUFBFRBAJKpcBChNEZXBlbmRlbmN5Q29uZGl0aW9uEiQKIERFUEVOREVOQ1lfQ09ORElUSU9OX1VOU1BFQ0lGSUVEEAASGwoXREVQRU5ERU5DWV9DT05ESVRJT05fT0sQARIfChtERVBFTkRFTkNZX0NPTkRJVElPTl9GQUlMRUQQAhIcChhERVBFTkRFTkNZX0NPTkRJVElPTl9BTlkQAypCCgZKaXR0ZXISFgoSSklUVEVSX1VOU1BFQ0lGSUVEEAASDwoLSklUVEVSX0ZVTEwQARIPCgtKSVRURVJfTk9ORRACKkYKBk9uTG9zdBIXChNPTl9MT1NUX1VOU1BFQ0lGSUVEEAASEAoMT05fTE9TVF9GQUlMEAESEQoNT05fTE9TVF9SRVRSWRACMuQFCgVUYXNrcxJCCgZTdWJtaXQSHC56c3luYy52MS5TdWJtaXRUYXNrc1JlcXVlc3QaGi56c3luYy52MS5TdWJtaXRUYXNrc1JlcGx5Ei8KA0dldBIYLnpzeW5jLnYxLkdldFRhc2tSZXF1ZXN0Gg4uenN5bmMudjEuVGFzaxI8CgRMaXN0EhouenN5bmMudjEuTGlzdFRhc2tzUmVxdWVzdBoYLnpzeW5jLnYxLkxpc3RUYXNrc1JlcGx5EjwKBFdhaXQSGi56c3luYy52MS5XYWl0VGFza3NSZXF1ZXN0GhguenN5bmMudjEuV2FpdFRhc2tzUmVwbHkSNQoGQ2FuY2VsEhsuenN5bmMudjEuQ2FuY2VsVGFza1JlcXVlc3QaDi56c3luYy52MS5UYXNrEjMKBVJldHJ5EhouenN5bmMudjEuUmV0cnlUYXNrUmVxdWVzdBoOLnpzeW5jLnYxLlRhc2sSQAoGUmVtb3ZlEhsuenN5bmMudjEuUmVtb3ZlVGFza1JlcXVlc3QaGS56c3luYy52MS5SZW1vdmVUYXNrUmVwbHkSQgoGT3V0cHV0EhsuenN5bmMudjEuVGFza091dHB1dFJlcXVlc3QaGS56c3luYy52MS5UYXNrT3V0cHV0QmF0Y2gwARI9CgVJbnB1dBIYLnpzeW5jLnYxLlRhc2tJbnB1dENodW5rGhguenN5bmMudjEuVGFza0lucHV0UmVwbHkoARI3CgNXaHkSGC56c3luYy52MS5XaHlUYXNrUmVxdWVzdBoWLnpzeW5jLnYxLldoeVRhc2tSZXBseRJECgpMaXN0R3JvdXBzEhsuenN5bmMudjEuTGlzdEdyb3Vwc1JlcXVlc3QaGS56c3luYy52MS5MaXN0R3JvdXBzUmVwbHkSOgoIU2V0R3JvdXASGS56c3luYy52MS5TZXRHcm91cFJlcXVlc3QaEy56c3luYy52MS5UYXNrR3JvdXBiBnByb3RvMw", [file_google_protobuf_duration, file_zsync_v1_common]);
 
 /**
  * @generated from message zsync.v1.TaskSpec
@@ -148,6 +148,34 @@ export type TaskSpec = Message<"zsync.v1.TaskSpec"> & {
    * @generated from field: zsync.v1.OnLost on_lost = 19;
    */
   onLost: OnLost;
+
+  /**
+   * it starts once each of these has ended as it has to; at most 256
+   *
+   * @generated from field: repeated zsync.v1.TaskDependency after = 20;
+   */
+  after: TaskDependency[];
+
+  /**
+   * it starts no sooner after the submission; at most 366 days
+   *
+   * @generated from field: google.protobuf.Duration delay = 21;
+   */
+  delay?: Duration | undefined;
+
+  /**
+   * it starts no sooner; 0: at once
+   *
+   * @generated from field: int64 start_at_unix_nano = 22;
+   */
+  startAtUnixNano: bigint;
+
+  /**
+   * at most one task at a time holds a lock, while it runs; at most 16
+   *
+   * @generated from field: repeated string locks = 23;
+   */
+  locks: string[];
 };
 
 /**
@@ -156,6 +184,30 @@ export type TaskSpec = Message<"zsync.v1.TaskSpec"> & {
  */
 export const TaskSpecSchema: GenMessage<TaskSpec> = /*@__PURE__*/
   messageDesc(file_zsync_v1_tasks, 0);
+
+/**
+ * @generated from message zsync.v1.TaskDependency
+ */
+export type TaskDependency = Message<"zsync.v1.TaskDependency"> & {
+  /**
+   * an id, a unique prefix of one, a unique name; or the name of a spec of the same call
+   *
+   * @generated from field: string task = 1;
+   */
+  task: string;
+
+  /**
+   * @generated from field: zsync.v1.DependencyCondition condition = 2;
+   */
+  condition: DependencyCondition;
+};
+
+/**
+ * Describes the message zsync.v1.TaskDependency.
+ * Use `create(TaskDependencySchema)` to create a new message.
+ */
+export const TaskDependencySchema: GenMessage<TaskDependency> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 1);
 
 /**
  * The pause before the attempt after failure n is backoff * factor^(n-1), at most backoff_max; with full jitter it is
@@ -210,7 +262,7 @@ export type RetryPolicy = Message<"zsync.v1.RetryPolicy"> & {
  * Use `create(RetryPolicySchema)` to create a new message.
  */
 export const RetryPolicySchema: GenMessage<RetryPolicy> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 1);
+  messageDesc(file_zsync_v1_tasks, 2);
 
 /**
  * @generated from message zsync.v1.RetryCondition
@@ -243,7 +295,7 @@ export type RetryCondition = Message<"zsync.v1.RetryCondition"> & {
  * Use `create(RetryConditionSchema)` to create a new message.
  */
 export const RetryConditionSchema: GenMessage<RetryCondition> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 2);
+  messageDesc(file_zsync_v1_tasks, 3);
 
 /**
  * One attempt of a task.
@@ -306,7 +358,7 @@ export type TaskAttempt = Message<"zsync.v1.TaskAttempt"> & {
  * Use `create(TaskAttemptSchema)` to create a new message.
  */
 export const TaskAttemptSchema: GenMessage<TaskAttempt> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 3);
+  messageDesc(file_zsync_v1_tasks, 4);
 
 /**
  * @generated from message zsync.v1.Task
@@ -412,7 +464,7 @@ export type Task = Message<"zsync.v1.Task"> & {
   attempts: TaskAttempt[];
 
   /**
-   * queued: it does not start earlier (the pause before a retry)
+   * queued: it does not start earlier (delay, start_at, the pause before a retry)
    *
    * @generated from field: int64 not_before_unix_nano = 18;
    */
@@ -424,7 +476,7 @@ export type Task = Message<"zsync.v1.Task"> & {
  * Use `create(TaskSchema)` to create a new message.
  */
 export const TaskSchema: GenMessage<Task> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 4);
+  messageDesc(file_zsync_v1_tasks, 5);
 
 /**
  * @generated from message zsync.v1.SubmitTasksRequest
@@ -441,7 +493,7 @@ export type SubmitTasksRequest = Message<"zsync.v1.SubmitTasksRequest"> & {
  * Use `create(SubmitTasksRequestSchema)` to create a new message.
  */
 export const SubmitTasksRequestSchema: GenMessage<SubmitTasksRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 5);
+  messageDesc(file_zsync_v1_tasks, 6);
 
 /**
  * @generated from message zsync.v1.SubmitTasksReply
@@ -467,7 +519,7 @@ export type SubmitTasksReply = Message<"zsync.v1.SubmitTasksReply"> & {
  * Use `create(SubmitTasksReplySchema)` to create a new message.
  */
 export const SubmitTasksReplySchema: GenMessage<SubmitTasksReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 6);
+  messageDesc(file_zsync_v1_tasks, 7);
 
 /**
  * @generated from message zsync.v1.GetTaskRequest
@@ -484,7 +536,7 @@ export type GetTaskRequest = Message<"zsync.v1.GetTaskRequest"> & {
  * Use `create(GetTaskRequestSchema)` to create a new message.
  */
 export const GetTaskRequestSchema: GenMessage<GetTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 7);
+  messageDesc(file_zsync_v1_tasks, 8);
 
 /**
  * @generated from message zsync.v1.ListTasksRequest
@@ -537,7 +589,7 @@ export type ListTasksRequest = Message<"zsync.v1.ListTasksRequest"> & {
  * Use `create(ListTasksRequestSchema)` to create a new message.
  */
 export const ListTasksRequestSchema: GenMessage<ListTasksRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 8);
+  messageDesc(file_zsync_v1_tasks, 9);
 
 /**
  * @generated from message zsync.v1.ListTasksReply
@@ -561,7 +613,7 @@ export type ListTasksReply = Message<"zsync.v1.ListTasksReply"> & {
  * Use `create(ListTasksReplySchema)` to create a new message.
  */
 export const ListTasksReplySchema: GenMessage<ListTasksReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 9);
+  messageDesc(file_zsync_v1_tasks, 10);
 
 /**
  * @generated from message zsync.v1.WaitTasksRequest
@@ -578,7 +630,7 @@ export type WaitTasksRequest = Message<"zsync.v1.WaitTasksRequest"> & {
  * Use `create(WaitTasksRequestSchema)` to create a new message.
  */
 export const WaitTasksRequestSchema: GenMessage<WaitTasksRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 10);
+  messageDesc(file_zsync_v1_tasks, 11);
 
 /**
  * @generated from message zsync.v1.WaitTasksReply
@@ -595,7 +647,7 @@ export type WaitTasksReply = Message<"zsync.v1.WaitTasksReply"> & {
  * Use `create(WaitTasksReplySchema)` to create a new message.
  */
 export const WaitTasksReplySchema: GenMessage<WaitTasksReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 11);
+  messageDesc(file_zsync_v1_tasks, 12);
 
 /**
  * @generated from message zsync.v1.CancelTaskRequest
@@ -624,7 +676,7 @@ export type CancelTaskRequest = Message<"zsync.v1.CancelTaskRequest"> & {
  * Use `create(CancelTaskRequestSchema)` to create a new message.
  */
 export const CancelTaskRequestSchema: GenMessage<CancelTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 12);
+  messageDesc(file_zsync_v1_tasks, 13);
 
 /**
  * @generated from message zsync.v1.RetryTaskRequest
@@ -641,7 +693,7 @@ export type RetryTaskRequest = Message<"zsync.v1.RetryTaskRequest"> & {
  * Use `create(RetryTaskRequestSchema)` to create a new message.
  */
 export const RetryTaskRequestSchema: GenMessage<RetryTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 13);
+  messageDesc(file_zsync_v1_tasks, 14);
 
 /**
  * @generated from message zsync.v1.RemoveTaskRequest
@@ -658,7 +710,7 @@ export type RemoveTaskRequest = Message<"zsync.v1.RemoveTaskRequest"> & {
  * Use `create(RemoveTaskRequestSchema)` to create a new message.
  */
 export const RemoveTaskRequestSchema: GenMessage<RemoveTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 14);
+  messageDesc(file_zsync_v1_tasks, 15);
 
 /**
  * @generated from message zsync.v1.RemoveTaskReply
@@ -671,7 +723,7 @@ export type RemoveTaskReply = Message<"zsync.v1.RemoveTaskReply"> & {
  * Use `create(RemoveTaskReplySchema)` to create a new message.
  */
 export const RemoveTaskReplySchema: GenMessage<RemoveTaskReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 15);
+  messageDesc(file_zsync_v1_tasks, 16);
 
 /**
  * @generated from message zsync.v1.TaskOutputRequest
@@ -709,7 +761,7 @@ export type TaskOutputRequest = Message<"zsync.v1.TaskOutputRequest"> & {
  * Use `create(TaskOutputRequestSchema)` to create a new message.
  */
 export const TaskOutputRequestSchema: GenMessage<TaskOutputRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 16);
+  messageDesc(file_zsync_v1_tasks, 17);
 
 /**
  * @generated from message zsync.v1.TaskOutputBatch
@@ -747,7 +799,7 @@ export type TaskOutputBatch = Message<"zsync.v1.TaskOutputBatch"> & {
  * Use `create(TaskOutputBatchSchema)` to create a new message.
  */
 export const TaskOutputBatchSchema: GenMessage<TaskOutputBatch> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 17);
+  messageDesc(file_zsync_v1_tasks, 18);
 
 /**
  * @generated from message zsync.v1.TaskInputChunk
@@ -776,7 +828,7 @@ export type TaskInputChunk = Message<"zsync.v1.TaskInputChunk"> & {
  * Use `create(TaskInputChunkSchema)` to create a new message.
  */
 export const TaskInputChunkSchema: GenMessage<TaskInputChunk> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 18);
+  messageDesc(file_zsync_v1_tasks, 19);
 
 /**
  * @generated from message zsync.v1.TaskInputReply
@@ -793,7 +845,7 @@ export type TaskInputReply = Message<"zsync.v1.TaskInputReply"> & {
  * Use `create(TaskInputReplySchema)` to create a new message.
  */
 export const TaskInputReplySchema: GenMessage<TaskInputReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 19);
+  messageDesc(file_zsync_v1_tasks, 20);
 
 /**
  * @generated from message zsync.v1.WhyTaskRequest
@@ -810,7 +862,7 @@ export type WhyTaskRequest = Message<"zsync.v1.WhyTaskRequest"> & {
  * Use `create(WhyTaskRequestSchema)` to create a new message.
  */
 export const WhyTaskRequestSchema: GenMessage<WhyTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 20);
+  messageDesc(file_zsync_v1_tasks, 21);
 
 /**
  * @generated from message zsync.v1.WhyTaskReply
@@ -834,7 +886,7 @@ export type WhyTaskReply = Message<"zsync.v1.WhyTaskReply"> & {
  * Use `create(WhyTaskReplySchema)` to create a new message.
  */
 export const WhyTaskReplySchema: GenMessage<WhyTaskReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 21);
+  messageDesc(file_zsync_v1_tasks, 22);
 
 /**
  * @generated from message zsync.v1.TaskGroup
@@ -868,7 +920,7 @@ export type TaskGroup = Message<"zsync.v1.TaskGroup"> & {
  * Use `create(TaskGroupSchema)` to create a new message.
  */
 export const TaskGroupSchema: GenMessage<TaskGroup> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 22);
+  messageDesc(file_zsync_v1_tasks, 23);
 
 /**
  * @generated from message zsync.v1.ListGroupsRequest
@@ -881,7 +933,7 @@ export type ListGroupsRequest = Message<"zsync.v1.ListGroupsRequest"> & {
  * Use `create(ListGroupsRequestSchema)` to create a new message.
  */
 export const ListGroupsRequestSchema: GenMessage<ListGroupsRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 23);
+  messageDesc(file_zsync_v1_tasks, 24);
 
 /**
  * @generated from message zsync.v1.ListGroupsReply
@@ -898,7 +950,7 @@ export type ListGroupsReply = Message<"zsync.v1.ListGroupsReply"> & {
  * Use `create(ListGroupsReplySchema)` to create a new message.
  */
 export const ListGroupsReplySchema: GenMessage<ListGroupsReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 24);
+  messageDesc(file_zsync_v1_tasks, 25);
 
 /**
  * @generated from message zsync.v1.SetGroupRequest
@@ -922,7 +974,7 @@ export type SetGroupRequest = Message<"zsync.v1.SetGroupRequest"> & {
  * Use `create(SetGroupRequestSchema)` to create a new message.
  */
 export const SetGroupRequestSchema: GenMessage<SetGroupRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 25);
+  messageDesc(file_zsync_v1_tasks, 26);
 
 /**
  * @generated from enum zsync.v1.TaskState
@@ -982,6 +1034,8 @@ export enum TaskState {
   LOST = 8,
 
   /**
+   * a task that it waited for ended otherwise than it had to
+   *
    * @generated from enum value: TASK_STATE_SKIPPED = 9;
    */
   SKIPPED = 9,
@@ -992,6 +1046,47 @@ export enum TaskState {
  */
 export const TaskStateSchema: GenEnum<TaskState> = /*@__PURE__*/
   enumDesc(file_zsync_v1_tasks, 0);
+
+/**
+ * How the other task has to end. One that can no longer end so makes the task that waits for it `skipped`.
+ *
+ * @generated from enum zsync.v1.DependencyCondition
+ */
+export enum DependencyCondition {
+  /**
+   * ok
+   *
+   * @generated from enum value: DEPENDENCY_CONDITION_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * it succeeded
+   *
+   * @generated from enum value: DEPENDENCY_CONDITION_OK = 1;
+   */
+  OK = 1,
+
+  /**
+   * it ended in any other way
+   *
+   * @generated from enum value: DEPENDENCY_CONDITION_FAILED = 2;
+   */
+  FAILED = 2,
+
+  /**
+   * it ended
+   *
+   * @generated from enum value: DEPENDENCY_CONDITION_ANY = 3;
+   */
+  ANY = 3,
+}
+
+/**
+ * Describes the enum zsync.v1.DependencyCondition.
+ */
+export const DependencyConditionSchema: GenEnum<DependencyCondition> = /*@__PURE__*/
+  enumDesc(file_zsync_v1_tasks, 1);
 
 /**
  * @generated from enum zsync.v1.Jitter
@@ -1019,7 +1114,7 @@ export enum Jitter {
  * Describes the enum zsync.v1.Jitter.
  */
 export const JitterSchema: GenEnum<Jitter> = /*@__PURE__*/
-  enumDesc(file_zsync_v1_tasks, 1);
+  enumDesc(file_zsync_v1_tasks, 2);
 
 /**
  * What follows an attempt whose supervisor vanished (reboot, power cut, kill): what it did is not known.
@@ -1053,7 +1148,7 @@ export enum OnLost {
  * Describes the enum zsync.v1.OnLost.
  */
 export const OnLostSchema: GenEnum<OnLost> = /*@__PURE__*/
-  enumDesc(file_zsync_v1_tasks, 2);
+  enumDesc(file_zsync_v1_tasks, 3);
 
 /**
  * @generated from service zsync.v1.Tasks

@@ -1,0 +1,171 @@
+// What a task waits for besides its place: other tasks and locks.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "daemon/fault/fault.hpp"
+#include "daemon/store/commit.hpp"
+#include "daemon/tasks/engine.hpp"
+#include "daemon/tasks/task_cycle.hpp"
+#include "zsync/flow.hpp"
+
+namespace zsync::daemon {
+namespace {
+
+constexpr std::chrono::milliseconds kStorePause{
+    1000};  // before what the disk refused is tried again
+
+absl::Status refused(std::string message, const char* reason, std::string hint) {
+  return fault(absl::StatusCode::kInvalidArgument, std::move(message),
+               {"spec.after", reason, "", std::move(hint), {}});
+}
+
+const char* wanted(DependencyCondition condition) {
+  switch (condition) {
+    case DependencyCondition::kOk:
+      return "succeeded";
+    case DependencyCondition::kFailed:
+      return "failed";
+    case DependencyCondition::kAny:
+      return "ended";
+  }
+  return "ended";
+}
+
+// Where a name stands in this call; several specs of one name have none.
+std::map<std::string, std::optional<size_t>> names_of(const std::vector<TaskSpec>& specs) {
+  std::map<std::string, std::optional<size_t>> names;
+  for (size_t i = 0; i < specs.size(); ++i) {
+    if (specs[i].name.empty()) continue;
+    auto [at, fresh] = names.emplace(specs[i].name, i);
+    if (!fresh) at->second.reset();
+  }
+  return names;
+}
+
+}  // namespace
+
+// Turns what each spec waits for into ids: first the names of this call, then tasks that exist.
+absl::Status TasksEngine::resolve_after(std::vector<TaskSpec>& specs,
+                                        const std::vector<std::string>& ids,
+                                        const std::map<std::string, std::string>& known) {
+  if (std::all_of(specs.begin(), specs.end(), [](const auto& spec) { return spec.after.empty(); }))
+    return absl::OkStatus();
+  const std::map<std::string, std::optional<size_t>> names = names_of(specs);
+  std::vector<std::vector<size_t>> waits_for(specs.size());
+  for (size_t i = 0; i < specs.size(); ++i) {
+    for (TaskDependency& dependency : specs[i].after) {
+      if (auto named = names.find(dependency.task); named != names.end()) {
+        if (!named->second) {
+          return refused(
+              absl::StrCat("several tasks of this call are named \"", dependency.task, "\""),
+              "AMBIGUOUS", "give each task that others wait for a name of its own");
+        }
+        waits_for[i].push_back(*named->second);
+        dependency.task = ids[*named->second];
+      } else if (auto existing = known.find(dependency.task); existing != known.end()) {
+        dependency.task = existing->second;
+      } else {
+        absl::StatusOr<EntryPtr> entry = find(dependency.task);
+        if (!entry.ok()) {
+          return refused(
+              absl::StrCat("it waits for a task that is not there: ", entry.status().message()),
+              "NOT_FOUND", "name a task that exists, or one of the same call");
+        }
+        dependency.task = (*entry)->task.record.id;
+      }
+    }
+    std::vector<TaskDependency>& after = specs[i].after;
+    for (size_t a = 1; a < after.size(); ++a) {
+      for (size_t b = 0; b < a; ++b) {
+        if (after[a].task == after[b].task) {
+          return refused(absl::StrCat("it waits for ", after[a].task, " twice"), "INVALID",
+                         "name each task once");
+        }
+      }
+    }
+  }
+  if (const std::vector<size_t> cycle = find_cycle(waits_for); !cycle.empty()) {
+    return refused(absl::StrCat("tasks of this call wait for each other: ",
+                                absl::StrJoin(cycle, " after ",
+                                              [&](std::string* out, size_t at) {
+                                                absl::StrAppend(out, "\"", specs[at].name, "\"");
+                                              })),
+                   "CYCLE", "leave one of these out");
+  }
+  return absl::OkStatus();
+}
+
+// The end of a task that never begins.
+Task<void> TasksEngine::end_unstarted(EntryPtr entry, TaskState state, std::string reason) {
+  while (true) {
+    Permit turn = co_await entry->turn.lock();
+    StoredTask task = snapshot(entry);
+    if (is_final(task.record.state)) co_return;  // it was canceled meanwhile
+    task.record.state = state;
+    task.record.reason = reason;
+    task.record.not_before_unix_nano = 0;
+    task.record.finished_unix_nano = clock_();
+    absl::Status committed =
+        co_await commit(store_, [task](Database& db) { return update_task(db, task); });
+    if (!committed.ok()) {
+      turn.release();
+      co_await sleep(kStorePause);
+      continue;
+    }
+    {
+      rt::LockGuard guard(mutex_);
+      entry->task = task;
+      if (entry->input) entry->input->close();
+      retain(task.record);
+      announce("task.finished", task.record);
+      queue_.ended(task.order, false, clock_());
+      dispatch();
+    }
+    entry->changed.notify_all();
+    co_return;
+  }
+}
+
+std::string TasksEngine::title_of(uint64_t order) {
+  auto found = by_order_.find(order);
+  if (found == by_order_.end()) return "a task that was removed";
+  const TaskRecord& record = found->second->task.record;
+  return record.spec->name.empty() ? record.id
+                                   : absl::StrCat("\"", record.spec->name, "\" (", record.id, ")");
+}
+
+std::string TasksEngine::skip_reason(const EntryPtr& entry, uint64_t because) {
+  const TaskRecord& other = by_order_.at(because)->task.record;
+  std::string reason = absl::StrCat(title_of(because), " is ", state_name(other.state));
+  for (const TaskDependency& dependency : entry->task.record.spec->after) {
+    if (dependency.task != other.id) continue;
+    absl::StrAppend(&reason, ", and this task starts only if it ",
+                    dependency.condition == DependencyCondition::kOk ? "succeeds" : "fails");
+  }
+  return reason;
+}
+
+void TasksEngine::explain_needs(const TaskWaiting& waiting, std::vector<std::string>& reasons) {
+  for (const QueuedTask::Dependency& dependency : waiting.after) {
+    auto other = by_order_.find(dependency.order);
+    if (other == by_order_.end()) continue;
+    reasons.push_back(absl::StrCat("it starts once ", title_of(dependency.order), " has ",
+                                   wanted(dependency.condition), ", which is ",
+                                   state_name(other->second->task.record.state)));
+  }
+  for (const TaskWaiting::Need& need : waiting.needs) {
+    std::vector<std::string> holders;
+    for (uint64_t holder : need.holders) holders.push_back(title_of(holder));
+    reasons.push_back(absl::StrCat("lock \"", need.name, "\" is ",
+                                   holders.empty() ? "kept" : "held by ",
+                                   absl::StrJoin(holders, ", ")));
+  }
+  if (waiting.reserved_for) {
+    reasons.push_back(absl::StrCat("what it needs is kept for ", title_of(*waiting.reserved_for),
+                                   ", which has waited longest for several things at once"));
+  }
+}
+
+}  // namespace zsync::daemon

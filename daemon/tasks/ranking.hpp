@@ -1,0 +1,63 @@
+// Ranking: tasks in the order in which they start. Pure.
+//
+// By priority, then the earlier deadline, then the order of submission. So that none waits for
+// ever, one that has waited `aging` longer counts one point of priority more: if the task with the
+// highest aged priority is then above the first one of that order, it comes first.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <tuple>
+
+namespace zsync::daemon {
+
+// What a task is ranked by.
+struct Rank {
+  int32_t priority = 0;
+  int64_t deadline = INT64_MAX;  // ns since the Unix epoch
+  int64_t since = 0;             // when it became ready; ns since the Unix epoch
+  uint64_t order = 0;
+
+  bool operator<(const Rank& other) const {
+    return std::tuple(-int64_t{priority}, deadline, order) <
+           std::tuple(-int64_t{other.priority}, other.deadline, other.order);
+  }
+};
+
+class Ranking {
+ public:
+  // `aging` is how long, in ns, one point of priority is waited for; 0: for ever.
+  void insert(const Rank& rank, int64_t aging) {
+    ranks_.insert(rank);
+    aged_.insert({aged_key(rank, aging), rank});
+  }
+  // With the same `aging` as it was inserted.
+  void erase(const Rank& rank, int64_t aging) {
+    ranks_.erase(rank);
+    aged_.erase({aged_key(rank, aging), rank});
+  }
+  bool empty() const { return ranks_.empty(); }
+  // Precondition: not empty.
+  const Rank& first(int64_t now, int64_t aging) const {
+    const Rank& first = *ranks_.begin();
+    if (aging == 0) return first;
+    const Rank& eldest = aged_.begin()->second;
+    return aged_priority(eldest, now, aging) > aged_priority(first, now, aging) ? eldest : first;
+  }
+  const std::set<Rank>& ranks() const { return ranks_; }
+
+ private:
+  // Whose aged priority is the highest does not change with time: since - priority * aging decides.
+  static int64_t aged_key(const Rank& rank, int64_t aging) {
+    return rank.since - int64_t{rank.priority} * aging;
+  }
+  static int64_t aged_priority(const Rank& rank, int64_t now, int64_t aging) {
+    return rank.priority + (now > rank.since ? (now - rank.since) / aging : 0);
+  }
+
+  std::set<Rank> ranks_;
+  std::set<std::pair<int64_t, Rank>> aged_;
+};
+
+}  // namespace zsync::daemon
