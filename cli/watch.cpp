@@ -34,6 +34,8 @@ Color kind_color(v1::ChangeKind kind) {
 }
 
 void print_batch(Context& context, const v1::WatchBatch& batch) {
+  if (!batch.fallback().empty())
+    context.note(absl::StrCat("polled: ", printable(batch.fallback())));
   if (!batch.gap().empty()) context.note(absl::StrCat("gap: ", printable(batch.gap())));
   if (batch.fresh())
     context.note("earlier changes are unknown: these are the files as they are now");
@@ -165,9 +167,44 @@ absl::StatusOr<int> list(Context& context) {
   return static_cast<int>(kExitOk);
 }
 
-}  // namespace
+void add_usage(Table& table, const v1::WatchUser& user) {
+  table.add({{absl::StrCat(user.watches())},
+             {absl::StrCat(user.instances())},
+             {absl::StrCat(user.pid())},
+             {printable(user.command()) + (user.zsyncd() ? " (this daemon)" : "")}});
+}
 
-namespace {
+absl::StatusOr<int> usage(Context& context) {
+  absl::StatusOr<client::Client*> client = context.client();
+  if (!client.ok()) return client.status();
+  const absl::StatusOr<client::CallOptions> call = context.call();
+  if (!call.ok()) return call.status();
+  const auto reply = (*client)->watch().usage(*call);
+  if (!reply.ok()) return reply.status();
+  if (context.json() || context.jsonl()) {
+    context.show(*reply, "", [] { return std::string(); });
+    return static_cast<int>(kExitOk);
+  }
+  Table table({"WATCHES", "INSTANCES", "PID", "COMMAND"});
+  for (const v1::WatchUser& user : reply->users()) {
+    if (context.names()) {
+      context.out.write(absl::StrCat(user.pid(), "\n"));
+    } else {
+      add_usage(table, user);
+    }
+  }
+  if (context.names()) return static_cast<int>(kExitOk);
+  context.show_table(table, "nobody watches anything");
+  context.out.write(absl::StrCat(
+      reply->watches(), " of ", reply->watches_max(), " watches in use; this daemon holds ",
+      reply->held(), ", its subscribers by themselves would hold ", reply->unshared(), "\n"));
+  context.out.flush();
+  if (reply->hidden() > 0) {
+    context.note(absl::StrCat(reply->hidden(), " processes of other users are not shown"));
+  }
+  if (!reply->cure().empty()) context.note(absl::StrCat("raise the limit: ", reply->cure()));
+  return static_cast<int>(kExitOk);
+}
 
 void add_selection(CLI::App& verb, const std::shared_ptr<WatchFlags>& flags) {
   verb.add_option("-g,--glob", flags->globs, "Only paths that match; may be repeated")
@@ -206,6 +243,8 @@ void add_watch(CLI::App& app, Context& context) {
   add_leaf(*noun, context, "list", "Directories that are being watched",
            [&context] { return list(context); });
   add_queries(*noun, context);
+  add_leaf(*noun, context, "usage", "Who uses the inotify watches of this machine",
+           [&context] { return usage(context); });
   // CLI11 calls the verb back before its noun.
   noun->callback([&context, flags, noun] {
     if (noun->get_subcommands().empty())

@@ -80,6 +80,17 @@ TEST(WatchCli, SinceAsksOnceAndSyncPrintsTheClock) {
   EXPECT_TRUE(server.state.subscribes.empty());
 }
 
+TEST(WatchCli, UsageSaysWhoWatchesAndWhatSharingSaves) {
+  FakeServer server;
+  const CliResult usage = run(server, {"watch", "usage"});
+  EXPECT_EQ(usage.code, 0) << usage.err;
+  EXPECT_THAT(usage.out, HasSubstr("code"));
+  EXPECT_THAT(usage.out, HasSubstr("90 of 100 watches in use; this daemon holds 10, its "
+                                   "subscribers by themselves would hold 40"));
+  EXPECT_THAT(usage.err, HasSubstr("raise the limit: sudo sysctl -w x=1"));
+  EXPECT_EQ(run(server, {"watch", "usage", "-q"}).out, "7\n");
+}
+
 TEST(WatchCli, ListIsAVerbAndAMissingDirectoryIsNotFound) {
   FakeServer server;
   EXPECT_THAT(run(server, {"watch", "list"}).out, HasSubstr("/srv/tree"));

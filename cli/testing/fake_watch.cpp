@@ -32,6 +32,20 @@ class FakeWatch final : public v1::Watch::Service {
                                  *request, [&](const auto& batch) { return writer->Write(batch); },
                                  [&] { return context->IsCancelled() || state_.stopping; }));
   }
+  grpc::Status Usage(grpc::ServerContext*, const v1::WatchUsageRequest*,
+                     v1::WatchUsageReply* reply) override {
+    v1::WatchUser* user = reply->add_users();
+    user->set_pid(7);
+    user->set_command("code");
+    user->set_instances(2);
+    user->set_watches(90);
+    reply->set_watches(90);
+    reply->set_watches_max(100);
+    reply->set_held(10);
+    reply->set_unshared(40);
+    reply->set_cure("sudo sysctl -w x=1");
+    return grpc::Status::OK;
+  }
   grpc::Status List(grpc::ServerContext*, const v1::ListWatchesRequest*,
                     v1::ListWatchesReply* reply) override {
     reply->add_roots()->set_path("/srv/tree");

@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
+#include "watch/inotify_usage.hpp"
 #include "zsync/config.hpp"
 
 namespace zsync::daemon {
@@ -17,15 +18,9 @@ namespace {
 using Level = Finding::Level;
 
 constexpr uint64_t kInotifyWatchesWanted = 524'288;
+constexpr uint64_t kInotifyUsedPercent = 80;
 constexpr uint64_t kFilesWanted = 4096;
 constexpr uint64_t kStateBytesWanted = 1ull << 30;
-
-std::string first_line(const std::string& path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  return line;
-}
 
 Finding system_finding() {
   std::ifstream file("/etc/os-release");
@@ -53,13 +48,18 @@ Finding kernel_finding() {
 }
 
 Finding inotify_finding() {
-  const std::string path = "/proc/sys/fs/inotify/max_user_watches";
-  const uint64_t watches = std::strtoull(first_line(path).c_str(), nullptr, 10);
-  if (watches >= kInotifyWatchesWanted) {
-    return {Level::kOk, "inotify", absl::StrCat(watches, " directories may be watched"), ""};
+  const watching::InotifyUsage usage = watching::inotify_usage();
+  const std::string text =
+      absl::StrCat(usage.watches_max, " directories may be watched, ", usage.watches, " are (by ",
+                   usage.users.size(), " processes: zsyncctl watch usage)");
+  // Beyond the limit trees are polled, which costs time and finds changes late.
+  if (usage.watches * 100 > usage.watches_max * kInotifyUsedPercent) {
+    return {Level::kWarning, "inotify", absl::StrCat("only ", text),
+            watching::raise_watches_command(2 * usage.watches)};
   }
-  return {Level::kNote, "inotify", absl::StrCat("only ", watches, " directories may be watched"),
-          absl::StrCat("sudo sysctl fs.inotify.max_user_watches=", kInotifyWatchesWanted)};
+  if (usage.watches_max >= kInotifyWatchesWanted) return {Level::kOk, "inotify", text, ""};
+  return {Level::kNote, "inotify", absl::StrCat("only ", text),
+          watching::raise_watches_command(kInotifyWatchesWanted)};
 }
 
 Finding files_finding() {

@@ -178,18 +178,19 @@ Task<absl::StatusOr<Subscription>> WatchEngine::subscribe(WatchRequest request) 
   filter.ignore = request.ignore;
   filter.gitignore = request.gitignore;
   Opened opened =
-      co_await rt::call_blocking([this, &key, path = root.path, filter = std::move(filter)] {
-        return open(key, path, filter);
-      });
+      co_await rt::call_blocking([this, &key, path = root.path, filter = std::move(filter),
+                                  shared = hub()] { return open(key, path, filter, shared); });
   if (!opened.source.ok()) co_return explained(opened.source.status());
   co_return add(key, std::move(opened), *std::move(options));
 }
 
 WatchEngine::Opened WatchEngine::open(const std::string& key, const std::string& path,
-                                      watching::FilterOptions filter) {
+                                      watching::FilterOptions filter,
+                                      std::shared_ptr<watching::InotifyHub> hub) {
   std::unique_ptr<watching::TreeFile> file;
   watching::SourceOptions how;
   how.filter = std::move(filter);
+  how.hub = std::move(hub);
   if (!options_.state_dir.empty()) {
     file = std::make_unique<watching::TreeFile>(
         absl::StrCat(options_.state_dir, "/", name_of_file(key)), key);
@@ -226,6 +227,19 @@ absl::StatusOr<Subscription> WatchEngine::join(const std::string& key, Subscribe
     }
   }
   return absl::NotFoundError("");
+}
+
+// Null where the system has no instance to give: then the root tries for itself, fails, and is
+// polled.
+std::shared_ptr<watching::InotifyHub> WatchEngine::hub() {
+  rt::LockGuard guard(lock_);
+  if (hub_ != nullptr || stopping_) return hub_;
+  absl::StatusOr<std::shared_ptr<watching::InotifyHub>> opened =
+      watching::InotifyHub::open("/", true);
+  if (!opened.ok()) return nullptr;
+  hub_ = *std::move(opened);
+  (void)followers_.spawn(watching::InotifyHub::read(hub_));
+  return hub_;
 }
 
 absl::StatusOr<Subscription> WatchEngine::add(const std::string& key, Opened opened,
@@ -293,8 +307,16 @@ size_t WatchEngine::roots() {
 
 uint64_t WatchEngine::directories() {
   rt::LockGuard guard(lock_);
+  return hub_ == nullptr ? 0 : hub_->watches();
+}
+
+uint64_t WatchEngine::unshared() {
+  rt::LockGuard guard(lock_);
   uint64_t sum = 0;
-  for (const auto& [key, root] : roots_) sum += root.shared->facts().directories;
+  for (const auto& [key, root] : roots_) {
+    const watching::RootFacts facts = root.shared->facts();
+    sum += facts.directories * std::max<size_t>(facts.subscribers, 1);
+  }
   return sum;
 }
 

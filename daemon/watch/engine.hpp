@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "daemon/store/ulid.hpp"
+#include "watch/inotify_hub.hpp"
 #include "watch/shared_root.hpp"
 #include "zsync/executor.hpp"
 #include "zsync/rt/lock.hpp"
@@ -69,7 +70,10 @@ class WatchEngine {
   // In the order of their paths, with those that failed lately and why.
   std::vector<watching::RootFacts> list();
   size_t roots();
+  // Kernel watches held: one a directory, whoever watches it.
   uint64_t directories();
+  // What the subscribers would hold if each watched by itself.
+  uint64_t unshared();
 
   // Ends every subscription with kUnavailable and gives all watches back. Idempotent.
   Task<void> stop();
@@ -89,7 +93,9 @@ class WatchEngine {
     absl::StatusOr<std::unique_ptr<watching::Source>> source;
     std::unique_ptr<watching::TreeFile> file;
   };
-  Opened open(const std::string& key, const std::string& path, watching::FilterOptions filter);
+  Opened open(const std::string& key, const std::string& path, watching::FilterOptions filter,
+              std::shared_ptr<watching::InotifyHub> hub);
+  std::shared_ptr<watching::InotifyHub> hub();
   absl::StatusOr<watching::Subscription> add(const std::string& key, Opened opened,
                                              watching::SubscriberOptions options);
   static Task<void> follow(WatchEngine* self, std::string key,
@@ -103,6 +109,8 @@ class WatchEngine {
   // By canonical path and ignore rules.
   std::map<std::string, Root> roots_ ABSL_GUARDED_BY(lock_);
   bool stopping_ ABSL_GUARDED_BY(lock_) = false;
+  // Of all roots; null before the first one.
+  std::shared_ptr<watching::InotifyHub> hub_ ABSL_GUARDED_BY(lock_);
   Executor followers_;
 };
 

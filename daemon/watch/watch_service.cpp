@@ -1,5 +1,7 @@
 #include "daemon/watch/watch_service.hpp"
 
+#include <unistd.h>
+
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -7,6 +9,8 @@
 #include "daemon/rpc/bridge.hpp"
 #include "daemon/watch/engine.hpp"
 #include "daemon/watch/utf8.hpp"
+#include "watch/inotify_usage.hpp"
+#include "zsync/runtime.hpp"
 #include "zsync/v1/watch.grpc.pb.h"
 
 namespace zsync::daemon {
@@ -56,8 +60,10 @@ void add_change(v1::WatchBatch& batch, FileChange change) {
 }
 
 // In one message, or in several: the first has `fresh` and `gap`, only the last has the clock.
-Task<absl::Status> send(StreamWriter<v1::WatchBatch>& out, WatchBatch batch) {
+Task<absl::Status> send(StreamWriter<v1::WatchBatch>& out, WatchBatch batch,
+                        const std::string& fallback) {
   v1::WatchBatch message;
+  message.set_fallback(to_utf8(fallback));
   message.set_fresh(batch.fresh);
   message.set_gap(std::string(watching::gap_name(batch.gap)));
   size_t bytes = 0;
@@ -119,10 +125,14 @@ Task<absl::Status> subscribe(WatchEngine& engine, v1::SubscribeWatchRequest prot
   absl::StatusOr<watching::Subscription> subscription =
       co_await engine.subscribe(*std::move(request));
   if (!subscription.ok()) co_return subscription.status();
+  std::string told;
   while (true) {
     absl::StatusOr<WatchBatch> batch = co_await subscription->next();
     if (!batch.ok()) co_return WatchEngine::explained(batch.status());
-    absl::Status sent = co_await send(out, *std::move(batch));
+    std::string fallback = subscription->fallback();
+    const bool another = fallback != told;
+    if (another) told = fallback;
+    absl::Status sent = co_await send(out, *std::move(batch), another ? fallback : "");
     if (!sent.ok()) co_return sent;
   }
 }
@@ -137,7 +147,32 @@ Task<absl::Status> query(WatchEngine& engine, v1::QueryWatchRequest proto,
   if (!subscription.ok()) co_return subscription.status();
   absl::StatusOr<WatchBatch> batch = co_await subscription->next();
   if (!batch.ok()) co_return WatchEngine::explained(batch.status());
-  co_return co_await send(out, *std::move(batch));
+  co_return co_await send(out, *std::move(batch), subscription->fallback());
+}
+
+constexpr uint64_t kWatchesUsedPercent = 80;  // from here on the limit is near
+
+Task<absl::StatusOr<v1::WatchUsageReply>> usage(WatchEngine& engine) {
+  const watching::InotifyUsage found = co_await rt::call_blocking(watching::inotify_usage);
+  v1::WatchUsageReply reply;
+  for (const watching::InotifyUser& user : found.users) {
+    v1::WatchUser& proto = *reply.add_users();
+    proto.set_pid(user.pid);
+    proto.set_command(to_utf8(user.command));
+    proto.set_instances(user.instances);
+    proto.set_watches(user.watches);
+    proto.set_zsyncd(user.pid == ::getpid());
+  }
+  reply.set_watches(found.watches);
+  reply.set_watches_max(found.watches_max);
+  reply.set_instances(found.instances);
+  reply.set_instances_max(found.instances_max);
+  reply.set_hidden(found.hidden);
+  reply.set_held(engine.directories());
+  reply.set_unshared(engine.unshared());
+  if (found.watches * 100 > found.watches_max * kWatchesUsedPercent)
+    reply.set_cure(watching::raise_watches_command(2 * found.watches));
+  co_return reply;
 }
 
 const char* name_of(WatchSource source) {
@@ -194,6 +229,11 @@ class Service final : public v1::Watch::CallbackService {
         [this](CallContext, v1::QueryWatchRequest request, StreamWriter<v1::WatchBatch>& out) {
           return query(engine_, std::move(request), out);
         });
+  }
+  grpc::ServerUnaryReactor* Usage(Context* context, const v1::WatchUsageRequest* request,
+                                  v1::WatchUsageReply* reply) override {
+    return unary_call(gate_, context, request, reply,
+                      [this](CallContext, v1::WatchUsageRequest) { return usage(engine_); });
   }
   grpc::ServerUnaryReactor* List(Context* context, const v1::ListWatchesRequest* request,
                                  v1::ListWatchesReply* reply) override {

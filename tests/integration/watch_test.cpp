@@ -182,6 +182,59 @@ TEST_F(WatchIntegration, ADamagedFileCostsTheHistoryAndNothingElse) {
   EXPECT_EQ(text_of(batch), "Ca");
 }
 
+// The figures of /proc for the daemon itself.
+TEST_F(WatchIntegration, ADirectoryHasOneKernelWatchWhateverTheNumberOfClients) {
+  for (int i = 0; i < 10; ++i) write(root_ / ("a/d" + std::to_string(i)) / "f", "1");
+  const auto held = [this] {
+    const auto usage = client().watch().usage();
+    EXPECT_TRUE(usage.ok()) << usage.status();
+    for (const v1::WatchUser& user : usage->users()) {
+      if (!user.zsyncd()) continue;
+      EXPECT_EQ(user.pid(), daemon().process().pid());
+      EXPECT_EQ(user.instances(), 1u);
+      EXPECT_EQ(user.watches(), usage->held());
+      return user.watches();
+    }
+    return std::uint64_t{0};
+  };
+  (void)since("");
+  const std::uint64_t once = held();
+  EXPECT_EQ(once, 12u);
+  (void)since("");
+  (void)since("", {"*.o"});
+  const kit::Ran nested = ctl({"watch", "sync", root_ / "a"});
+  EXPECT_EQ(nested.code, 0) << nested.err;
+  EXPECT_EQ(held(), once) << "other ignore rules, and a root within";
+  const kit::Ran table = ctl({"watch", "usage"});
+  EXPECT_EQ(table.code, 0) << table.err;
+  EXPECT_THAT(table.out, HasSubstr("this daemon holds 12"));
+  const kit::Ran doctor = ctl({"doctor"});
+  EXPECT_THAT(doctor.out, HasSubstr("zsyncctl watch usage"));
+}
+
+TEST_F(WatchIntegration, AtTheLimitOfTheSystemATreeIsPolledAndSaysSoWithTheCure) {
+  drop_client();
+  EXPECT_EQ(daemon().stop(), 0);
+  for (int i = 0; i < 30; ++i) write(root_ / ("d" + std::to_string(i)) / "f", "1");
+  // A user namespace has limits of its own.
+  const std::string script =
+      "echo 20 > /proc/sys/user/max_inotify_watches || exit 77; \"$0\" --socket \"$1\" "
+      "--state-dir \"$2\" & daemon=$!; trap 'kill $daemon; wait $daemon' EXIT; "
+      "clock=$(\"$3\" --socket \"$1\" --no-autostart watch sync \"$4\") || "
+      "{ until [ -S \"$1\" ]; do :; done; "
+      "clock=$(\"$3\" --socket \"$1\" --no-autostart watch sync \"$4\"); } ; "
+      "echo 22 > \"$4/d3/f\"; \"$3\" --socket \"$1\" watch since \"$4\" \"$clock\"";
+  const kit::Ran ran = kit::run({"/usr/bin/unshare", "-Ur", "/bin/sh", "-c", script,
+                                 kit::Programs::get().zsyncd, daemon().dir() / "n",
+                                 daemon().dir() / "other", kit::Programs::get().zsyncctl, root_});
+  if (ran.code == 77 || ran.err.find("unshare failed") != std::string::npos)
+    GTEST_SKIP() << "no user namespace: " << ran.err;
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(ran.out, "modified  d3/f\n") << ran.err;
+  EXPECT_THAT(ran.err, HasSubstr("polled: watching"));
+  EXPECT_THAT(ran.err, HasSubstr("sudo sysctl -w fs.inotify.max_user_watches="));
+}
+
 TEST_F(WatchIntegration, TheCommandLineAsksOnce) {
   write(root_ / "a", "1");
   const kit::Ran sync = ctl({"watch", "sync", root_});

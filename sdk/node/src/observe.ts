@@ -6,7 +6,7 @@ import type { Gap } from "./gen/zsync/v1/common_pb.js";
 import { type ConfigValue, Daemon as DaemonService, type DaemonInfo, type DaemonStats, type Finding } from "./gen/zsync/v1/daemon_pb.js";
 import { type Event, Events as EventsService } from "./gen/zsync/v1/events_pb.js";
 import { type Trace, Traces as TracesService, type TraceSummary } from "./gen/zsync/v1/traces_pb.js";
-import { Watch as WatchService, type WatchBatch, WatchBatchSchema, type WatchRoot } from "./gen/zsync/v1/watch_pb.js";
+import { Watch as WatchService, type WatchBatch, WatchBatchSchema, type WatchRoot, type WatchUsageReply } from "./gen/zsync/v1/watch_pb.js";
 import { duration } from "./tasks.js";
 
 export interface WatchOptions {
@@ -33,6 +33,7 @@ class Whole {
     for (const change of part.changes) this.batch.changes.push(change);
     this.batch.fresh ||= part.fresh;
     this.batch.gap ||= part.gap;
+    this.batch.fallback ||= part.fallback;
     if (!part.clock) return undefined;
     this.batch.clock = part.clock;
     const whole = this.batch;
@@ -96,6 +97,11 @@ export class Watch {
 
   async list(options: CallOptions = {}): Promise<WatchRoot[]> {
     return (await this.connection.unary(WatchService.method.list, {}, options, true)).roots;
+  }
+
+  /** Who uses the inotify watches of the machine, and what sharing them saves. */
+  usage(options: CallOptions = {}): Promise<WatchUsageReply> {
+    return this.connection.unary(WatchService.method.usage, {}, options, true);
   }
 }
 

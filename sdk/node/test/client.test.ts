@@ -239,6 +239,8 @@ describe("zsync client", { skip, timeout: 240_000 }, () => {
     assert.deepEqual(batch.changes.map((change) => [change.path, change.kind]), [["a.txt", v1.ChangeKind.CREATED]]);
     assert.deepEqual((await client.watch.since(folder, batch.clock)).changes, []);
     assert.equal((await client.watch.since(folder, "c:another:1")).fresh, true);
+    const usage = await client.watch.usage();
+    assert.ok(usage.users.some((user) => user.zsyncd && user.watches >= 1n));
     rmSync(folder, { recursive: true });
   });
 

@@ -343,6 +343,16 @@ class WatchTest(SyncTest):
             self.assertTrue(self.client.watch.since(folder, "c:another:1").fresh)
 
 
+    def test_usage_names_this_daemon_among_those_that_watch(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.client.watch.sync(folder)
+            usage = self.client.watch.usage()
+            own = [user for user in usage.users if user.zsyncd]
+            self.assertEqual([self.daemon.process.pid], [user.pid for user in own])
+            self.assertGreaterEqual(own[0].watches, 1)
+            self.assertGreaterEqual(usage.held, 1)
+
+
 class RestartTest(SyncTest):
     def setUp(self):
         super().setUp()

@@ -513,6 +513,10 @@ class Watch:
     async def list(self, *, timeout: Duration | None = None) -> Sequence[v1.WatchRoot]:
         return (await self._driver.unary("Watch.List", v1.ListWatchesRequest(), timeout, True)).roots
 
+    async def usage(self, *, timeout: Duration | None = None) -> v1.WatchUsageReply:
+        """Who uses the inotify watches of the machine, and what sharing them saves."""
+        return await self._driver.unary("Watch.Usage", v1.WatchUsageRequest(), timeout, True)
+
 
 class Client:
     """One connection to the daemon of this user.

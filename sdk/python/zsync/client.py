@@ -516,6 +516,10 @@ class Watch:
     def list(self, *, timeout: Duration | None = None) -> Sequence[v1.WatchRoot]:
         return self._driver.unary("Watch.List", v1.ListWatchesRequest(), timeout, True).roots
 
+    def usage(self, *, timeout: Duration | None = None) -> v1.WatchUsageReply:
+        """Who uses the inotify watches of the machine, and what sharing them saves."""
+        return self._driver.unary("Watch.Usage", v1.WatchUsageRequest(), timeout, True)
+
 
 class Client:
     """One connection to the daemon of this user.

@@ -49,4 +49,10 @@ absl::StatusOr<v1::ListWatchesReply> Watch::list(const CallOptions& options) {
                          internal::Repeat::kSafe);
 }
 
+absl::StatusOr<v1::WatchUsageReply> Watch::usage(const CallOptions& options) {
+  const std::unique_ptr<Stub> stub = v1::Watch::NewStub(connection_.channel());
+  return internal::unary(connection_, *stub, &Stub::Usage, v1::WatchUsageRequest(), options,
+                         internal::Repeat::kSafe);
+}
+
 }  // namespace zsync::client

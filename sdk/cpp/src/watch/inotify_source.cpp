@@ -21,35 +21,44 @@ constexpr uint32_t kPresenceMask = IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MO
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<InotifySource>> InotifySource::open(std::string_view root,
-                                                                   FilterOptions options,
-                                                                   const Recall& recall) {
+absl::StatusOr<std::unique_ptr<InotifySource>> InotifySource::open(
+    std::string_view root, FilterOptions options, const Recall& recall,
+    std::shared_ptr<InotifyHub> hub) {
   absl::StatusOr<Opening> opening = prepare(root, std::move(options), recall);
   if (!opening.ok()) return opening.status();
   std::unique_ptr<InotifySource> source(new InotifySource(*std::move(opening)));
-  if (absl::Status status = source->start(); !status.ok()) return status;
+  if (absl::Status status = source->start(std::move(hub)); !status.ok()) return status;
   return source;
 }
 
-absl::Status InotifySource::start() {
-  inotify_ = Fd(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
-  if (inotify_) return begin();
-  return errno == EMFILE ? instance_limit_error(root()) : errno_status(root(), "inotify", errno);
+absl::Status InotifySource::start(std::shared_ptr<InotifyHub> hub) {
+  if (hub == nullptr) {
+    absl::StatusOr<std::shared_ptr<InotifyHub>> own = InotifyHub::open(root(), false);
+    if (!own.ok()) return own.status();
+    hub = *std::move(own);
+  }
+  absl::StatusOr<std::unique_ptr<InotifyHub::Member>> joined =
+      InotifyHub::join(std::move(hub), root());
+  if (!joined.ok()) return joined.status();
+  kernel_ = *std::move(joined);
+  return begin();
 }
 
 void InotifySource::release() {
-  inotify_.reset();
+  kernel_.reset();
+  events_.clear();
+  events_at_ = 0;
   moves_.clear();
   wds_.clear();
 }
 
 bool InotifySource::watch(NodeId directory, int fd) {
   const std::string link = absl::StrCat("/proc/self/fd/", fd);
-  int wd = ::inotify_add_watch(inotify_.get(), link.c_str(), kDirectoryMask);
+  int wd = kernel_->add(link.c_str(), kDirectoryMask);
   if (wd < 0 && errno == ENOENT) {
     const std::string path =
         directory == Tree::kRoot ? root() : absl::StrCat(root(), "/", tree_.path(directory));
-    wd = ::inotify_add_watch(inotify_.get(), path.c_str(), kDirectoryMask | IN_DONT_FOLLOW);
+    wd = kernel_->add(path.c_str(), kDirectoryMask | IN_DONT_FOLLOW);
   }
   if (wd < 0) {
     const int error = errno;
@@ -63,7 +72,7 @@ bool InotifySource::watch(NodeId directory, int fd) {
   }
   if (const int old = tree_.tag(directory); old >= 0 && old != wd) {
     wds_.erase(old);
-    ::inotify_rm_watch(inotify_.get(), old);
+    kernel_->remove(old);
   }
   wds_[wd] = tree_.ref(directory);
   tree_.set_tag(directory, wd);
@@ -73,18 +82,18 @@ bool InotifySource::watch(NodeId directory, int fd) {
 void InotifySource::unwatch(NodeId directory) {
   const int wd = tree_.tag(directory);
   wds_.erase(wd);
-  ::inotify_rm_watch(inotify_.get(), wd);
+  kernel_->remove(wd);
 }
 
 bool InotifySource::watch_place(Place place, const std::string& path) {
   int& wd = place == Place::repository ? repository_wd_ : ancestor_wd_;
   const int old = wd;
-  wd = path.empty() ? -1 : ::inotify_add_watch(inotify_.get(), path.c_str(), kPresenceMask);
+  wd = path.empty() ? -1 : kernel_->add(path.c_str(), kPresenceMask);
   if (wd < 0 && !path.empty() && errno == ENOSPC) {
     fail(watch_limit_error(root()));
     return false;
   }
-  if (old >= 0 && old != wd) ::inotify_rm_watch(inotify_.get(), old);
+  if (old >= 0 && old != wd) kernel_->remove(old);
   return wd >= 0;
 }
 
@@ -100,31 +109,36 @@ bool InotifySource::take_events(size_t budget) {
   return true;
 }
 
-// True: read again.
+// True: go on.
 bool InotifySource::read_once(size_t& budget, bool& drained) {
-  alignas(inotify_event) char buffer[kEventBufferBytes];
-  ssize_t n = ::read(inotify_.get(), buffer, sizeof buffer);
-  if (n < 0 && errno == EAGAIN && !moves_.empty()) {
-    // The other half of a rename follows within the same system call of whoever renames.
-    ::sched_yield();
-    n = ::read(inotify_.get(), buffer, sizeof buffer);
-  }
-  if (n < 0 && errno == EINTR) return true;
-  if (n <= 0) {
-    if (n < 0 && errno != EAGAIN) fail(errno_status(root(), "inotify read", errno));
-    drained = true;
-    return false;
-  }
-  for (ssize_t at = 0; at < n;) {
-    const auto& event = *reinterpret_cast<const inotify_event*>(buffer + at);
-    handle(event);
-    at += static_cast<ssize_t>(sizeof event + event.len);
-    if (budget > 0) --budget;
+  if (events_at_ == events_.size() && !refill(drained)) return false;
+  while (events_at_ < events_.size() && budget > 0 && status().ok()) {
+    inotify_event event;
+    std::memcpy(&event, events_.data() + events_at_, sizeof event);
+    const char* name = events_.data() + events_at_ + sizeof event;
+    events_at_ += sizeof event + event.len;
+    handle(event, std::string_view(name, ::strnlen(name, event.len)));
+    --budget;
   }
   return true;
 }
 
-void InotifySource::handle(const inotify_event& event) {
+// False: there is nothing at the moment, or the kernel failed.
+bool InotifySource::refill(bool& drained) {
+  events_.clear();
+  events_at_ = 0;
+  absl::StatusOr<bool> more = kernel_->take(events_);
+  if (more.ok() && !*more && events_.empty() && !moves_.empty()) {
+    // The other half of a rename follows within the same system call of whoever renames.
+    ::sched_yield();
+    more = kernel_->take(events_);
+  }
+  if (!more.ok()) fail(more.status());
+  drained = !more.ok() || (!*more && events_.empty());
+  return !drained;
+}
+
+void InotifySource::handle(const inotify_event& event, std::string_view name) {
   if ((event.mask & IN_Q_OVERFLOW) != 0) return on_overflow();
   if (event.wd == repository_wd_ || event.wd == ancestor_wd_) {
     const bool repository = event.wd == repository_wd_;
@@ -144,7 +158,7 @@ void InotifySource::handle(const inotify_event& event) {
       misplaced(directory.id);
     return;
   }
-  handle_entry(directory.id, std::string_view(event.name, ::strnlen(event.name, event.len)), event);
+  handle_entry(directory.id, name, event);
 }
 
 void InotifySource::handle_entry(NodeId directory, std::string_view name,

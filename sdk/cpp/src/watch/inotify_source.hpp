@@ -11,18 +11,18 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "watch/inotify_hub.hpp"
 #include "watch/source.hpp"
 
 struct inotify_event;
 
 namespace zsync::watching {
 
-inline constexpr size_t kEventBufferBytes = 16 * 1024;
-
 // Renames are seen as such, and a full queue of the kernel is made up for by a rescan.
 //
-// Lifetime: holds one inotify instance and one kernel watch for each directory that is not ignored,
-//           plus one for the repository's directory (its lock).
+// Lifetime: holds one kernel watch for each directory that is not ignored, plus one for the
+//           repository's directory (its lock), each shared with the other sources of its hub; and
+//           without a hub one inotify instance of its own.
 class InotifySource final : public Source {
  public:
   // The first scan is done by scan_some and reports nothing; the Tree is complete when ready().
@@ -31,10 +31,11 @@ class InotifySource final : public Source {
   //          directory), PermissionDenied, ResourceExhausted with the line that raises the limit.
   static absl::StatusOr<std::unique_ptr<InotifySource>> open(std::string_view root,
                                                              FilterOptions options = {},
-                                                             const Recall& recall = nullptr);
+                                                             const Recall& recall = nullptr,
+                                                             std::shared_ptr<InotifyHub> hub = {});
 
   [[nodiscard]] WatchSource kind() const override { return WatchSource::inotify; }
-  [[nodiscard]] int fd() const override { return inotify_.get(); }
+  [[nodiscard]] int fd() const override { return kernel_ ? kernel_->fd() : -1; }
   [[nodiscard]] size_t watches() const override { return wds_.size(); }
 
  private:
@@ -46,7 +47,7 @@ class InotifySource final : public Source {
   };
 
   explicit InotifySource(Opening opening) : Source(std::move(opening), {}) {}
-  absl::Status start();
+  absl::Status start(std::shared_ptr<InotifyHub> hub);
   bool take_events(size_t budget) override;
   bool watch(NodeId directory, int fd) override;
   void unwatch(NodeId directory) override;
@@ -54,12 +55,15 @@ class InotifySource final : public Source {
   void release() override;
 
   bool read_once(size_t& budget, bool& drained);
-  void handle(const inotify_event& event);
+  bool refill(bool& drained);
+  void handle(const inotify_event& event, std::string_view name);
   void handle_entry(NodeId directory, std::string_view name, const inotify_event& event);
   void on_overflow();
   void apply_move(const PendingMove& from, NodeId directory, std::string_view name);
 
-  Fd inotify_;
+  std::unique_ptr<InotifyHub::Member> kernel_;  // null: all was given back
+  std::string events_;                          // taken and, from events_at_ on, not handled
+  size_t events_at_ = 0;
   // 1. A directory node's tag is its watch descriptor or -1, and wds_ maps exactly the tags >= 0
   // back to their nodes.
   absl::flat_hash_map<int, NodeRef> wds_;

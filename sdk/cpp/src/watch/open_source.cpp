@@ -20,7 +20,7 @@ using Opened = absl::StatusOr<std::unique_ptr<Source>>;
 #if defined(__linux__)
 constexpr WatchSource kNative = WatchSource::inotify;
 Opened open_inotify(std::string_view root, const SourceOptions& options) {
-  return InotifySource::open(root, options.filter, options.recall);
+  return InotifySource::open(root, options.filter, options.recall, options.hub);
 }
 #else
 constexpr WatchSource kNative = WatchSource::fs_events;

@@ -14,11 +14,15 @@ namespace zsync::watching {
 inline constexpr std::chrono::milliseconds kPollIntervalMin{10};
 inline constexpr std::chrono::hours kPollIntervalMax{1};
 
+class InotifyHub;
+
 struct SourceOptions {
   FilterOptions filter;
   WatchSource source = WatchSource::automatic;
   std::chrono::nanoseconds poll_interval = kPollInterval;
   Recall recall;  // null: nothing is known from before
+  // Linux: the instance to share. Null: one of its own.
+  std::shared_ptr<InotifyHub> hub;
 };
 
 // The source that was asked for. `automatic`: the kernel's, which may also be replaced by polling

@@ -98,6 +98,8 @@ Task<absl::StatusOr<Batch>> Subscription::next() {
   }
 }
 
+std::string Subscription::fallback() const { return root_->facts().fallback; }
+
 SharedRoot::SharedRoot(std::unique_ptr<Source> source, std::string instance,
                        std::chrono::nanoseconds linger, std::unique_ptr<TreeFile> file)
     : path_(source->root()),

@@ -102,6 +102,9 @@ class Subscription {
   // Errors:  why the root is not followed any more. Cancel: throws Cancelled; nothing is lost.
   Task<absl::StatusOr<Batch>> next();
 
+  // Why the tree is polled and what would change that; empty while the kernel tells.
+  [[nodiscard]] std::string fallback() const;
+
  private:
   void leave();
 

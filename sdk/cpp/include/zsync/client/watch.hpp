@@ -35,6 +35,8 @@ class Watch {
                                                      const CallOptions& options = {});
   // The directories that are being watched.
   [[nodiscard]] absl::StatusOr<v1::ListWatchesReply> list(const CallOptions& options = {});
+  // Who uses the inotify watches of the machine, and what sharing them saves.
+  [[nodiscard]] absl::StatusOr<v1::WatchUsageReply> usage(const CallOptions& options = {});
 
  private:
   internal::Connection& connection_;

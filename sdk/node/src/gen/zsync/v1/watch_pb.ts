@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file zsync/v1/watch.proto.
  */
 export const file_zsync_v1_watch: GenFile = /*@__PURE__*/
-  fileDesc("ChR6c3luYy92MS93YXRjaC5wcm90bxIIenN5bmMudjEimgEKC1dhdGNoRmlsdGVyEg0KBWdsb2JzGAEgAygJEg4KBmlnbm9yZRgCIAMoCRIUCgxub19naXRpZ25vcmUYAyABKAgSKQoGc2V0dGxlGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEisKCG1heF93YWl0GAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIlsKFVN1YnNjcmliZVdhdGNoUmVxdWVzdBIMCgRwYXRoGAEgASgJEiUKBmZpbHRlchgCIAEoCzIVLnpzeW5jLnYxLldhdGNoRmlsdGVyEg0KBXNpbmNlGAMgASgJIlcKEVF1ZXJ5V2F0Y2hSZXF1ZXN0EgwKBHBhdGgYASABKAkSJQoGZmlsdGVyGAIgASgLMhUuenN5bmMudjEuV2F0Y2hGaWx0ZXISDQoFc2luY2UYAyABKAkivgEKCkZpbGVDaGFuZ2USDAoEcGF0aBgBIAEoCRIiCgRraW5kGAIgASgOMhQuenN5bmMudjEuQ2hhbmdlS2luZBIUCgxyZW5hbWVkX2Zyb20YAyABKAkSEQoJZGlyZWN0b3J5GAQgASgIEgwKBHNpemUYBSABKAQSFwoPbXRpbWVfdW5peF9uYW5vGAYgASgDEhIKCnBhdGhfYnl0ZXMYByABKAwSGgoScmVuYW1lZF9mcm9tX2J5dGVzGAggASgMIl4KCldhdGNoQmF0Y2gSDQoFY2xvY2sYASABKAkSJQoHY2hhbmdlcxgCIAMoCzIULnpzeW5jLnYxLkZpbGVDaGFuZ2USDQoFZnJlc2gYAyABKAgSCwoDZ2FwGAQgASgJIhQKEkxpc3RXYXRjaGVzUmVxdWVzdCKlAQoJV2F0Y2hSb290EgwKBHBhdGgYASABKAkSEwoLc3Vic2NyaWJlcnMYAiABKA0SEwoLZGlyZWN0b3JpZXMYAyABKAQSDQoFZmlsZXMYBCABKAQSDQoFY2xvY2sYBSABKAkSDQoFZXJyb3IYBiABKAkSDgoGc291cmNlGAcgASgJEhAKCGZhbGxiYWNrGAggASgJEhEKCWZvcmdldGZ1bBgJIAEoCSI2ChBMaXN0V2F0Y2hlc1JlcGx5EiIKBXJvb3RzGAEgAygLMhMuenN5bmMudjEuV2F0Y2hSb290Ko4BCgpDaGFuZ2VLaW5kEhsKF0NIQU5HRV9LSU5EX1VOU1BFQ0lGSUVEEAASFwoTQ0hBTkdFX0tJTkRfQ1JFQVRFRBABEhgKFENIQU5HRV9LSU5EX01PRElGSUVEEAISFwoTQ0hBTkdFX0tJTkRfREVMRVRFRBADEhcKE0NIQU5HRV9LSU5EX1JFTkFNRUQQBDLNAQoFV2F0Y2gSRAoJU3Vic2NyaWJlEh8uenN5bmMudjEuU3Vic2NyaWJlV2F0Y2hSZXF1ZXN0GhQuenN5bmMudjEuV2F0Y2hCYXRjaDABEjwKBVF1ZXJ5EhsuenN5bmMudjEuUXVlcnlXYXRjaFJlcXVlc3QaFC56c3luYy52MS5XYXRjaEJhdGNoMAESQAoETGlzdBIcLnpzeW5jLnYxLkxpc3RXYXRjaGVzUmVxdWVzdBoaLnpzeW5jLnYxLkxpc3RXYXRjaGVzUmVwbHliBnByb3RvMw", [file_google_protobuf_duration]);
+  fileDesc("ChR6c3luYy92MS93YXRjaC5wcm90bxIIenN5bmMudjEimgEKC1dhdGNoRmlsdGVyEg0KBWdsb2JzGAEgAygJEg4KBmlnbm9yZRgCIAMoCRIUCgxub19naXRpZ25vcmUYAyABKAgSKQoGc2V0dGxlGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEisKCG1heF93YWl0GAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIlsKFVN1YnNjcmliZVdhdGNoUmVxdWVzdBIMCgRwYXRoGAEgASgJEiUKBmZpbHRlchgCIAEoCzIVLnpzeW5jLnYxLldhdGNoRmlsdGVyEg0KBXNpbmNlGAMgASgJIlcKEVF1ZXJ5V2F0Y2hSZXF1ZXN0EgwKBHBhdGgYASABKAkSJQoGZmlsdGVyGAIgASgLMhUuenN5bmMudjEuV2F0Y2hGaWx0ZXISDQoFc2luY2UYAyABKAkivgEKCkZpbGVDaGFuZ2USDAoEcGF0aBgBIAEoCRIiCgRraW5kGAIgASgOMhQuenN5bmMudjEuQ2hhbmdlS2luZBIUCgxyZW5hbWVkX2Zyb20YAyABKAkSEQoJZGlyZWN0b3J5GAQgASgIEgwKBHNpemUYBSABKAQSFwoPbXRpbWVfdW5peF9uYW5vGAYgASgDEhIKCnBhdGhfYnl0ZXMYByABKAwSGgoScmVuYW1lZF9mcm9tX2J5dGVzGAggASgMInAKCldhdGNoQmF0Y2gSDQoFY2xvY2sYASABKAkSJQoHY2hhbmdlcxgCIAMoCzIULnpzeW5jLnYxLkZpbGVDaGFuZ2USDQoFZnJlc2gYAyABKAgSCwoDZ2FwGAQgASgJEhAKCGZhbGxiYWNrGAUgASgJIhQKEkxpc3RXYXRjaGVzUmVxdWVzdCKlAQoJV2F0Y2hSb290EgwKBHBhdGgYASABKAkSEwoLc3Vic2NyaWJlcnMYAiABKA0SEwoLZGlyZWN0b3JpZXMYAyABKAQSDQoFZmlsZXMYBCABKAQSDQoFY2xvY2sYBSABKAkSDQoFZXJyb3IYBiABKAkSDgoGc291cmNlGAcgASgJEhAKCGZhbGxiYWNrGAggASgJEhEKCWZvcmdldGZ1bBgJIAEoCSI2ChBMaXN0V2F0Y2hlc1JlcGx5EiIKBXJvb3RzGAEgAygLMhMuenN5bmMudjEuV2F0Y2hSb290IhMKEVdhdGNoVXNhZ2VSZXF1ZXN0Il0KCVdhdGNoVXNlchILCgNwaWQYASABKAUSDwoHY29tbWFuZBgCIAEoCRIRCglpbnN0YW5jZXMYAyABKA0SDwoHd2F0Y2hlcxgEIAEoBBIOCgZ6c3luY2QYBSABKAgiwwEKD1dhdGNoVXNhZ2VSZXBseRIiCgV1c2VycxgBIAMoCzITLnpzeW5jLnYxLldhdGNoVXNlchIPCgd3YXRjaGVzGAIgASgEEhMKC3dhdGNoZXNfbWF4GAMgASgEEhEKCWluc3RhbmNlcxgEIAEoBBIVCg1pbnN0YW5jZXNfbWF4GAUgASgEEg4KBmhpZGRlbhgGIAEoBBIMCgRoZWxkGAcgASgEEhAKCHVuc2hhcmVkGAggASgEEgwKBGN1cmUYCSABKAkqjgEKCkNoYW5nZUtpbmQSGwoXQ0hBTkdFX0tJTkRfVU5TUEVDSUZJRUQQABIXChNDSEFOR0VfS0lORF9DUkVBVEVEEAESGAoUQ0hBTkdFX0tJTkRfTU9ESUZJRUQQAhIXChNDSEFOR0VfS0lORF9ERUxFVEVEEAMSFwoTQ0hBTkdFX0tJTkRfUkVOQU1FRBAEMo4CCgVXYXRjaBJECglTdWJzY3JpYmUSHy56c3luYy52MS5TdWJzY3JpYmVXYXRjaFJlcXVlc3QaFC56c3luYy52MS5XYXRjaEJhdGNoMAESPAoFUXVlcnkSGy56c3luYy52MS5RdWVyeVdhdGNoUmVxdWVzdBoULnpzeW5jLnYxLldhdGNoQmF0Y2gwARJACgRMaXN0EhwuenN5bmMudjEuTGlzdFdhdGNoZXNSZXF1ZXN0GhouenN5bmMudjEuTGlzdFdhdGNoZXNSZXBseRI/CgVVc2FnZRIbLnpzeW5jLnYxLldhdGNoVXNhZ2VSZXF1ZXN0GhkuenN5bmMudjEuV2F0Y2hVc2FnZVJlcGx5YgZwcm90bzM", [file_google_protobuf_duration]);
 
 /**
  * @generated from message zsync.v1.WatchFilter
@@ -217,6 +217,14 @@ export type WatchBatch = Message<"zsync.v1.WatchBatch"> & {
    * @generated from field: string gap = 4;
    */
   gap: string;
+
+  /**
+   * Why the tree is polled and what would change that. In the first message of a call, and in the
+   * next one when it has changed; else empty.
+   *
+   * @generated from field: string fallback = 5;
+   */
+  fallback: string;
 };
 
 /**
@@ -324,6 +332,133 @@ export const ListWatchesReplySchema: GenMessage<ListWatchesReply> = /*@__PURE__*
   messageDesc(file_zsync_v1_watch, 7);
 
 /**
+ * @generated from message zsync.v1.WatchUsageRequest
+ */
+export type WatchUsageRequest = Message<"zsync.v1.WatchUsageRequest"> & {
+};
+
+/**
+ * Describes the message zsync.v1.WatchUsageRequest.
+ * Use `create(WatchUsageRequestSchema)` to create a new message.
+ */
+export const WatchUsageRequestSchema: GenMessage<WatchUsageRequest> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_watch, 8);
+
+/**
+ * @generated from message zsync.v1.WatchUser
+ */
+export type WatchUser = Message<"zsync.v1.WatchUser"> & {
+  /**
+   * @generated from field: int32 pid = 1;
+   */
+  pid: number;
+
+  /**
+   * @generated from field: string command = 2;
+   */
+  command: string;
+
+  /**
+   * inotify instances it has open
+   *
+   * @generated from field: uint32 instances = 3;
+   */
+  instances: number;
+
+  /**
+   * @generated from field: uint64 watches = 4;
+   */
+  watches: bigint;
+
+  /**
+   * this daemon
+   *
+   * @generated from field: bool zsyncd = 5;
+   */
+  zsyncd: boolean;
+};
+
+/**
+ * Describes the message zsync.v1.WatchUser.
+ * Use `create(WatchUserSchema)` to create a new message.
+ */
+export const WatchUserSchema: GenMessage<WatchUser> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_watch, 9);
+
+/**
+ * @generated from message zsync.v1.WatchUsageReply
+ */
+export type WatchUsageReply = Message<"zsync.v1.WatchUsageReply"> & {
+  /**
+   * most watches first; of other users only where the daemon is root
+   *
+   * @generated from field: repeated zsync.v1.WatchUser users = 1;
+   */
+  users: WatchUser[];
+
+  /**
+   * of all of them
+   *
+   * @generated from field: uint64 watches = 2;
+   */
+  watches: bigint;
+
+  /**
+   * fs.inotify.max_user_watches, for one user
+   *
+   * @generated from field: uint64 watches_max = 3;
+   */
+  watchesMax: bigint;
+
+  /**
+   * @generated from field: uint64 instances = 4;
+   */
+  instances: bigint;
+
+  /**
+   * fs.inotify.max_user_instances
+   *
+   * @generated from field: uint64 instances_max = 5;
+   */
+  instancesMax: bigint;
+
+  /**
+   * processes into which the daemon must not look
+   *
+   * @generated from field: uint64 hidden = 6;
+   */
+  hidden: bigint;
+
+  /**
+   * by this daemon: one a directory
+   *
+   * @generated from field: uint64 held = 7;
+   */
+  held: bigint;
+
+  /**
+   * what its subscribers would hold, each by itself
+   *
+   * @generated from field: uint64 unshared = 8;
+   */
+  unshared: bigint;
+
+  /**
+   * the line that raises the limit; empty while it is far away
+   *
+   * @generated from field: string cure = 9;
+   */
+  cure: string;
+};
+
+/**
+ * Describes the message zsync.v1.WatchUsageReply.
+ * Use `create(WatchUsageReplySchema)` to create a new message.
+ */
+export const WatchUsageReplySchema: GenMessage<WatchUsageReply> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_watch, 10);
+
+/**
  * @generated from enum zsync.v1.ChangeKind
  */
 export enum ChangeKind {
@@ -393,6 +528,16 @@ export const Watch: GenService<{
     methodKind: "unary";
     input: typeof ListWatchesRequestSchema;
     output: typeof ListWatchesReplySchema;
+  },
+  /**
+   * Who uses the inotify watches of the machine, and what sharing them saves.
+   *
+   * @generated from rpc zsync.v1.Watch.Usage
+   */
+  usage: {
+    methodKind: "unary";
+    input: typeof WatchUsageRequestSchema;
+    output: typeof WatchUsageReplySchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_zsync_v1_watch, 0);
