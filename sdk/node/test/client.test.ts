@@ -176,6 +176,10 @@ describe("zsync client", { skip, timeout: 240_000 }, () => {
       }
     }
     assert.deepEqual(seen, ["a1", "b1", "b2"]);
+    // A message is moved there after the refusal was answered.
+    for await (const event of client.events.follow({ types: ["channel.created"], fromSeq: 1n })) {
+      if ("subject" in event && event.subject === "work.dead") break;
+    }
     for await (const dead of client.channels.follow("work.dead", { fromSeq: 1n })) {
       assert.ok("dead" in dead && dead.dead?.seq === 2n && dead.dead.reason === "never");
       break;

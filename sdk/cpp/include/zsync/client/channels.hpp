@@ -118,15 +118,17 @@ class Channels {
                                      const RecordsCallback& callback,
                                      const CallOptions& options = {});
 
-  // Settles messages of a group for good, gives them back, begins their ack wait anew. Done means:
-  // on disk.
+  // Settles messages of a group for good. Done means: on disk.
   //
   // Errors: a single message's refusal (kFailedPrecondition, kInvalidArgument: never delivered);
   //         those of several are in the reply.
   [[nodiscard]] absl::StatusOr<v1::AckReply> ack(const v1::AckRequest& request,
                                                  const CallOptions& options = {});
+  // Gives messages back, to be delivered again after request.delay. Errors: as ack().
   [[nodiscard]] absl::StatusOr<v1::AckReply> nack(const v1::NackRequest& request,
                                                   const CallOptions& options = {});
+  // Begins the ack wait of messages anew: the heartbeat of work that takes longer. Errors: as
+  // ack().
   [[nodiscard]] absl::StatusOr<v1::AckReply> extend(const v1::ExtendRequest& request,
                                                     const CallOptions& options = {});
 
