@@ -301,17 +301,18 @@ TEST_F(DurableChannel, ARoundOfManySendersWithTheSameIdsWritesEachOfThemOnce) {
     SimRuntime sim(seed);
     auto channel = open();
     auto one = [](std::shared_ptr<NamedChannel> channel, std::string id) -> Task<uint64_t> {
-      const Accepted accepted = co_await channel->send({id, id}, "", {identified(id), nullptr});
+      const Accepted accepted =
+          co_await channel->send({id, "", id}, "", {identified(id), nullptr, identified(id)});
       EXPECT_TRUE(accepted.status.ok());
-      EXPECT_EQ(accepted.count, 2u);
+      EXPECT_EQ(accepted.count, 3u);
       co_return accepted.duplicates;
     };
     auto program = [&one](std::shared_ptr<NamedChannel> channel) -> Task<uint64_t> {
       auto [a, b, c, d] =
-          co_await all(one(channel, "x"), one(channel, "x"), one(channel, "y"), one(channel, "x"));
+          co_await all(one(channel, "y"), one(channel, "x"), one(channel, "x"), one(channel, "x"));
       co_return a + b + c + d;
     };
-    EXPECT_EQ(sim.run(program(channel)), 2u);
+    EXPECT_EQ(sim.run(program(channel)), 6u);
     EXPECT_EQ(on_disk().size(), 6u);
   }
 }
