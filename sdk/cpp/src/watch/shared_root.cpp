@@ -241,6 +241,7 @@ bool SharedRoot::poll_instead() {
 
 // Who comes after this waits for the next look: for it, events that are read now may be too old.
 void SharedRoot::greet() {
+  looked_at_ = steady_clock::now();
   looked_ns_ =
       std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count();
   for (const auto& subscriber : present()) {
@@ -289,8 +290,7 @@ void SharedRoot::distribute() {
 // Appends what changed; and, once the kernel has told of nothing for a while, that it has.
 Task<void> SharedRoot::remember(bool caught_up) {
   if (!file_ || !file_->written()) co_return;
-  const auto now = steady_clock::now();
-  const bool verified = caught_up && verify_at_ && now >= *verify_at_;
+  const bool verified = caught_up && verify_at_ && looked_at_ >= *verify_at_;
   if (record_.empty() && !verified) co_return;
   auto append = [this, verified] {
     return file_->append(record_, source_->tree().clock(), verified ? looked_ns_ : 0);
@@ -299,9 +299,15 @@ Task<void> SharedRoot::remember(bool caught_up) {
                                     ? append()
                                     : co_await rt::call_blocking(std::move(append));
   if (!appended.ok()) co_return forget_history(appended);
-  if (verified) verify_at_.reset();
-  if (!record_.empty() && !verify_at_) verify_at_ = now + kVerifyAfter;
+  if (!record_.empty()) written_at_ = steady_clock::now();
   record_.clear();
+  if (verified || !verify_at_) verify_later();
+}
+
+// Nothing that was written less than kVerifyAfter before a look is verified by it.
+void SharedRoot::verify_later() {
+  const Batcher::Time at = written_at_ + kVerifyAfter;
+  verify_at_ = looked_at_ < at ? std::optional(at) : std::nullopt;
 }
 
 // The snapshot, when the tree is known and nothing else is to be done.
@@ -315,7 +321,8 @@ Task<void> SharedRoot::write_anew() {
   if (!written.ok()) co_return forget_history(written);
   record_.clear();
   source_->record_to(&record_);
-  verify_at_ = steady_clock::now() + kVerifyAfter;
+  written_at_ = steady_clock::now();
+  verify_later();
 }
 
 // The watch itself goes on.

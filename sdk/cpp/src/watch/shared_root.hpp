@@ -142,6 +142,7 @@ class SharedRoot : public std::enable_shared_from_this<SharedRoot> {
   void greet();
   Task<bool> take_in();
   Task<void> remember(bool caught_up);
+  void verify_later();
   Task<void> write_anew();
   void forget_history(const absl::Status& why);
   void distribute();
@@ -176,7 +177,9 @@ class SharedRoot : public std::enable_shared_from_this<SharedRoot> {
   const std::vector<TreeLife> lives_;  // earlier ones
   const uint64_t first_clock_;
   std::string record_;
-  int64_t looked_ns_ = 0;                   // Unix time of the last look at the source
+  Batcher::Time looked_at_;                 // when the source was last looked at
+  int64_t looked_ns_ = 0;                   // the same as Unix time
+  Batcher::Time written_at_;                // the last change
   std::optional<Batcher::Time> verify_at_;  // something was written and not verified since
 
   rt::Lock lock_;
