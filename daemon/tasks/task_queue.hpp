@@ -3,9 +3,9 @@
 //
 //   waits for     until
 //   its time      not_before
-//   other tasks   each has ended as the condition says; it is skipped as soon as one cannot any
-//   more a place       its group runs fewer than its limit, and is not paused locks         nobody
-//   holds them; all that a task needs are taken in one step when it starts,
+//   other tasks   each has ended as the condition says; it is skipped once one cannot any more
+//   a place       its group runs fewer than its limit, and is not paused
+//   locks         nobody holds them; all that a task needs are taken in one step when it starts,
 //                 so that no two wait for each other
 //
 // A decision costs O(log n) for n queued tasks, a release one step for each group that waits.
