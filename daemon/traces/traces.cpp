@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "daemon/fault/fault.hpp"
 #include "daemon/store/work_span.hpp"
+#include "trace/by_start.hpp"
 
 namespace zsync::daemon {
 namespace {
@@ -213,10 +214,7 @@ std::vector<trace::SpanRecord> TraceSpans::spans(int64_t now_unix_nano) const {
   for (const auto& [id, work] : works_) {
     if (work.part) add_open(*work.part);
   }
-  std::stable_sort(all.begin(), all.end(),
-                   [](const trace::SpanRecord& a, const trace::SpanRecord& b) {
-                     return a.start_unix_nanos < b.start_unix_nanos;
-                   });
+  trace::sort_by_start(all, [](const trace::SpanRecord& span) { return span.start_unix_nanos; });
   return all;
 }
 

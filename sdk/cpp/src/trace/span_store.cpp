@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <map>
 
+#include "trace/by_start.hpp"
+
 namespace zsync::trace {
 namespace {
 
@@ -97,9 +99,7 @@ std::vector<SpanRecord> SpanStore::spans(const TraceId& id) const {
       if (record.context.trace_id == id) spans.push_back(record);
     }
   }
-  std::stable_sort(spans.begin(), spans.end(), [](const SpanRecord& a, const SpanRecord& b) {
-    return a.start_unix_nanos < b.start_unix_nanos;
-  });
+  sort_by_start(spans, [](const SpanRecord& span) { return span.start_unix_nanos; });
   return spans;
 }
 

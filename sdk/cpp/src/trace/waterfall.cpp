@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "trace/by_start.hpp"
 #include "zsync/trace/span_store.hpp"
 
 namespace zsync::trace {
@@ -83,9 +84,7 @@ class Waterfall {
       children_[parent_of(span)].push_back(&span);
     }
     for (auto& [parent, list] : children_) {
-      std::stable_sort(list.begin(), list.end(), [](const SpanRecord* a, const SpanRecord* b) {
-        return a->start_unix_nanos < b->start_unix_nanos;
-      });
+      sort_by_start(list, [](const SpanRecord* span) { return span->start_unix_nanos; });
     }
     name_columns_ = width * 2 / 5;
     bar_columns_ = width - name_columns_ - kDurationWidth - 3;

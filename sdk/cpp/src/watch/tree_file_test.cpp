@@ -113,7 +113,6 @@ TEST(TreeFile, EveryClockIsAnsweredAsBefore) {
     ASSERT_TRUE(known) << seed;
     expect_same(tree, known->tree);
     // And goes on in the same way.
-    std::mt19937 other = random;
     for (int i = 0; i < 5; ++i)
       known->tree.add(Tree::kRoot, "n" + std::to_string(i), kDir, nullptr);
     for (int i = 0; i < 5; ++i) tree.add(Tree::kRoot, "n" + std::to_string(i), kDir, nullptr);
