@@ -1,6 +1,7 @@
 #include "zsync/tty.hpp"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -190,8 +191,19 @@ TEST_P(TtyOnEveryModel, ACommandRunsOnATerminalOfItsOwn) {
   }());
 }
 
+// What nohup ignores in this process stays ignored in a command that it starts.
+class HangUpsEnd {
+ public:
+  HangUpsEnd() : before_(signal(SIGHUP, SIG_DFL)) {}
+  ~HangUpsEnd() { signal(SIGHUP, before_); }
+
+ private:
+  const sighandler_t before_;
+};
+
 TEST_P(TtyOnEveryModel, ControlCAndHangUpReachTheCommand) {
   SKIP_WITHOUT_PIDFD();
+  const HangUpsEnd hang_ups_end;
   run_here([]() -> Task<void> {
     auto pty = Pty::open();
     auto interrupted =
