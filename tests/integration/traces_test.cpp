@@ -1,4 +1,5 @@
 // Traces: what tasks tell of themselves, through the whole daemon and its command line.
+#include <google/protobuf/util/message_differencer.h>
 #include <signal.h>
 
 #include "tests/integration/daemon_test.hpp"
@@ -54,7 +55,7 @@ TEST_F(Traces, TheSameTraceIsToldAfterAKillOfTheDaemon) {
   const v1::Trace before = trace_of(id);
   daemon().kill9();
   ASSERT_TRUE(daemon().start());
-  EXPECT_EQ(trace_of("last").SerializeAsString(), before.SerializeAsString());
+  EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(trace_of("last"), before));
 }
 
 TEST_F(Traces, TheCommandLineDrawsThem) {
