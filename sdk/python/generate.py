@@ -47,7 +47,7 @@ def generate(out: Path) -> None:
 def main() -> int:
     arguments = sys.argv[1:]
     tree = arguments[:1] == ["--tree"]
-    if len(arguments) != (2 if tree else 1):
+    if len(arguments) != (2 if tree else 1) or arguments[-1].startswith("-"):
         print(__doc__, file=sys.stderr)
         return 2
     out = Path(arguments[-1]).resolve()

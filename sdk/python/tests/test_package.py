@@ -57,6 +57,15 @@ class AutostartTest(unittest.TestCase):
         self.assertEqual(pid, done)
 
 
+class GenerateTest(unittest.TestCase):
+    def test_a_flag_that_it_does_not_know_is_no_folder(self):
+        with tempfile.TemporaryDirectory() as folder:
+            generate = [sys.executable, str(ROOT / "sdk/python/generate.py"), "--help"]
+            done = subprocess.run(generate, cwd=folder, capture_output=True, text=True, check=False)
+            self.assertEqual((2, []), (done.returncode, os.listdir(folder)))
+            self.assertIn("generate.py --tree DIR", done.stderr)
+
+
 class TourTest(DaemonTest, unittest.TestCase):
     def test_the_tour_prints_what_every_sdk_prints(self):
         environment = {**os.environ, "ZSYNC_SOCKET": self.daemon.socket}
