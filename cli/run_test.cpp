@@ -197,7 +197,7 @@ TEST(Run, SurvivesARestartOfTheDaemonWithoutHoleOrDuplicate) {
     return std::nullopt;
   };
   Process process({program(), "run", "--no-autostart", "--", "x"}, against(server));
-  ASSERT_TRUE(following(server));
+  ASSERT_TRUE(process.prints("3\n"));  // a stopping server may drop what it has not delivered
   server.stop();
   server.start();
   const CliResult result = process.wait();

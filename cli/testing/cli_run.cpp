@@ -96,29 +96,42 @@ void Process::close_stdout() {
   out_ = -1;
 }
 
-CliResult Process::wait() {
-  CliResult result{};
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+void Process::read_some() {
   pollfd fds[2] = {{out_, POLLIN, 0}, {err_, POLLIN, 0}};
-  while (fds[0].fd >= 0 || fds[1].fd >= 0) {
-    if (std::chrono::steady_clock::now() > deadline) ::kill(pid_, SIGKILL);
-    ::poll(fds, 2, 100);
-    for (int i = 0; i < 2; ++i) {
-      if (fds[i].fd < 0 || fds[i].revents == 0) continue;
-      char buffer[4096];
-      const ssize_t got = ::read(fds[i].fd, buffer, sizeof buffer);
-      if (got > 0) {
-        (i == 0 ? result.out : result.err).append(buffer, static_cast<std::size_t>(got));
-      } else {
-        fds[i].fd = -1;
-      }
+  ::poll(fds, 2, 100);
+  for (int i = 0; i < 2; ++i) {
+    if (fds[i].fd < 0 || fds[i].revents == 0) continue;
+    char buffer[4096];
+    const ssize_t got = ::read(fds[i].fd, buffer, sizeof buffer);
+    if (got > 0) {
+      (i == 0 ? result_.out : result_.err).append(buffer, static_cast<std::size_t>(got));
+    } else {
+      ::close(fds[i].fd);
+      (i == 0 ? out_ : err_) = -1;
     }
+  }
+}
+
+bool Process::prints(const std::string& text) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (result_.out.find(text) == std::string::npos) {
+    if (out_ < 0 || std::chrono::steady_clock::now() > deadline) return false;
+    read_some();
+  }
+  return true;
+}
+
+CliResult Process::wait() {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (out_ >= 0 || err_ >= 0) {
+    if (std::chrono::steady_clock::now() > deadline) ::kill(pid_, SIGKILL);
+    read_some();
   }
   int status = 0;
   ::waitpid(pid_, &status, 0);
   pid_ = -1;
-  result.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  return result;
+  result_.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return std::move(result_);
 }
 
 std::string program() {

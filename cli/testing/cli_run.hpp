@@ -31,13 +31,18 @@ class Process {
   int pid() const { return pid_; }
   void signal(int number) const;
   void close_stdout();
+  // Reads until the program has printed `text`; false when it ends or 10 s pass before.
+  bool prints(const std::string& text);
   // Waits for the end (SIGKILL after 20 s); the code as a shell reports it.
   CliResult wait();
 
  private:
+  void read_some();  // what its streams hold now, within 100 ms
+
   int pid_ = -1;
-  int out_ = -1;
+  int out_ = -1;  // -1: at its end, or closed
   int err_ = -1;
+  CliResult result_{};
 };
 
 // The zsyncctl that was built.
