@@ -90,8 +90,7 @@ absl::StatusOr<int> why(Context& context, const std::string& id) {
   context.show(*reply, reply->task().id(), [&] {
     const v1::Task& task = reply->task();
     std::string text = absl::StrCat(
-        task.id(), " ", paint(state_word(task.state()), state_color(task.state()), context.color()),
-        "\n");
+        task.id(), " ", paint(shown_state(task), state_color(task.state()), context.color()), "\n");
     for (const std::string& reason : reply->reasons()) {
       absl::StrAppend(&text, "  ", printable(reason), "\n");
     }

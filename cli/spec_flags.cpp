@@ -119,6 +119,53 @@ absl::StatusOr<std::int64_t> parse_when(const std::string& text) {
       absl::StrCat("--at: \"", text, "\" is no time: write 2026-12-24T18:00:00Z or 18:00"));
 }
 
+void add_machine_flags(CLI::App& app, MachineFlags& flags) {
+  app.add_option("--nice", flags.nice,
+                 "Niceness: 19 gives way to all others; below 0 only for root")
+      ->type_name("N")
+      ->check(CLI::Range(-20, 19));
+  app.add_option("--ionice", flags.ionice,
+                 "How urgent its disk accesses are: idle, best-effort, best-effort:0..7 (last)")
+      ->type_name("CLASS");
+  app.add_option("--memory", flags.memory, "At most this much memory, as in 512M")
+      ->type_name("BYTES")
+      ->transform(CLI::AsSizeValue(false));
+  app.add_option("--cpus", flags.cpus, "At most this much CPU time a second, as in 1.5")
+      ->type_name("N")
+      ->check(CLI::Range(0.01, 4096.0));
+  app.add_option("--processes", flags.processes, "At most this many processes and threads")
+      ->type_name("N");
+  app.add_option("--io-weight", flags.io_weight, "Its share of the disk, where others have 100")
+      ->type_name("N")
+      ->check(CLI::Range(1, 10000));
+}
+
+absl::Status set_machine(const MachineFlags& flags, v1::TaskSpec& spec) {
+  spec.set_nice(flags.nice);
+  if (flags.memory != 0) spec.mutable_limits()->set_memory_bytes(flags.memory);
+  if (flags.processes != 0) spec.mutable_limits()->set_processes(flags.processes);
+  if (flags.io_weight != 0) spec.mutable_limits()->set_io_weight(flags.io_weight);
+  if (flags.cpus > 0) {
+    spec.mutable_limits()->set_cpu_millis(static_cast<std::uint32_t>(flags.cpus * 1000 + 0.5));
+  }
+  if (flags.ionice.empty()) return absl::OkStatus();
+  const std::string word = flags.ionice.substr(0, flags.ionice.find(':'));
+  if (word == "idle" && word == flags.ionice) {
+    spec.set_io_class(v1::IO_CLASS_IDLE);
+    return absl::OkStatus();
+  }
+  unsigned level = 0;
+  const bool leveled = word != flags.ionice;
+  if (word != "best-effort" ||
+      (leveled && (!absl::SimpleAtoi(flags.ionice.substr(word.size() + 1), &level) || level > 7))) {
+    return usage_error(absl::StrCat("--ionice: \"", flags.ionice,
+                                    "\" is not idle, best-effort, nor best-effort:0 to :7"));
+  }
+  spec.set_io_class(v1::IO_CLASS_BEST_EFFORT);
+  spec.set_io_level(level);
+  return absl::OkStatus();
+}
+
 absl::Status set_order(const SpecFlags& flags, v1::TaskSpec& spec) {
   for (const std::string& text : flags.after) add_dependency(text, spec);
   for (const std::string& lock : flags.locks) spec.add_locks(lock);
@@ -172,6 +219,7 @@ void add_spec_flags(CLI::App& app, SpecFlags& flags) {
                  "Hold this lock while it runs; one task at a time can; may be repeated")
       ->allow_extra_args(false)
       ->type_name("NAME");
+  add_machine_flags(app, flags.machine);
   app.add_option("--idempotency-key", flags.idempotency_key,
                  "The same key within 24 h gives the same task")
       ->type_name("KEY");
@@ -203,6 +251,7 @@ absl::StatusOr<v1::TaskSpec> make_spec(const SpecFlags& flags) {
   }
   if (absl::Status set = set_retry(flags.retry, spec); !set.ok()) return set;
   if (absl::Status set = set_order(flags, spec); !set.ok()) return set;
+  if (absl::Status set = set_machine(flags.machine, spec); !set.ok()) return set;
   absl::Status parsed = set_duration(flags.timeout, "--timeout", *spec.mutable_timeout());
   if (!parsed.ok()) return parsed;
   if (flags.timeout.empty()) spec.clear_timeout();

@@ -20,6 +20,15 @@ struct RetryFlags {
   std::string on_lost;
 };
 
+// What it may take of the machine, and how urgently.
+struct MachineFlags {
+  int nice = 0;
+  std::string ionice;
+  std::uint64_t memory = 0, processes = 0;
+  double cpus = 0;
+  unsigned io_weight = 0;
+};
+
 struct SpecFlags {
   std::string shell;
   EnvironmentFlags environment;
@@ -33,6 +42,7 @@ struct SpecFlags {
   RetryFlags retry;
   std::vector<std::string> after, locks;
   std::string delay, at;
+  MachineFlags machine;
   std::string idempotency_key;
   bool keep_children = false;
   std::string kill_grace;

@@ -4,6 +4,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "cli/durations.hpp"
 #include "cli/render/text.hpp"
 
@@ -36,6 +37,25 @@ std::string run_time(const v1::Task& task) {
       std::chrono::nanoseconds(std::max<std::int64_t>(0, end - task.started_unix_nano())));
 }
 
+std::string usage_text(const v1::TaskUsage& usage) {
+  return absl::StrCat("cpu ", human_duration(to_nanoseconds(usage.cpu_user())), " user, ",
+                      human_duration(to_nanoseconds(usage.cpu_system())),
+                      " system; memory at most ", human_bytes(usage.memory_peak_bytes()),
+                      usage.memory_is_tree() ? "" : " in one process", "; read ",
+                      human_bytes(usage.io_read_bytes()), ", wrote ",
+                      human_bytes(usage.io_written_bytes()));
+}
+
+std::string limits_text(const v1::ResourceLimits& limits) {
+  std::vector<std::string> parts;
+  if (limits.memory_bytes() != 0) parts.push_back("memory " + human_bytes(limits.memory_bytes()));
+  if (limits.cpu_millis() != 0)
+    parts.push_back(absl::StrCat("cpus ", limits.cpu_millis() / 1000.0));
+  if (limits.processes() != 0) parts.push_back(absl::StrCat("processes ", limits.processes()));
+  if (limits.io_weight() != 0) parts.push_back(absl::StrCat("io weight ", limits.io_weight()));
+  return absl::StrJoin(parts, ", ");
+}
+
 std::string attempt_text(const v1::TaskAttempt& attempt) {
   std::string text = state_word(attempt.state());
   if (attempt.state() == v1::TASK_STATE_FAILED) absl::StrAppend(&text, " ", attempt.exit_code());
@@ -48,6 +68,7 @@ std::string attempt_text(const v1::TaskAttempt& attempt) {
                                                             attempt.started_unix_nano())));
   }
   if (!attempt.reason().empty()) absl::StrAppend(&text, ": ", attempt.reason());
+  if (attempt.has_usage()) absl::StrAppend(&text, "; ", usage_text(attempt.usage()));
   return text;
 }
 
@@ -75,6 +96,10 @@ std::string command_text(const v1::TaskSpec& spec) {
   return result;
 }
 
+std::string shown_state(const v1::Task& task) {
+  return task.paused_unix_nano() != 0 ? "paused" : state_word(task.state());
+}
+
 Table task_table() {
   return Table({"ID", "STATE", "AGE", "RAN", "EXIT", "GROUP", "NAME", "COMMAND"});
 }
@@ -82,7 +107,7 @@ Table task_table() {
 void add_row(Table& table, const v1::Task& task) {
   const std::string& group = task.spec().group();
   table.add({{task.id()},
-             {state_word(task.state()), state_color(task.state())},
+             {shown_state(task), state_color(task.state())},
              {ago(task.created_unix_nano())},
              {run_time(task)},
              {exit_text(task)},
@@ -94,7 +119,7 @@ void add_row(Table& table, const v1::Task& task) {
 std::string task_details(const v1::Task& task, bool color) {
   std::vector<std::pair<std::string, std::string>> lines = {
       {"id", task.id()},
-      {"state", state_word(task.state())},
+      {"state", shown_state(task)},
       {"command", command_text(task.spec())},
       {"directory", task.spec().cwd()},
       {"group", task.spec().group().empty() ? "default" : task.spec().group()},
@@ -112,6 +137,13 @@ std::string task_details(const v1::Task& task, bool color) {
     add("after", dependency.task() + how);
   }
   for (const std::string& lock : task.spec().locks()) add("lock", lock);
+  if (task.spec().nice() != 0) add("nice", absl::StrCat(task.spec().nice()));
+  if (task.spec().io_class() == v1::IO_CLASS_IDLE) add("ionice", "idle");
+  if (task.spec().io_class() == v1::IO_CLASS_BEST_EFFORT) {
+    add("ionice", absl::StrCat("best-effort:", task.spec().io_level()));
+  }
+  add("limits", limits_text(task.spec().limits()));
+  add("limits held", task.limits_note());
   if (task.spec().has_timeout()) {
     add("timeout", human_duration(to_nanoseconds(task.spec().timeout())));
   }
@@ -120,6 +152,8 @@ std::string task_details(const v1::Task& task, bool color) {
   if (task.started_unix_nano() != 0) add("ran", run_time(task));
   if (exit_text(task) != "-") add("exit", exit_text(task));
   if (task.pid() != 0) add("pid", absl::StrCat(task.pid()));
+  if (task.paused_unix_nano() != 0) add("paused", utc_time(task.paused_unix_nano()));
+  if (task.has_usage()) add("used", usage_text(task.usage()));
   if (task.cancel_requested()) add("cancel", "requested");
   add("reason", task.reason());
   if (task.not_before_unix_nano() != 0) add("not before", utc_time(task.not_before_unix_nano()));

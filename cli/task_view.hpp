@@ -15,6 +15,8 @@ namespace zsync::cli {
 // The command on one line, as one could type it.
 std::string command_text(const v1::TaskSpec& spec);
 
+// The state as people see it: a running task may be paused.
+std::string shown_state(const v1::Task& task);
 Table task_table();
 void add_row(Table& table, const v1::Task& task);
 std::string task_details(const v1::Task& task, bool color);

@@ -9,42 +9,11 @@
 #include "cli/render/progress.hpp"
 #include "cli/stdin_pump.hpp"
 #include "cli/submit.hpp"
+#include "cli/task_verbs.hpp"
 #include "cli/task_view.hpp"
 
 namespace zsync::cli {
 namespace {
-
-using Ids = std::vector<std::string>;
-
-constexpr const char* kIdHelp = "Id, unique prefix of one, or name";
-
-// Connects, then runs `each` on every id; the first error ends it.
-absl::StatusOr<int> for_each_id(
-    Context& context, const Ids& ids,
-    const std::function<absl::Status(client::Tasks, const std::string&,
-                                     const client::CallOptions&)>& each) {
-  absl::StatusOr<client::Client*> client = context.client();
-  if (!client.ok()) return client.status();
-  const absl::StatusOr<client::CallOptions> call = context.call();
-  if (!call.ok()) return call.status();
-  for (const std::string& id : ids) {
-    if (absl::Status status = each((*client)->tasks(), id, *call); !status.ok()) return status;
-  }
-  return static_cast<int>(kExitOk);
-}
-
-// Shows what a verb left of a task.
-absl::Status show_result(Context& context, const absl::StatusOr<v1::Task>& task) {
-  if (!task.ok()) return task.status();
-  context.show(*task, task->id(), [&] {
-    return absl::StrCat(
-        task->id(), " ",
-        paint(state_word(task->state()), state_color(task->state()), context.color()),
-        task->cancel_requested() && !client::is_final(task->state()) ? " (cancel requested)\n"
-                                                                     : "\n");
-  });
-  return absl::OkStatus();
-}
 
 void add_list(CLI::App& tasks, Context& context) {
   struct Flags {
@@ -240,6 +209,7 @@ void add_tasks(CLI::App& app, Context& context) {
   add_list(*tasks, context);
   add_get_and_wait(*tasks, context);
   add_cancel(*tasks, context);
+  add_control(*tasks, context);
   add_retry_and_remove(*tasks, context);
   add_logs(*tasks, context, "output");
   auto why_id = std::make_shared<std::string>();

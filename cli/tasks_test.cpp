@@ -115,6 +115,28 @@ TEST(Submit, TheFlagsOfOrderBecomeDependenciesTimesAndLocks) {
               HasSubstr("\"noon\" is no time"));
 }
 
+TEST(Submit, TheFlagsOfTheMachineBecomePrioritiesAndLimits) {
+  FakeServer server;
+  const CliResult result = run(
+      server, {"tasks", "submit", "--nice", "5", "--ionice", "best-effort:6", "--memory", "512M",
+               "--cpus", "1.5", "--processes", "64", "--io-weight", "50", "--", "true"});
+  ASSERT_EQ(result.code, 0) << result.err;
+  const v1::TaskSpec& spec = server.state.submits.at(0).specs(0);
+  EXPECT_EQ(spec.nice(), 5);
+  EXPECT_EQ(spec.io_class(), v1::IO_CLASS_BEST_EFFORT);
+  EXPECT_EQ(spec.io_level(), 6u);
+  EXPECT_EQ(spec.limits().memory_bytes(), 512u << 20);
+  EXPECT_EQ(spec.limits().cpu_millis(), 1500u);
+  EXPECT_EQ(spec.limits().processes(), 64u);
+  EXPECT_EQ(spec.limits().io_weight(), 50u);
+  for (const char* wrong : {"fast", "idle:3", "best-effort:8", "best-effort:"}) {
+    const CliResult refused = run(server, {"tasks", "submit", "--ionice", wrong, "--", "true"});
+    EXPECT_EQ(refused.code, 2) << wrong;
+    EXPECT_THAT(refused.err, HasSubstr("--ionice")) << wrong;
+  }
+  EXPECT_EQ(server.state.submits.size(), 1u);
+}
+
 TEST(Submit, TheCommandStartsAtItsFirstWordAlsoWithoutDashes) {
   FakeServer server;
   run(server, {"task", "submit", "--name", "x", "ls", "--name", "y"});
@@ -322,6 +344,51 @@ TEST_F(Logs, TheCursorAndAttemptAreAskedFor) {
 
 TEST_F(Logs, JsonLinesHoldTheRecord) {
   EXPECT_THAT(run(server_, {"logs", "t1", "-o", "jsonl"}).out, HasSubstr("\"seq\":\"1\""));
+}
+
+TEST(Verbs, PauseAndResumeShowWhatBecameOfTheTask) {
+  FakeServer server;
+  v1::Task task;
+  task.set_id("t1");
+  task.set_state(v1::TASK_STATE_RUNNING);
+  server.state.tasks["t1"] = task;
+  EXPECT_EQ(run(server, {"tasks", "pause", "t1"}).out, "t1 paused\n");
+  EXPECT_THAT(run(server, {"tasks", "list"}).out, HasSubstr("paused"));
+  EXPECT_EQ(run(server, {"tasks", "resume", "t1"}).out, "t1 running\n");
+  EXPECT_EQ(run(server, {"tasks", "pause", "nobody"}).code, 3);
+}
+
+TEST(Verbs, SignalTakesNamesAndNumbers) {
+  FakeServer server;
+  server.state.tasks["t1"].set_id("t1");
+  for (const char* name : {"HUP", "sighup", "1"}) {
+    EXPECT_EQ(run(server, {"tasks", "signal", "-s", name, "t1"}).code, 0) << name;
+  }
+  EXPECT_EQ(run(server, {"tasks", "signal", "t1"}).code, 0);
+  EXPECT_THAT(server.state.calls,
+              ElementsAre("signal 1 t1", "signal 1 t1", "signal 1 t1", "signal 15 t1"));
+  const CliResult wrong = run(server, {"tasks", "signal", "-s", "HUPP", "t1"});
+  EXPECT_EQ(wrong.code, 2);
+  EXPECT_THAT(wrong.err, HasSubstr("HUPP"));
+}
+
+TEST(Get, ShowsWhatATaskUsedAndHowItsLimitsAreHeld) {
+  FakeServer server;
+  v1::Task& task = server.state.tasks["t1"];
+  task.set_id("t1");
+  task.set_state(v1::TASK_STATE_SUCCEEDED);
+  task.mutable_spec()->mutable_limits()->set_memory_bytes(512 << 20);
+  task.mutable_spec()->mutable_limits()->set_cpu_millis(1500);
+  task.set_limits_note("cpu: not held; because of this");
+  task.mutable_usage()->mutable_cpu_user()->set_seconds(2);
+  task.mutable_usage()->set_memory_peak_bytes(3 << 20);
+  task.mutable_usage()->set_io_written_bytes(4096);
+  const std::string out = run(server, {"tasks", "get", "t1"}).out;
+  EXPECT_THAT(out, HasSubstr("memory 512.0 MiB, cpus 1.5"));
+  EXPECT_THAT(out, HasSubstr("cpu: not held; because of this"));
+  EXPECT_THAT(out, HasSubstr("cpu 2.0s user"));
+  EXPECT_THAT(out, HasSubstr("memory at most 3.0 MiB in one process"));
+  EXPECT_THAT(out, HasSubstr("wrote 4.0 KiB"));
 }
 
 }  // namespace

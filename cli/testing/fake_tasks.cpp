@@ -74,6 +74,19 @@ class FakeTasks final : public v1::Tasks::Service {
     note("retry " + request->id());
     return find(*context, request->id(), reply);
   }
+  grpc::Status Pause(grpc::ServerContext* context, const v1::PauseTaskRequest* request,
+                     v1::Task* reply) override {
+    return set_paused(*context, request->id(), 1'000, reply);
+  }
+  grpc::Status Resume(grpc::ServerContext* context, const v1::ResumeTaskRequest* request,
+                      v1::Task* reply) override {
+    return set_paused(*context, request->id(), 0, reply);
+  }
+  grpc::Status Signal(grpc::ServerContext* context, const v1::SignalTaskRequest* request,
+                      v1::Task* reply) override {
+    note("signal " + std::to_string(request->signal()) + " " + request->id());
+    return find(*context, request->id(), reply);
+  }
   grpc::Status Remove(grpc::ServerContext* context, const v1::RemoveTaskRequest* request,
                       v1::RemoveTaskReply*) override {
     note("remove " + request->id());
@@ -136,6 +149,15 @@ class FakeTasks final : public v1::Tasks::Service {
   }
 
  private:
+  grpc::Status set_paused(grpc::ServerContext& context, const std::string& id, std::int64_t since,
+                          v1::Task* reply) {
+    {
+      const std::lock_guard<std::mutex> lock(state_.mutex);
+      const auto task = state_.tasks.find(id);
+      if (task != state_.tasks.end()) task->second.set_paused_unix_nano(since);
+    }
+    return find(context, id, reply);
+  }
   void note(const std::string& call) {
     const std::lock_guard<std::mutex> lock(state_.mutex);
     state_.calls.push_back(call);

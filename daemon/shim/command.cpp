@@ -25,7 +25,7 @@ constexpr int kCodeCannotExecute = 126;
 constexpr int kSignalMax = 64;
 constexpr size_t kSigactionBytes = 64;  // the kernel's struct has 32 at most
 
-enum class Step : int { kCwd = 1, kExec = 2 };
+enum class Step : int { kCwd = 1, kExec = 2, kNice = 3, kIoPriority = 4 };
 struct Failure {
   Step step = Step::kExec;
   int error = 0;
@@ -52,6 +52,8 @@ struct Prepared {
   std::vector<char*> env;
   const char* cwd = nullptr;
   rlimit open_files = {};
+  rlimit memory = {};
+  rlimit processes = {};
 };
 
 std::vector<std::string> candidates(const Spec& spec) {
@@ -89,6 +91,14 @@ Prepared prepare(const Spec& spec) {
     prepared.open_files.rlim_cur =
         std::min<rlim_t>(spec.open_files_soft, prepared.open_files.rlim_max);
   }
+  const auto lowered = [](__rlimit_resource what, uint64_t to) {
+    rlimit limit = {};
+    (void)::getrlimit(what, &limit);
+    if (to > 0) limit.rlim_cur = limit.rlim_max = std::min<rlim_t>(to, limit.rlim_max);
+    return limit;
+  };
+  prepared.memory = lowered(RLIMIT_AS, spec.memory_bytes_max);
+  prepared.processes = lowered(RLIMIT_NPROC, spec.processes_max);
   return prepared;
 }
 
@@ -109,7 +119,25 @@ int exec_first(const Prepared& prepared) {
   return error;
 }
 
-[[noreturn]] void run_child(const Prepared& prepared, const int (&stdio)[3], int report_fd) {
+// What the scheduler of the processor and that of the disk are told. True: done.
+bool set_priorities(const Spec& spec, Failure& failure) {
+  errno = 0;
+  if (spec.nice != 0 && ::nice(spec.nice) == -1 && errno != 0) {
+    failure = {Step::kNice, errno};
+    return false;
+  }
+  constexpr int kIoProcess = 1;  // IOPRIO_WHO_PROCESS
+  constexpr int kIoClassShift = 13;
+  const int priority = spec.io_class << kIoClassShift | spec.io_level;
+  if (spec.io_class != 0 && ::syscall(SYS_ioprio_set, kIoProcess, 0, priority) != 0) {
+    failure = {Step::kIoPriority, errno};
+    return false;
+  }
+  return true;
+}
+
+[[noreturn]] void run_child(const Spec& spec, const Prepared& prepared, const int (&stdio)[3],
+                            int report_fd) {
   ::setpgid(0, 0);
   // By system call: glibc hides two signals, and its posix_spawn leaves just those ignored.
   const char default_action[kSigactionBytes] = {};
@@ -121,8 +149,13 @@ int exec_first(const Prepared& prepared) {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   for (int fd = 0; fd < 3; ++fd) ::dup2(stdio[fd], fd);  // the sources are all above 2
   (void)::setrlimit(RLIMIT_NOFILE, &prepared.open_files);
+  (void)::setrlimit(RLIMIT_NPROC, &prepared.processes);
   Failure failure;
-  if (::chdir(prepared.cwd) != 0) {
+  const bool prioritized = set_priorities(spec, failure);
+  (void)::setrlimit(RLIMIT_AS, &prepared.memory);
+  if (!prioritized) {
+    // failure says it
+  } else if (::chdir(prepared.cwd) != 0) {
     failure = {Step::kCwd, errno};
   } else {
     failure = {Step::kExec, exec_first(prepared)};
@@ -161,7 +194,7 @@ Command start_command(const Spec& spec) {
   const Prepared prepared = prepare(spec);
   const int stdio[3] = {input.read.get(), output[0].write.get(), output[1].write.get()};
   const pid_t pid = ::fork();
-  if (pid == 0) run_child(prepared, stdio, report.write.get());
+  if (pid == 0) run_child(spec, prepared, stdio, report.write.get());
   if (pid < 0) return failed(std::move(command), "fork", errno, kCodeCannotExecute);
   ::setpgid(pid, pid);  // on both sides, so that neither has to wait for the other
   report.write = Fd();
@@ -174,6 +207,14 @@ Command start_command(const Spec& spec) {
     (void)::waitpid(pid, nullptr, 0);
     if (failure.step == Step::kCwd) {
       return failed(std::move(command), "cwd: " + spec.cwd, failure.error, kCodeCannotExecute);
+    }
+    if (failure.step == Step::kNice) {
+      return failed(std::move(command),
+                    "nice " + std::to_string(spec.nice) + " (only root may go below 0)",
+                    failure.error, kCodeCannotExecute);
+    }
+    if (failure.step == Step::kIoPriority) {
+      return failed(std::move(command), "io priority", failure.error, kCodeCannotExecute);
     }
     const int code = failure.error == ENOENT ? kCodeNotFound : kCodeCannotExecute;
     return failed(std::move(command), "exec: " + spec.argv[0], failure.error, code);

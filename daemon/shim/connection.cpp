@@ -22,7 +22,10 @@ bool Connection::update(const State& state) {
 }
 
 bool Connection::compose(const State& state) {
-  if (!hello_sent_) out_ += encode_frame(state.hello);
+  if (!hello_sent_) {
+    out_ += encode_frame(state.hello);
+    paused_sent_ = state.hello.paused_unix_nano;
+  }
   hello_sent_ = true;
   if (!started_sent_ && state.hello.pid != 0) {
     out_ +=
@@ -32,6 +35,10 @@ bool Connection::compose(const State& state) {
   if (state.stdin_ack.written != ack_sent_.written || state.stdin_ack.closed != ack_sent_.closed) {
     ack_sent_ = state.stdin_ack;
     out_ += encode_frame(ack_sent_);
+  }
+  if (state.hello.paused_unix_nano != paused_sent_) {
+    paused_sent_ = state.hello.paused_unix_nano;
+    out_ += encode_frame(Paused{paused_sent_});
   }
   if (!output_outstanding_ && state.hello.output_bytes != output_sent_) {
     out_ += encode_frame(Output{state.hello.last_seq, state.hello.output_bytes});

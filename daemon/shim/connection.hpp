@@ -46,6 +46,7 @@ class Connection {
   bool output_outstanding_ = false;
   uint64_t output_sent_ = 0;  // bytes of the last Output frame
   StdinAck ack_sent_;
+  int64_t paused_sent_ = 0;
 };
 
 }  // namespace zsync::daemon::shim

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -121,6 +122,29 @@ size_t ProcessTree::send(int signal) const {
     if (!fresh) break;
   }
   return signaled.size();
+}
+
+Usage ProcessTree::usage() const {
+  constexpr uint64_t kBlockBytes = 512;  // of ru_inblock and ru_oublock
+  rusage all = {};
+  (void)::getrusage(RUSAGE_CHILDREN, &all);
+  const auto microseconds = [](const timeval& time) {
+    return static_cast<uint64_t>(time.tv_sec) * 1'000'000 + static_cast<uint64_t>(time.tv_usec);
+  };
+  Usage usage;
+  usage.cpu_user_us = microseconds(all.ru_utime);
+  usage.cpu_system_us = microseconds(all.ru_stime);
+  usage.memory_peak_bytes = static_cast<uint64_t>(all.ru_maxrss) * 1024;
+  usage.io_read_bytes = static_cast<uint64_t>(all.ru_inblock) * kBlockBytes;
+  usage.io_written_bytes = static_cast<uint64_t>(all.ru_oublock) * kBlockBytes;
+  if (procs_path_.empty()) return usage;
+  const std::string directory = procs_path_.substr(0, procs_path_.rfind('/'));
+  const uint64_t peak = std::strtoull(read_all(directory + "/memory.peak").c_str(), nullptr, 10);
+  if (peak > 0) {
+    usage.memory_peak_bytes = peak;
+    usage.memory_is_tree = true;
+  }
+  return usage;
 }
 
 }  // namespace zsync::daemon::shim

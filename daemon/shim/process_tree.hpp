@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "daemon/shim/shim_protocol.hpp"
+
 namespace zsync::daemon::shim {
 
 // As a child subreaper the shim is the ancestor of whatever the command starts, daemonized or not;
@@ -23,6 +25,9 @@ class ProcessTree {
   // Signals every member, again and again until no new one shows up. Returns how many were
   // signaled.
   size_t send(int signal) const;
+
+  // Of all members that have ended and whose end was collected, by the caller or by one another.
+  Usage usage() const;
 
  private:
   std::string procs_path_;  // of a cgroup that held nobody else; else empty

@@ -107,7 +107,36 @@ Fields exit_fields(const ExitRecord& record) {
       .text(5, std::string_view(record.text).substr(0, kExitTextBytesMax));
   fields.number(6, record.started_unix_nano).number(7, record.finished_unix_nano);
   fields.number(8, record.last_seq).number(9, record.output_bytes).number(10, record.lost_bytes);
+  const Usage& usage = record.usage;
+  fields.number(11, usage.cpu_user_us).number(12, usage.cpu_system_us);
+  fields.number(13, usage.memory_peak_bytes).number(14, usage.io_read_bytes);
+  fields.number(15, usage.io_written_bytes).number(16, usage.memory_is_tree);
   return fields;
+}
+
+void take_usage_field(const Field& field, Usage& usage) {
+  switch (field.tag) {
+    case 11:
+      field.to(usage.cpu_user_us);
+      break;
+    case 12:
+      field.to(usage.cpu_system_us);
+      break;
+    case 13:
+      field.to(usage.memory_peak_bytes);
+      break;
+    case 14:
+      field.to(usage.io_read_bytes);
+      break;
+    case 15:
+      field.to(usage.io_written_bytes);
+      break;
+    case 16:
+      field.to(usage.memory_is_tree);
+      break;
+    default:
+      break;
+  }
 }
 
 ExitRecord parse_exit(std::string_view bytes) {
@@ -145,6 +174,7 @@ ExitRecord parse_exit(std::string_view bytes) {
         field.to(record.lost_bytes);
         break;
       default:
+        take_usage_field(field, record.usage);
         break;
     }
   });
@@ -162,9 +192,40 @@ std::string encode_spec(const Spec& spec) {
   fields.number(8, spec.timeout_ms).number(9, spec.kill_grace_ms);
   fields.number(10, spec.output_bytes_max).number(11, spec.output_head_bytes);
   fields.number(12, spec.segment_bytes).number(13, spec.keep_children);
-  fields.number(14, spec.open_files_soft);
+  fields.number(14, spec.open_files_soft).number(15, spec.nice);
+  fields.number(16, spec.io_class).number(17, spec.io_level);
+  fields.number(18, spec.memory_bytes_max).number(19, spec.processes_max);
   return seal(kSpecMagic, fields);
 }
+
+namespace {
+
+void take_limit_field(const Field& field, Spec& spec) {
+  switch (field.tag) {
+    case 14:
+      field.to(spec.open_files_soft);
+      break;
+    case 15:
+      field.to(spec.nice);
+      break;
+    case 16:
+      field.to(spec.io_class);
+      break;
+    case 17:
+      field.to(spec.io_level);
+      break;
+    case 18:
+      field.to(spec.memory_bytes_max);
+      break;
+    case 19:
+      field.to(spec.processes_max);
+      break;
+    default:
+      break;
+  }
+}
+
+}  // namespace
 
 std::optional<Spec> decode_spec(std::string_view bytes) {
   const std::optional<std::string_view> fields = unseal(kSpecMagic, bytes);
@@ -211,10 +272,8 @@ std::optional<Spec> decode_spec(std::string_view bytes) {
       case 13:
         field.to(spec.keep_children);
         break;
-      case 14:
-        field.to(spec.open_files_soft);
-        break;
       default:
+        take_limit_field(field, spec);
         break;
     }
   });
@@ -270,7 +329,7 @@ std::string encode_frame(const Hello& hello) {
   fields.number(1, hello.version).number(2, hello.shim_pid).number(3, hello.pid);
   fields.number(4, hello.started_unix_nano).number(5, hello.last_seq);
   fields.number(6, hello.output_bytes).number(7, hello.stdin_received);
-  fields.number(8, hello.canceling).number(9, hello.exited);
+  fields.number(8, hello.canceling).number(9, hello.exited).number(10, hello.paused_unix_nano);
   return frame_of(FrameType::kHello, fields);
 }
 
@@ -304,6 +363,9 @@ Hello decode_hello(const Frame& frame) {
         break;
       case 9:
         field.to(hello.exited);
+        break;
+      case 10:
+        field.to(hello.paused_unix_nano);
         break;
       default:
         break;
@@ -352,6 +414,18 @@ StdinAck decode_stdin_ack(const Frame& frame) {
     if (field.tag == 2) field.to(ack.closed);
   });
   return ack;
+}
+
+std::string encode_frame(const Paused& paused) {
+  return frame_of(FrameType::kPaused, Fields().number(1, paused.since_unix_nano));
+}
+
+Paused decode_paused(const Frame& frame) {
+  Paused paused;
+  each_field(frame.fields, [&](const Field& field) {
+    if (field.tag == 1) field.to(paused.since_unix_nano);
+  });
+  return paused;
 }
 
 std::string encode_frame(const Cancel& cancel) {

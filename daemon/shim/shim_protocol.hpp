@@ -21,7 +21,8 @@
 
 namespace zsync::daemon::shim {
 
-inline constexpr uint32_t kProtocolVersion = 1;
+inline constexpr uint32_t kProtocolVersion = 2;
+inline constexpr uint32_t kPauseVersion = 2;              // the first that knows kPause and kResume
 inline constexpr size_t kFrameBytesMax = 1u << 20;        // one frame
 inline constexpr size_t kStdinFrameBytesMax = 64u << 10;  // data of one stdin frame
 inline constexpr uint64_t kStdinWindowBytes = 1u << 20;   // stdin sent and not yet acknowledged
@@ -59,6 +60,21 @@ struct Spec {
   uint64_t segment_bytes = 64ull << 20;  // of out.log
   bool keep_children = false;            // leave what the main process left behind
   uint64_t open_files_soft = 0;          // RLIMIT_NOFILE of the command; 0: the shim's own
+  int32_t nice = 0;                      // added to the shim's own; -20..19
+  uint8_t io_class = 0;                  // of ioprio_set: 0 the shim's own, 2 best effort, 3 idle
+  uint8_t io_level = 0;                  // 0 first .. 7 last, of class 2
+  uint64_t memory_bytes_max = 0;         // RLIMIT_AS of the command; 0: the shim's own
+  uint64_t processes_max = 0;            // RLIMIT_NPROC of the command; 0: the shim's own
+};
+
+// What the command and all its descendants that are gone have used.
+struct Usage {
+  uint64_t cpu_user_us = 0;
+  uint64_t cpu_system_us = 0;
+  uint64_t memory_peak_bytes = 0;  // of the cgroup, else of the largest process
+  uint64_t io_read_bytes = 0;      // from and to storage
+  uint64_t io_written_bytes = 0;
+  bool memory_is_tree = false;  // memory_peak_bytes is that of all processes together
 };
 
 enum class ClaimKind : uint8_t { kShim = 1, kRevoked = 2 };
@@ -90,6 +106,7 @@ struct ExitRecord {
   uint64_t last_seq = 0;      // of out.log
   uint64_t output_bytes = 0;  // read from the command
   uint64_t lost_bytes = 0;    // of them not in out.log (disk full, output limit)
+  Usage usage;
 };
 
 std::string encode_spec(const Spec& spec);
@@ -109,6 +126,7 @@ enum class FrameType : uint8_t {
   kExited = 4,    // ExitRecord; the exit file is written
   kStdinAck = 5,  // StdinAck
   kRefused = 6,   // the shim ends without having executed anything; text says why
+  kPaused = 7,    // Paused; whenever it changes
   // daemon to shim
   kCancel = 16,     // Cancel
   kSignal = 17,     // Signal
@@ -116,6 +134,8 @@ enum class FrameType : uint8_t {
   kStdinEof = 19,   // no fields
   kAckExit = 20,    // no fields: the shim may go
   kAckOutput = 21,  // no fields
+  kPause = 22,      // no fields: stop every process of the tree
+  kResume = 23,     // no fields
 };
 
 // The whole present state.
@@ -128,7 +148,8 @@ struct Hello {
   uint64_t output_bytes = 0;
   uint64_t stdin_received = 0;  // send stdin from this byte on
   bool canceling = false;
-  bool exited = false;  // an Exited frame follows
+  bool exited = false;           // an Exited frame follows
+  int64_t paused_unix_nano = 0;  // since when its processes are stopped; 0: they are not
 };
 struct Started {
   pid_t pid = 0;
@@ -142,6 +163,9 @@ struct Output {
 struct StdinAck {
   uint64_t written = 0;  // bytes handed to the command so far
   bool closed = false;   // the command reads no more; what comes is thrown away
+};
+struct Paused {
+  int64_t since_unix_nano = 0;  // 0: it goes on
 };
 struct Cancel {
   uint64_t grace_ms = 0;
@@ -159,6 +183,7 @@ std::string encode_frame(const Hello& hello);
 std::string encode_frame(const Started& started);
 std::string encode_frame(const Output& output);
 std::string encode_frame(const StdinAck& ack);
+std::string encode_frame(const Paused& paused);
 std::string encode_frame(const Cancel& cancel);
 std::string encode_frame(const Signal& signal);
 std::string encode_frame(const StdinData& data);
@@ -174,6 +199,7 @@ Hello decode_hello(const Frame& frame);
 Started decode_started(const Frame& frame);
 Output decode_output(const Frame& frame);
 StdinAck decode_stdin_ack(const Frame& frame);
+Paused decode_paused(const Frame& frame);
 Cancel decode_cancel(const Frame& frame);
 Signal decode_signal(const Frame& frame);
 StdinData decode_stdin_data(const Frame& frame);  // data points into the frame

@@ -79,6 +79,8 @@ void Supervisor::fail_start(int error, int code, std::string text) {
   main_done_ = true;
 }
 
+bool Supervisor::times_out() const { return timeout_at_ms_ > 0 && paused_at_ms_ == 0 && !ending_; }
+
 bool Supervisor::ended() {
   if (!main_done_) return false;
   if (childless_ || (spec_.keep_children && ask_ == Ask::kNothing)) return true;
@@ -86,7 +88,7 @@ bool Supervisor::ended() {
 }
 
 int64_t Supervisor::wait_ms() const {
-  int64_t at = timeout_at_ms_ > 0 && !ending_ ? timeout_at_ms_ : INT64_MAX;
+  int64_t at = times_out() ? timeout_at_ms_ : INT64_MAX;
   if (ending_) at = std::max(kill_at_ms_, kill_again_at_ms_);
   if (at == INT64_MAX) return -1;
   return std::clamp<int64_t>(at - now_ms(), 0, 1 << 30);
@@ -129,7 +131,7 @@ void Supervisor::turn(int64_t wait) {
 void Supervisor::keep_time() {
   if (main_done_ && (childless_ || state_.exit)) return;
   const int64_t now = now_ms();
-  if (timeout_at_ms_ > 0 && now >= timeout_at_ms_ && !ending_) {
+  if (times_out() && now >= timeout_at_ms_) {
     begin_end(spec_.kill_grace_ms, Ask::kTimeout);
   }
   if (ending_ && now >= kill_at_ms_ && now >= kill_again_at_ms_) {
@@ -187,9 +189,28 @@ void Supervisor::begin_end(uint64_t grace_ms, Ask ask) {
   }
   ending_ = true;
   kill_at_ms_ = kill_at;
+  paused_at_ms_ = 0;
+  state_.hello.paused_unix_nano = 0;
   if (grace_ms == 0) return;  // keep_time kills at once
   (void)tree_.send(SIGTERM);
   (void)tree_.send(SIGCONT);  // a stopped process would not hear it
+}
+
+// Stops every process. What is forked meanwhile is stopped as well: send() goes on until nobody new
+// shows up.
+void Supervisor::pause() {
+  if (main_done_ || ending_ || paused_at_ms_ > 0) return;
+  (void)tree_.send(SIGSTOP);
+  paused_at_ms_ = now_ms();
+  state_.hello.paused_unix_nano = now_unix_nano();
+}
+
+void Supervisor::resume() {
+  if (paused_at_ms_ == 0) return;
+  (void)tree_.send(SIGCONT);
+  if (timeout_at_ms_ > 0) timeout_at_ms_ += now_ms() - paused_at_ms_;
+  paused_at_ms_ = 0;
+  state_.hello.paused_unix_nano = 0;
 }
 
 // False at the end of the stream, or when nothing is there.
@@ -238,6 +259,7 @@ void Supervisor::drain() {
 
 void Supervisor::record_end() {
   exit_.finished_unix_nano = now_unix_nano();
+  exit_.usage = tree_.usage();
   if (log_) {
     log_->finish(exit_.finished_unix_nano);
     exit_.last_seq = log_->last_seq();
@@ -274,6 +296,12 @@ void Supervisor::take_frame(const Frame& frame, bool& good) {
       break;
     case FrameType::kSignal:
       if (!main_done_) (void)::kill(-command_.pid, decode_signal(frame).number);
+      break;
+    case FrameType::kPause:
+      pause();
+      break;
+    case FrameType::kResume:
+      resume();
       break;
     case FrameType::kStdinData:
       good = good && stdin_.take(decode_stdin_data(frame));

@@ -43,12 +43,15 @@ class Supervisor {
   void start();
   void fail_start(int error, int code, std::string text);
   bool ended();
+  bool times_out() const;
   void turn(int64_t wait_ms);
   int64_t wait_ms() const;
   void keep_time();
   void take_signals();
   void reap();
   void begin_end(uint64_t grace_ms, Ask ask);
+  void pause();
+  void resume();
   void read_output(int stream);
   bool read_once(int stream, size_t bytes_max, ssize_t& got);
   void drain();
@@ -77,7 +80,8 @@ class Supervisor {
   bool quit_ = false;          // SIGTERM while lingering
   Ask ask_ = Ask::kNothing;    // who asked first for the end, while the main process ran
   bool ending_ = false;        // SIGTERM was sent to the tree
-  int64_t timeout_at_ms_ = 0;  // monotonic; 0: none
+  int64_t timeout_at_ms_ = 0;  // monotonic; 0: none. Stands still while it is paused
+  int64_t paused_at_ms_ = 0;   // 0: it is not
   int64_t kill_at_ms_ = 0;
   int64_t kill_again_at_ms_ = 0;
 };

@@ -56,6 +56,10 @@ absl::StatusOr<shim::Spec> TasksEngine::shim_spec(const TaskRecord& record) {
                     : !task.stdin_bytes.empty() ? shim::StdinMode::kFile
                                                 : shim::StdinMode::kNothing;
   spec.cgroup = cgroups_.create(record.id);
+  spec.nice = task.priorities.nice;
+  spec.io_class = static_cast<uint8_t>(task.priorities.io_class);
+  spec.io_level = static_cast<uint8_t>(task.priorities.io_level);
+  if (absl::Status held = apply_limits(task.limits, cgroups_, spec); !held.ok()) return held;
   spec.timeout_ms = task.timeout_ms;
   spec.kill_grace_ms = task.kill_grace_ms.value_or(options_.kill_grace_ms);
   spec.output_bytes_max = options_.output_bytes_max;
@@ -209,6 +213,8 @@ Task<TasksEngine::Outcome> TasksEngine::finish(EntryPtr entry, TaskState state,
     if (exit.started_unix_nano) record.started_unix_nano = exit.started_unix_nano;
     record.output_records = std::max(record.output_records, exit.last_seq);
     record.output_bytes = std::max(record.output_bytes, exit.output_bytes);
+    record.usage = exit.usage;
+    record.paused_unix_nano = 0;
     const bool again = decide_retry(task, state);
     absl::Status committed = co_await commit(store_, [task, again](Database& db) {
       absl::Status status = update_task(db, task);

@@ -298,6 +298,10 @@ absl::StatusOr<std::vector<std::string>> TasksEngine::why(const std::string& id)
     if (record.cancel_requested) {
       reasons.push_back("it was canceled: its processes have until the end of the grace");
     }
+    if (record.paused_unix_nano != 0) {
+      reasons.push_back(absl::StrCat("it was paused ", in_time(clock_() - record.paused_unix_nano),
+                                     " ago: `tasks resume` lets it go on"));
+    }
     reasons.push_back(record.pid ? absl::StrCat("it runs as pid ", record.pid)
                                  : "it is being started");
   } else {

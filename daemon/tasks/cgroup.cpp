@@ -39,6 +39,10 @@ void TaskCgroups::detect() {
                                 "(Delegate=yes) to have limits and accounting a task");
     return;
   }
+  use(directory);
+}
+
+void TaskCgroups::use(const std::string& directory) {
   const std::string daemon = directory + "/daemon";
   if (mkdir(daemon.c_str(), 0755) != 0 && errno != EEXIST) {
     explanation_ = absl::StrCat("making ", daemon, ": ", std::strerror(errno));
@@ -51,6 +55,13 @@ void TaskCgroups::detect() {
     return;
   }
   root_ = directory;
+  std::ifstream offered(directory + "/cgroup.controllers");
+  for (std::string controller; offered >> controller;) {
+    // One by one: one that the kernel refuses must not cost the others.
+    std::ofstream enabled(directory + "/cgroup.subtree_control");
+    enabled << '+' << controller << std::flush;
+    if (enabled) controllers_.insert(controller);
+  }
   explanation_ = absl::StrCat("tasks have cgroups of their own below ", directory);
 }
 
@@ -59,6 +70,17 @@ std::string TaskCgroups::create(const std::string& task_id) {
   const std::string directory = absl::StrCat(root_, "/task-", task_id);
   if (mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) return {};
   return directory;
+}
+
+absl::Status TaskCgroups::set(const std::string& directory, absl::string_view file,
+                              absl::string_view value) {
+  const std::string path = absl::StrCat(directory, "/", file);
+  errno = 0;
+  std::ofstream out(path);
+  out << value << std::flush;
+  if (out) return absl::OkStatus();
+  return absl::ErrnoToStatus(errno ? errno : EIO,
+                             absl::StrCat("cannot write \"", value, "\" into ", path));
 }
 
 void TaskCgroups::remove(const std::string& task_id) {

@@ -163,6 +163,9 @@ void TasksEngine::begin_attempt(const EntryPtr& entry) {
   record.exit_code = record.signal = 0;
   record.reason.clear();
   record.output_bytes = record.output_records = 0;
+  record.usage = {};
+  record.limits_note = limits_note(record.spec->limits, cgroups_);
+  entry->shim_version = 0;
   entry->task.boot_id = options_.boot_id;
   entry->orders = unbounded<ShimOrder>();
   runners_.spawn(run(entry));

@@ -122,6 +122,12 @@ class TasksEngine {
   //
   // Errors: kFailedPrecondition when the task takes no stdin stream or it was closed.
   Task<absl::Status> input(std::string id, std::string bytes, bool eof);
+  // Stops or continues the processes of a running task; completes when its shim has done so.
+  //
+  // Errors: kFailedPrecondition unless it runs.
+  Task<absl::StatusOr<TaskRecord>> pause(std::string id, bool paused);
+  // Sends a signal to the command's process group; kFailedPrecondition unless it runs.
+  absl::StatusOr<TaskRecord> signal(const std::string& id, int32_t number);
   absl::StatusOr<std::vector<std::string>> why(const std::string& id);
   std::vector<GroupRecord> groups();
   Task<absl::StatusOr<GroupRecord>> set_group(std::string name, uint32_t parallel);
@@ -153,6 +159,7 @@ class TasksEngine {
     std::optional<Channel<ShimOrder>> orders;
     std::optional<Channel<ShimOrder>> input;
     bool input_closed = false;
+    uint32_t shim_version = 0;  // 0: no shim has spoken yet
   };
   using EntryPtr = std::shared_ptr<Entry>;
 
@@ -201,6 +208,11 @@ class TasksEngine {
   static const std::string& group_of(const TaskSpec& spec);
   StoredTask snapshot(const EntryPtr& entry);
   absl::StatusOr<TaskRecord> current(const EntryPtr& entry);
+
+  // control.cpp
+  absl::StatusOr<EntryPtr> find_running(const std::string& id, const char* verb)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void note_paused(const EntryPtr& entry, int64_t since) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // calls.cpp
   void take_from_queue(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -140,6 +140,8 @@ void TasksEngine::take_frame(Attempt& attempt, const shim::Frame& frame) {
       attempt.stdin_sent = hello.stdin_received;
       attempt.stdin_written = hello.stdin_received;
       attempt.cancel_sent = hello.canceling;
+      entry->shim_version = hello.version;
+      record.paused_unix_nano = hello.paused_unix_nano;
       attempt.greeted = true;
       attempt.stdin_moved.notify_all();
       if (record.cancel_requested && !attempt.cancel_sent) {
@@ -164,6 +166,9 @@ void TasksEngine::take_frame(Attempt& attempt, const shim::Frame& frame) {
     }
     case shim::FrameType::kExited:
       attempt.exit = shim::decode_exited(frame);
+      break;
+    case shim::FrameType::kPaused:
+      note_paused(entry, shim::decode_paused(frame).since_unix_nano);
       break;
     case shim::FrameType::kStdinAck: {
       const shim::StdinAck ack = shim::decode_stdin_ack(frame);

@@ -231,13 +231,16 @@ std::optional<TaskAttempt> newest_attempt(const TaskRecord& record) {
                      record.started_unix_nano,
                      record.finished_unix_nano,
                      record.output_bytes,
-                     record.output_records};
+                     record.output_records,
+                     record.usage};
 }
 
 absl::Status validate(const TaskSpec& spec) {
   for (auto check : {check_command, check_environment, check_words, check_order, check_numbers}) {
     if (absl::Status status = check(spec); !status.ok()) return status;
   }
+  if (absl::Status status = validate(spec.priorities); !status.ok()) return status;
+  if (absl::Status status = validate(spec.limits); !status.ok()) return status;
   return check_directory(spec.cwd);
 }
 

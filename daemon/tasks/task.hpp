@@ -11,6 +11,8 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "daemon/shim/shim_protocol.hpp"
+#include "daemon/tasks/task_limits.hpp"
 #include "daemon/tasks/task_retry.hpp"
 
 namespace zsync::daemon {
@@ -85,6 +87,8 @@ struct TaskSpec {
   uint64_t delay_ms = 0;           // from the submission on
   int64_t start_at_unix_nano = 0;  // 0: at once
   std::vector<std::string> locks;
+  TaskPriorities priorities;
+  TaskLimits limits;
 };
 
 // Errors: kInvalidArgument with the field, the limit and the cure.
@@ -105,6 +109,7 @@ struct TaskAttempt {
   int64_t finished_unix_nano = 0;
   uint64_t output_bytes = 0;
   uint64_t output_records = 0;
+  shim::Usage usage;
 };
 
 struct TaskRecord {
@@ -126,6 +131,9 @@ struct TaskRecord {
   int32_t submitter_pid = 0;
   int64_t not_before_unix_nano = 0;   // while queued: it does not start earlier; 0: at once
   std::vector<TaskAttempt> attempts;  // all that others followed, oldest first
+  shim::Usage usage;                  // of the newest attempt
+  int64_t paused_unix_nano = 0;       // while running; 0: it is not paused
+  std::string limits_note;            // how its limits are held, where that is not by its cgroup
 };
 
 // The attempt that the record itself tells of; nullopt: none yet, or it is among `attempts`

@@ -46,6 +46,13 @@ enum Tag : uint8_t {
   kDelay,
   kStartAt,
   kLock,
+  kNice = 60,
+  kIoClass,
+  kIoLevel,
+  kMemoryBytes,
+  kCpuMillis,
+  kProcesses,
+  kIoWeight,
 };
 
 class Encoder {
@@ -143,6 +150,45 @@ void put_retry(Encoder& out, const RetryPolicy& retry) {
   out.number_if(kRetryNotOnOther, others_of(retry.not_on));
 }
 
+// False: none of these.
+bool take_machine_field(TaskSpec& spec, uint8_t tag, std::string_view value) {
+  switch (tag) {
+    case kNice:
+      spec.priorities.nice = static_cast<int32_t>(number_of(value));
+      return true;
+    case kIoClass:
+      spec.priorities.io_class = static_cast<IoClass>(number_of(value));
+      return true;
+    case kIoLevel:
+      spec.priorities.io_level = static_cast<uint32_t>(number_of(value));
+      return true;
+    case kMemoryBytes:
+      spec.limits.memory_bytes = static_cast<uint64_t>(number_of(value));
+      return true;
+    case kCpuMillis:
+      spec.limits.cpu_millis = static_cast<uint32_t>(number_of(value));
+      return true;
+    case kProcesses:
+      spec.limits.processes = static_cast<uint64_t>(number_of(value));
+      return true;
+    case kIoWeight:
+      spec.limits.io_weight = static_cast<uint32_t>(number_of(value));
+      return true;
+    default:
+      return false;
+  }
+}
+
+void put_machine(Encoder& out, const TaskPriorities& priorities, const TaskLimits& limits) {
+  out.number_if(kNice, priorities.nice);
+  out.number_if(kIoClass, static_cast<int64_t>(priorities.io_class));
+  out.number_if(kIoLevel, priorities.io_level);
+  out.number_if(kMemoryBytes, static_cast<int64_t>(limits.memory_bytes));
+  out.number_if(kCpuMillis, limits.cpu_millis);
+  out.number_if(kProcesses, static_cast<int64_t>(limits.processes));
+  out.number_if(kIoWeight, limits.io_weight);
+}
+
 void take_order_field(TaskSpec& spec, uint8_t tag, std::string_view value) {
   switch (tag) {
     case kAfterTask:
@@ -229,7 +275,8 @@ void take_field(Decoding& decoding, uint8_t tag, std::string_view value) {
       spec.retry_lost = number_of(value) != 0;
       break;
     default:
-      if (!take_retry_field(decoding, tag, value)) take_order_field(spec, tag, value);
+      if (take_retry_field(decoding, tag, value)) break;
+      if (!take_machine_field(spec, tag, value)) take_order_field(spec, tag, value);
       break;
   }
 }
@@ -270,6 +317,7 @@ std::string encode_task_spec(const TaskSpec& spec) {
   out.number_if(kDelay, static_cast<int64_t>(spec.delay_ms));
   out.number_if(kStartAt, spec.start_at_unix_nano);
   for (const std::string& lock : spec.locks) out.text(kLock, lock);
+  put_machine(out, spec.priorities, spec.limits);
   return out.take();
 }
 

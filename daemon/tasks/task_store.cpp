@@ -11,6 +11,14 @@ namespace {
 
 BlobView blob(const std::string& bytes) { return std::as_bytes(std::span(bytes)); }
 
+int64_t stored(uint64_t value) { return static_cast<int64_t>(value); }
+
+// Of the six columns from `first` on.
+shim::Usage usage_at(Statement& row, int first) {
+  const auto number = [&](int column) { return static_cast<uint64_t>(row.int_at(first + column)); };
+  return {number(0), number(1), number(2), number(4), number(5), row.int_at(first + 3) != 0};
+}
+
 std::string_view text(BlobView bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
@@ -38,15 +46,34 @@ const char kTaskSchemaV4[] = R"sql(
     PRIMARY KEY(id, attempt)) WITHOUT ROWID;
 )sql";
 
+// What an attempt has used.
+const char kTaskSchemaV5[] = R"sql(
+  ALTER TABLE task ADD COLUMN cpu_user_us INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE task ADD COLUMN cpu_system_us INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE task ADD COLUMN memory_peak INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE task ADD COLUMN memory_is_tree INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE task ADD COLUMN io_read INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE task ADD COLUMN io_written INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE task ADD COLUMN limits_note TEXT NOT NULL DEFAULT '';
+  ALTER TABLE task_attempt ADD COLUMN cpu_user_us INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE task_attempt ADD COLUMN cpu_system_us INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE task_attempt ADD COLUMN memory_peak INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE task_attempt ADD COLUMN memory_is_tree INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE task_attempt ADD COLUMN io_read INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE task_attempt ADD COLUMN io_written INTEGER NOT NULL DEFAULT 0;
+)sql";
+
 absl::Status insert_task(Database& db, const StoredTask& task, const std::string& encoded_spec) {
   const TaskRecord& r = task.record;
-  absl::Status status =
-      db.run("INSERT INTO task VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", r.id,
-             static_cast<int64_t>(task.order), static_cast<int>(r.state), r.attempt, task.failures,
-             r.exit_code, r.signal, r.reason, r.created_unix_nano, r.started_unix_nano,
-             r.finished_unix_nano, r.cancel_requested, static_cast<int64_t>(r.output_bytes),
-             static_cast<int64_t>(r.output_records), r.submitter_uid, r.submitter_pid, task.boot_id,
-             r.not_before_unix_nano);
+  absl::Status status = db.run(
+      "INSERT INTO task(id,ord,state,attempt,failures,exit_code,signal,reason,created,"
+      "started,finished,cancel_requested,output_bytes,output_records,submitter_uid,"
+      "submitter_pid,boot_id,not_before) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+      r.id, static_cast<int64_t>(task.order), static_cast<int>(r.state), r.attempt, task.failures,
+      r.exit_code, r.signal, r.reason, r.created_unix_nano, r.started_unix_nano,
+      r.finished_unix_nano, r.cancel_requested, static_cast<int64_t>(r.output_bytes),
+      static_cast<int64_t>(r.output_records), r.submitter_uid, r.submitter_pid, task.boot_id,
+      r.not_before_unix_nano);
   if (!status.ok()) return status;
   return db.run("INSERT INTO task_spec VALUES(?,?)", r.id, blob(encoded_spec));
 }
@@ -55,19 +82,24 @@ absl::Status update_task(Database& db, const StoredTask& task) {
   const TaskRecord& r = task.record;
   return db.run(
       "UPDATE task SET state=?,attempt=?,failures=?,exit_code=?,signal=?,reason=?,started=?,"
-      "finished=?,cancel_requested=?,output_bytes=?,output_records=?,boot_id=?,not_before=? WHERE "
-      "id=?",
+      "finished=?,cancel_requested=?,output_bytes=?,output_records=?,boot_id=?,not_before=?,"
+      "limits_note=?,cpu_user_us=?,cpu_system_us=?,memory_peak=?,memory_is_tree=?,io_read=?,"
+      "io_written=? WHERE id=?",
       static_cast<int>(r.state), r.attempt, task.failures, r.exit_code, r.signal, r.reason,
       r.started_unix_nano, r.finished_unix_nano, r.cancel_requested,
       static_cast<int64_t>(r.output_bytes), static_cast<int64_t>(r.output_records), task.boot_id,
-      r.not_before_unix_nano, r.id);
+      r.not_before_unix_nano, r.limits_note, stored(r.usage.cpu_user_us),
+      stored(r.usage.cpu_system_us), stored(r.usage.memory_peak_bytes), r.usage.memory_is_tree,
+      stored(r.usage.io_read_bytes), stored(r.usage.io_written_bytes), r.id);
 }
 
 absl::Status insert_attempt(Database& db, const std::string& id, const TaskAttempt& a) {
-  return db.run("INSERT OR REPLACE INTO task_attempt VALUES(?,?,?,?,?,?,?,?,?,?)", id, a.attempt,
-                static_cast<int>(a.state), a.exit_code, a.signal, a.reason, a.started_unix_nano,
-                a.finished_unix_nano, static_cast<int64_t>(a.output_bytes),
-                static_cast<int64_t>(a.output_records));
+  return db.run(
+      "INSERT OR REPLACE INTO task_attempt VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", id, a.attempt,
+      static_cast<int>(a.state), a.exit_code, a.signal, a.reason, a.started_unix_nano,
+      a.finished_unix_nano, stored(a.output_bytes), stored(a.output_records),
+      stored(a.usage.cpu_user_us), stored(a.usage.cpu_system_us), stored(a.usage.memory_peak_bytes),
+      a.usage.memory_is_tree, stored(a.usage.io_read_bytes), stored(a.usage.io_written_bytes));
 }
 
 absl::Status delete_task(Database& db, const std::string& id) {
@@ -91,7 +123,8 @@ using Attempts = std::unordered_map<std::string, std::vector<TaskAttempt>>;
 absl::StatusOr<Attempts> load_attempts(Database& db) {
   absl::StatusOr<Statement> rows = db.query(
       "SELECT id,attempt,state,exit_code,signal,reason,started,finished,output_bytes,"
-      "output_records FROM task_attempt ORDER BY id,attempt");
+      "output_records,cpu_user_us,cpu_system_us,memory_peak,memory_is_tree,io_read,io_written "
+      "FROM task_attempt ORDER BY id,attempt");
   if (!rows.ok()) return rows.status();
   Attempts attempts;
   while (true) {
@@ -108,6 +141,7 @@ absl::StatusOr<Attempts> load_attempts(Database& db) {
     a.finished_unix_nano = rows->int_at(7);
     a.output_bytes = static_cast<uint64_t>(rows->int_at(8));
     a.output_records = static_cast<uint64_t>(rows->int_at(9));
+    a.usage = usage_at(*rows, 10);
   }
 }
 
@@ -119,7 +153,8 @@ absl::Status load_tasks(Database& db, const std::function<void(StoredTask)>& tak
   absl::StatusOr<Statement> rows = db.query(
       "SELECT task.id,ord,state,attempt,failures,exit_code,signal,reason,created,started,finished,"
       "cancel_requested,output_bytes,output_records,submitter_uid,submitter_pid,boot_id,spec,"
-      "not_before "
+      "not_before,limits_note,cpu_user_us,cpu_system_us,memory_peak,memory_is_tree,io_read,"
+      "io_written "
       "FROM task JOIN task_spec USING(id) ORDER BY ord");
   if (!rows.ok()) return rows.status();
   while (true) {
@@ -150,6 +185,8 @@ absl::Status load_tasks(Database& db, const std::function<void(StoredTask)>& tak
       return absl::DataLossError(absl::StrCat("the specification of ", r.id, " is damaged"));
     r.spec = std::make_shared<const TaskSpec>(std::move(*spec));
     r.not_before_unix_nano = rows->int_at(18);
+    r.limits_note = rows->text_at(19);
+    r.usage = usage_at(*rows, 20);
     if (auto found = attempts->find(r.id); found != attempts->end()) {
       r.attempts = std::move(found->second);
     }

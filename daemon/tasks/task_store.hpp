@@ -22,6 +22,7 @@ struct StoredTask {
 // Version 1 of the schema, as far as tasks are concerned, and what came later.
 extern const char kTaskSchemaV1[];
 extern const char kTaskSchemaV4[];
+extern const char kTaskSchemaV5[];
 
 absl::Status insert_task(Database& db, const StoredTask& task, const std::string& encoded_spec);
 // Everything but the specification and what never changes.

@@ -52,6 +52,50 @@ absl::StatusOr<std::shared_ptr<const RetryPolicy>> retry_of(const v1::RetryPolic
   return retry;
 }
 
+void set_microseconds(google::protobuf::Duration& duration, uint64_t us) {
+  duration.set_seconds(static_cast<int64_t>(us / 1'000'000));
+  duration.set_nanos(static_cast<int32_t>(us % 1'000'000 * 1000));
+}
+
+void set_usage(v1::TaskUsage& proto, const shim::Usage& usage) {
+  set_microseconds(*proto.mutable_cpu_user(), usage.cpu_user_us);
+  set_microseconds(*proto.mutable_cpu_system(), usage.cpu_system_us);
+  proto.set_memory_peak_bytes(usage.memory_peak_bytes);
+  proto.set_io_read_bytes(usage.io_read_bytes);
+  proto.set_io_written_bytes(usage.io_written_bytes);
+  proto.set_memory_is_tree(usage.memory_is_tree);
+}
+
+// A command that ran has had some memory.
+bool is_known(const shim::Usage& usage) { return usage.memory_peak_bytes != 0; }
+
+void set_machine(v1::TaskSpec& proto, const TaskSpec& spec) {
+  proto.set_nice(spec.priorities.nice);
+  proto.set_io_class(static_cast<v1::IoClass>(spec.priorities.io_class));
+  proto.set_io_level(spec.priorities.io_level);
+  const TaskLimits& limits = spec.limits;
+  if (limits.memory_bytes == 0 && limits.cpu_millis == 0 && limits.processes == 0 &&
+      limits.io_weight == 0) {
+    return;
+  }
+  proto.mutable_limits()->set_memory_bytes(limits.memory_bytes);
+  proto.mutable_limits()->set_cpu_millis(limits.cpu_millis);
+  proto.mutable_limits()->set_processes(limits.processes);
+  proto.mutable_limits()->set_io_weight(limits.io_weight);
+}
+
+absl::Status take_machine(const v1::TaskSpec& proto, TaskSpec& spec) {
+  if (!v1::IoClass_IsValid(proto.io_class())) {
+    return fault(absl::StatusCode::kInvalidArgument,
+                 absl::StrCat("there is no io class ", static_cast<int>(proto.io_class())),
+                 {"spec.io_class", "INVALID", "", "give best effort or idle, or none", {}});
+  }
+  spec.priorities = {proto.nice(), static_cast<IoClass>(proto.io_class()), proto.io_level()};
+  spec.limits = {proto.limits().memory_bytes(), proto.limits().cpu_millis(),
+                 proto.limits().processes(), proto.limits().io_weight()};
+  return absl::OkStatus();
+}
+
 void set_spec(v1::TaskSpec& proto, const TaskSpec& spec) {
   for (const std::string& argument : spec.argv) proto.add_argv(argument);
   proto.set_shell(spec.shell);
@@ -79,6 +123,7 @@ void set_spec(v1::TaskSpec& proto, const TaskSpec& spec) {
   if (spec.delay_ms) set_duration(*proto.mutable_delay(), spec.delay_ms);
   proto.set_start_at_unix_nano(spec.start_at_unix_nano);
   for (const std::string& lock : spec.locks) proto.add_locks(lock);
+  set_machine(proto, spec);
 }
 
 void add_attempt(v1::Task& task, const TaskAttempt& attempt) {
@@ -92,6 +137,7 @@ void add_attempt(v1::Task& task, const TaskAttempt& attempt) {
   proto.set_finished_unix_nano(attempt.finished_unix_nano);
   proto.set_output_bytes(attempt.output_bytes);
   proto.set_output_records(attempt.output_records);
+  if (is_known(attempt.usage)) set_usage(*proto.mutable_usage(), attempt.usage);
 }
 
 }  // namespace
@@ -159,6 +205,7 @@ absl::StatusOr<TaskSpec> from_proto(v1::TaskSpec proto) {
   spec.idempotency_key = std::move(*proto.mutable_idempotency_key());
   spec.keep_children = proto.keep_children();
   spec.traceparent = std::move(*proto.mutable_traceparent());
+  if (absl::Status status = take_machine(proto, spec); !status.ok()) return status;
   return spec;
 }
 
@@ -181,6 +228,9 @@ v1::Task to_proto(const TaskRecord& record) {
   proto.set_submitter_uid(record.submitter_uid);
   proto.set_submitter_pid(record.submitter_pid);
   proto.set_not_before_unix_nano(record.not_before_unix_nano);
+  if (is_known(record.usage)) set_usage(*proto.mutable_usage(), record.usage);
+  proto.set_paused_unix_nano(record.paused_unix_nano);
+  proto.set_limits_note(record.limits_note);
   return proto;
 }
 

@@ -197,6 +197,27 @@ class Service final : public v1::Tasks::CallbackService {
           return feed(engine_, chunks);
         });
   }
+  grpc::ServerUnaryReactor* Pause(Context* context, const v1::PauseTaskRequest* request,
+                                  v1::Task* reply) override {
+    return unary_call(gate_, context, request, reply,
+                      [this](CallContext, v1::PauseTaskRequest request) {
+                        return pause(engine_, request.id(), true);
+                      });
+  }
+  grpc::ServerUnaryReactor* Resume(Context* context, const v1::ResumeTaskRequest* request,
+                                   v1::Task* reply) override {
+    return unary_call(gate_, context, request, reply,
+                      [this](CallContext, v1::ResumeTaskRequest request) {
+                        return pause(engine_, request.id(), false);
+                      });
+  }
+  grpc::ServerUnaryReactor* Signal(Context* context, const v1::SignalTaskRequest* request,
+                                   v1::Task* reply) override {
+    return immediate_call(gate_, context, request, reply,
+                          [this](const v1::SignalTaskRequest& request) -> absl::StatusOr<v1::Task> {
+                            return translated(engine_.signal(request.id(), request.signal()));
+                          });
+  }
   grpc::ServerUnaryReactor* Why(Context* context, const v1::WhyTaskRequest* request,
                                 v1::WhyTaskReply* reply) override {
     return immediate_call(gate_, context, request, reply,
@@ -236,6 +257,9 @@ class Service final : public v1::Tasks::CallbackService {
   }
   static Task<absl::StatusOr<v1::Task>> retry(TasksEngine& engine, std::string id) {
     co_return translated(co_await engine.retry(std::move(id)));
+  }
+  static Task<absl::StatusOr<v1::Task>> pause(TasksEngine& engine, std::string id, bool paused) {
+    co_return translated(co_await engine.pause(std::move(id), paused));
   }
   static Task<absl::StatusOr<v1::RemoveTaskReply>> remove(TasksEngine& engine, std::string id) {
     absl::Status status = co_await engine.remove(std::move(id));

@@ -7,7 +7,7 @@ import { NotFound } from "./errors.js";
 import type { Gap } from "./gen/zsync/v1/common_pb.js";
 import { Stream } from "./gen/zsync/v1/common_pb.js";
 import {
-  DependencyCondition, Jitter, OnLost, type RetryCondition, RetryConditionSchema, type RetryPolicy, RetryPolicySchema, type Task as TaskRecord, type TaskGroup, type TaskInputChunk, TaskInputChunkSchema, type TaskOutputBatch, type TaskSpec,
+  DependencyCondition, IoClass, Jitter, OnLost, type RetryCondition, RetryConditionSchema, type RetryPolicy, RetryPolicySchema, type Task as TaskRecord, type TaskGroup, type TaskInputChunk, TaskInputChunkSchema, type TaskOutputBatch, type TaskSpec,
   TaskSpecSchema, TaskState, Tasks as Service, type WhyTaskReply,
 } from "./gen/zsync/v1/tasks_pb.js";
 
@@ -17,7 +17,7 @@ const nextAttemptPollMs = 100;
 type SpecInit = Exclude<MessageInitShape<typeof TaskSpecSchema>, TaskSpec>;
 
 /** What a task may be given beyond its command; TaskSpec in proto/zsync/v1/tasks.proto says what each means. */
-export interface SpecOptions extends Omit<SpecInit, "$typeName" | "$unknown" | "argv" | "timeout" | "killGrace" | "retry" | "onLost" | "after" | "delay" | "startAtUnixNano"> {
+export interface SpecOptions extends Omit<SpecInit, "$typeName" | "$unknown" | "argv" | "timeout" | "killGrace" | "retry" | "onLost" | "after" | "delay" | "startAtUnixNano" | "ioClass" | "ioLevel" | "limits"> {
   /** Bounds the run, where a call's own timeoutMs bounds only the call. */
   runTimeoutMs?: number;
   killGraceMs?: number;
@@ -29,6 +29,17 @@ export interface SpecOptions extends Omit<SpecInit, "$typeName" | "$unknown" | "
   after?: readonly (string | { task: string; condition: "ok" | "failed" | "any" })[];
   delayMs?: number;
   startAt?: Date;
+  /** Of its disk accesses; a level is 0 (first) to 7 (last). */
+  io?: "idle" | "best-effort" | `best-effort:${number}`;
+  limits?: LimitOptions;
+}
+
+/** ResourceLimits in proto/zsync/v1/tasks.proto says what each means; `cpus` is how many, as 1.5. */
+export interface LimitOptions {
+  memoryBytes?: number;
+  cpus?: number;
+  processes?: number;
+  ioWeight?: number;
 }
 
 /** What an attempt may end with: an exit code, a timeout, a signal. */
@@ -78,9 +89,18 @@ function retryPolicy(options: RetryOptions): RetryPolicy {
   });
 }
 
+const ioClasses = new Map([["best-effort", IoClass.BEST_EFFORT], ["idle", IoClass.IDLE]]);
+
+function ioPriority(io: string): { ioClass: IoClass; ioLevel: number } {
+  const [word, level] = io.split(":");
+  const ioClass = ioClasses.get(word!);
+  if (ioClass === undefined) throw new TypeError(`io is "${io}"; there are: ${[...ioClasses.keys()].join(", ")}`);
+  return { ioClass, ioLevel: Number(level ?? 0) };
+}
+
 /** One task for submitMany(). */
 export function spec(command: Command, options: SpecOptions = {}): TaskSpec {
-  const { runTimeoutMs, killGraceMs, retry, onLost, after, delayMs, startAt, ...rest } = options;
+  const { runTimeoutMs, killGraceMs, retry, onLost, after, delayMs, startAt, io, limits, ...rest } = options;
   const base = "$typeName" in command ? command : { argv: [...command] };
   return create(TaskSpecSchema, {
     ...base,
@@ -95,6 +115,15 @@ export function spec(command: Command, options: SpecOptions = {}): TaskSpec {
     }),
     ...(delayMs === undefined ? {} : { delay: duration(delayMs) }),
     ...(startAt === undefined ? {} : { startAtUnixNano: BigInt(startAt.getTime()) * 1_000_000n }),
+    ...(io === undefined ? {} : ioPriority(io)),
+    ...(limits === undefined ? {} : {
+      limits: {
+        memoryBytes: BigInt(limits.memoryBytes ?? 0),
+        cpuMillis: Math.round((limits.cpus ?? 0) * 1000),
+        processes: BigInt(limits.processes ?? 0),
+        ioWeight: limits.ioWeight ?? 0,
+      },
+    }),
   } as SpecInit);
 }
 
@@ -262,6 +291,21 @@ export class Task {
     const { wait = false, killGraceMs } = options;
     const killGrace = killGraceMs === undefined ? undefined : duration(killGraceMs);
     return this.connection.unary(Service.method.cancel, { id: this.id, wait, killGrace }, options, true);
+  }
+
+  /** Stops every process of the running task. It keeps its place, its locks, and what is left of its timeout. */
+  pause(options: CallOptions = {}): Promise<TaskRecord> {
+    return this.connection.unary(Service.method.pause, { id: this.id }, options, true);
+  }
+
+  /** Lets the paused task go on. */
+  resume(options: CallOptions = {}): Promise<TaskRecord> {
+    return this.connection.unary(Service.method.resume, { id: this.id }, options, true);
+  }
+
+  /** Sends a signal (1 to 64) to the command's process group. */
+  signal(number: number, options: CallOptions = {}): Promise<TaskRecord> {
+    return this.connection.unary(Service.method.signal, { id: this.id, signal: number }, options, false);
   }
 
   /** Queues another attempt of the finished task. */

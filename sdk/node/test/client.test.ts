@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { promisify } from "node:util";
-import { Canceled, Client, Conflict, DeadlineExceeded, InvalidArgument, LimitExceeded, NotFound, Unavailable, socketPath, v1 } from "../src/index.js";
+import { Canceled, Client, Conflict, DeadlineExceeded, InvalidArgument, LimitExceeded, NotFound, Unavailable, socketPath, spec, v1 } from "../src/index.js";
 import { TestDaemon, collect, missing, root, text } from "./harness.js";
 
 const skip = missing.length > 0 ? `not built: ${missing.join(", ")}` : false;
@@ -80,6 +80,25 @@ describe("zsync client", { skip, timeout: 240_000 }, () => {
     const skipped = await client.tasks.submit(["true"], { after: [first.id], startAt: new Date(1) });
     assert.equal((await cleans.wait()).state, v1.TaskState.SUCCEEDED);
     assert.equal((await skipped.wait()).state, v1.TaskState.SKIPPED);
+  });
+
+  it("is paused, resumed and sent signals", async () => {
+    const task = await client.tasks.submit(["sh", "-c", "trap 'exit 5' USR1; echo up; while :; do sleep 0.01; done"]);
+    for await (const batch of task.output()) if (batch.records.length > 0) break;
+    assert.ok((await task.pause()).pausedUnixNano > 0n);
+    assert.equal((await task.resume()).pausedUnixNano, 0n);
+    await task.signal(10);
+    const ended = await task.wait();
+    assert.equal(ended.exitCode, 5);
+    assert.ok(ended.usage!.memoryPeakBytes > 0n);
+    await failure(Conflict, task.pause());
+  });
+
+  it("gives a command priorities and limits", async () => {
+    const done = await client.run(["sh", "-c", "nice; ionice"], { nice: 7, io: "best-effort:6", limits: { memoryBytes: 2 ** 30, cpus: 1.5 } });
+    assert.equal(done.stdout.toString(), "7\nbest-effort: prio 6\n");
+    assert.equal(done.task.spec?.limits?.cpuMillis, 1500);
+    assert.throws(() => spec(["true"], { io: "fast" as "idle" }), /best-effort/);
   });
 
   it("cancels a run whose timeout passes or whose signal aborts", async () => {

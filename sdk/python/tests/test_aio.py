@@ -49,6 +49,15 @@ class TasksTest(AioTest):
         final = await self.client.tasks.task("dropped").wait()
         self.assertEqual(v1.TASK_STATE_CANCELED, final.state)
 
+    async def test_a_task_is_paused_resumed_and_sent_signals(self):
+        task = await self.client.tasks.submit("sh", "-c", "echo up; exec sleep 60")
+        async with aclosing(task.output()) as output:
+            await anext(output)
+        self.assertGreater((await task.pause()).paused_unix_nano, 0)
+        self.assertEqual(0, (await task.resume()).paused_unix_nano)
+        await task.signal(15)
+        self.assertEqual(v1.TASK_STATE_SIGNALED, (await task.wait()).state)
+
     async def test_cancelling_a_wait_leaves_the_task_alone(self):
         task = await self.client.tasks.submit("sleep", "60")
         with self.assertRaises(TimeoutError):

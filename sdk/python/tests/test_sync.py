@@ -1,4 +1,5 @@
 """zsync.Client against a real zsyncd."""
+import signal
 import tempfile
 import threading
 import time
@@ -56,6 +57,27 @@ class TasksTest(SyncTest):
         a, b = zsync.spec("true", name="a", after=["b"]), zsync.spec("true", name="b", after=["a"])
         with self.assertRaisesRegex(zsync.InvalidArgument, "wait for each other"):
             self.client.tasks.submit_many([a, b])
+
+    def test_a_task_is_paused_resumed_and_sent_signals(self):
+        task = self.client.tasks.submit("sh", "-c", "trap 'exit 5' USR1; echo up; while :; do sleep 0.01; done")
+        next(iter(task.output()))
+        self.assertGreater(task.pause().paused_unix_nano, 0)
+        self.assertEqual(0, task.resume().paused_unix_nano)
+        task.signal(signal.SIGUSR1)
+        ended = task.wait()
+        self.assertEqual(5, ended.exit_code)
+        self.assertGreater(ended.usage.memory_peak_bytes, 0)
+        with self.assertRaises(zsync.Conflict):
+            task.pause()
+
+    def test_priorities_and_limits_reach_the_command(self):
+        done = self.client.run("sh", "-c", "nice; ionice", nice=7, io="best-effort:6", limits={"memory_bytes": 1 << 30, "cpus": 1.5})
+        self.assertEqual(b"7\nbest-effort: prio 6\n", done.stdout)
+        self.assertEqual((1 << 30, 1500), (done.task.spec.limits.memory_bytes, done.task.spec.limits.cpu_millis))
+        with self.assertRaisesRegex(ValueError, "best-effort"):
+            zsync.spec("true", io="fast")
+        with self.assertRaisesRegex(TypeError, "memory_bytes"):
+            zsync.spec("true", limits={"memory": 1})
 
     def test_a_run_whose_timeout_passes_is_cancelled(self):
         with self.assertRaises(zsync.DeadlineExceeded):

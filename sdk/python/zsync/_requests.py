@@ -34,10 +34,20 @@ class RetryOptions(TypedDict, total=False):
     not_on: Iterable[int | Literal["timeout", "signal"]]
 
 
+class LimitOptions(TypedDict, total=False):
+    """ResourceLimits in proto/zsync/v1/tasks.proto says what each means; `cpus` is how many, as 1.5."""
+
+    memory_bytes: int
+    cpus: float
+    processes: int
+    io_weight: int
+
+
 class SpecOptions(TypedDict, total=False):
     """What a task may be given beyond its command; TaskSpec in proto/zsync/v1/tasks.proto says what each means.
 
     `run_timeout` is TaskSpec.timeout: it bounds the run, where a call's own `timeout` bounds only the call.
+    `io` is "idle", "best-effort", or that with a level from 0 (first) to 7 (last), as in "best-effort:6".
     """
 
     shell: str
@@ -62,6 +72,9 @@ class SpecOptions(TypedDict, total=False):
     delay: Duration
     start_at: datetime
     locks: Iterable[str]
+    nice: int
+    io: str
+    limits: LimitOptions
 
 
 def seconds(duration: Duration | None) -> float | None:
@@ -115,6 +128,26 @@ def unix_nano(time: datetime) -> int:
 _ON_LOST = {"fail": v1.ON_LOST_FAIL, "retry": v1.ON_LOST_RETRY}
 
 
+_IO_CLASSES = {"best-effort": v1.IO_CLASS_BEST_EFFORT, "idle": v1.IO_CLASS_IDLE}
+
+
+def set_machine(message: v1.TaskSpec, io: str | None, limits: LimitOptions | None) -> None:
+    """How urgently a command may use the disk, and how much it may use of the machine."""
+    if io is not None:
+        word, _, level = io.partition(":")
+        if word not in _IO_CLASSES:
+            raise ValueError(f"io is {io!r}; there are: {', '.join(_IO_CLASSES)}")
+        message.io_class = _IO_CLASSES[word]
+        message.io_level = int(level or 0)
+    for name, value in (limits or {}).items():
+        if name not in LimitOptions.__annotations__:
+            raise TypeError(f"limits has no option {name!r}; there are: {', '.join(LimitOptions.__annotations__)}")
+        if name == "cpus":
+            message.limits.cpu_millis = round(float(value) * 1000)  # type: ignore[arg-type]
+        else:
+            setattr(message.limits, name, value)
+
+
 def spec(command: Sequence[Argument | Sequence[Argument] | v1.TaskSpec], options: SpecOptions) -> v1.TaskSpec:
     """One task from `"make", "-j4"`, from `["make", "-j4"]`, or from a whole TaskSpec."""
     first = command[0] if command else None
@@ -129,6 +162,7 @@ def spec(command: Sequence[Argument | Sequence[Argument] | v1.TaskSpec], options
         task, how = (each, "ok") if isinstance(each, str) else each
         message.after.add(task=task, condition=_CONDITIONS[how])
     message.locks.extend(values.pop("locks", None) or ())
+    set_machine(message, values.pop("io", None), values.pop("limits", None))
     if (start_at := values.pop("start_at", None)) is not None:
         message.start_at_unix_nano = unix_nano(start_at)
     for name, own in (("run_timeout", "timeout"), ("kill_grace", "kill_grace"), ("delay", "delay")):

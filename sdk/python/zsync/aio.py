@@ -273,6 +273,18 @@ class Task:
         """Ends the whole process tree; returns once the intent is on disk, with `wait` once the tree is gone."""
         return await self._driver.unary("Tasks.Cancel", _requests.cancel(self.id, wait, kill_grace), timeout, True)
 
+    async def pause(self, *, timeout: Duration | None = None) -> v1.Task:
+        """Stops every process of the running task. It keeps its place, its locks, and what is left of its timeout."""
+        return await self._driver.unary("Tasks.Pause", v1.PauseTaskRequest(id=self.id), timeout, True)
+
+    async def resume(self, *, timeout: Duration | None = None) -> v1.Task:
+        """Lets the paused task go on."""
+        return await self._driver.unary("Tasks.Resume", v1.ResumeTaskRequest(id=self.id), timeout, True)
+
+    async def signal(self, number: int, *, timeout: Duration | None = None) -> v1.Task:
+        """Sends a signal, as signal.SIGUSR1, to the command's process group."""
+        return await self._driver.unary("Tasks.Signal", v1.SignalTaskRequest(id=self.id, signal=number), timeout, False)
+
     async def retry(self, *, timeout: Duration | None = None) -> v1.Task:
         """Queues another attempt of the finished task."""
         return await self._driver.unary("Tasks.Retry", v1.RetryTaskRequest(id=self.id), timeout, False)

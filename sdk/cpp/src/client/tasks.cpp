@@ -103,6 +103,26 @@ absl::StatusOr<v1::Task> Tasks::retry(const std::string& id, const CallOptions& 
   return unary(connection_, *stub_of(connection_), &Stub::Retry, request, options, Repeat::kNever);
 }
 
+absl::StatusOr<v1::Task> Tasks::pause(const std::string& id, const CallOptions& options) {
+  v1::PauseTaskRequest request;
+  request.set_id(id);
+  return unary(connection_, *stub_of(connection_), &Stub::Pause, request, options, Repeat::kSafe);
+}
+
+absl::StatusOr<v1::Task> Tasks::resume(const std::string& id, const CallOptions& options) {
+  v1::ResumeTaskRequest request;
+  request.set_id(id);
+  return unary(connection_, *stub_of(connection_), &Stub::Resume, request, options, Repeat::kSafe);
+}
+
+absl::StatusOr<v1::Task> Tasks::signal(const std::string& id, int number,
+                                       const CallOptions& options) {
+  v1::SignalTaskRequest request;
+  request.set_id(id);
+  request.set_signal(number);
+  return unary(connection_, *stub_of(connection_), &Stub::Signal, request, options, Repeat::kNever);
+}
+
 absl::Status Tasks::remove(const std::string& id, const CallOptions& options) {
   v1::RemoveTaskRequest request;
   request.set_id(id);

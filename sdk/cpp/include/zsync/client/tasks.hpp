@@ -80,6 +80,17 @@ class Tasks {
                                                const CallOptions& options = {});
   // Forgets a task and its output. Errors: kFailedPrecondition unless it is final.
   [[nodiscard]] absl::Status remove(const std::string& id, const CallOptions& options = {});
+  // Stops every process of the task; returns once they are told. It keeps its place, its locks, and
+  // what is left of its timeout. Errors: kFailedPrecondition unless it runs.
+  [[nodiscard]] absl::StatusOr<v1::Task> pause(const std::string& id,
+                                               const CallOptions& options = {});
+  // Lets the task's processes go on.
+  [[nodiscard]] absl::StatusOr<v1::Task> resume(const std::string& id,
+                                                const CallOptions& options = {});
+  // Sends a signal (1 to 64) to the command's process group. Errors: kFailedPrecondition unless it
+  // runs.
+  [[nodiscard]] absl::StatusOr<v1::Task> signal(const std::string& id, int number,
+                                                const CallOptions& options = {});
   // What the task waits for.
   [[nodiscard]] absl::StatusOr<v1::WhyTaskReply> why(const std::string& id,
                                                      const CallOptions& options = {});
