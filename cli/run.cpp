@@ -11,6 +11,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "cli/attach.hpp"
 #include "cli/errors.hpp"
 #include "cli/nouns.hpp"
 #include "cli/render/json.hpp"
@@ -26,6 +27,7 @@ struct RunFlags {
   SpecFlags spec;
   bool detach = false;
   bool dry_run = false;
+  std::string detach_keys = kDetachKeysDefault;
 };
 
 // What Ctrl-C does: before the task exists it ends the submit; then cancel, kill, and at last the
@@ -114,15 +116,31 @@ absl::StatusOr<int> attached(Context& context, client::Client& client, const std
   return exit_code_of(*task);
 }
 
+// The same on a terminal: Ctrl-C is a key like any other, and the keys that detach leave the task
+// alone.
+absl::StatusOr<int> run_on_terminal(Context& context, v1::TaskSpec spec, DetachKeys keys) {
+  if (::isatty(context.in) == 0) {
+    return usage_error("--tty: stdin is no terminal; with --detach nobody has to be there");
+  }
+  return attach(context,
+                [&](client::Client& client) { return client.tasks().submit(std::move(spec)); },
+                {std::move(keys), false, true});
+}
+
 absl::StatusOr<int> run_command(Context& context, const RunFlags& flags) {
+  absl::StatusOr<DetachKeys> keys = DetachKeys::parse(flags.detach_keys);
+  if (!keys.ok()) return keys.status();
   absl::StatusOr<v1::TaskSpec> spec = make_spec(flags.spec);
   if (!spec.ok()) return spec.status();
   if (absl::Status set = set_command(*spec, flags.spec, context.command); !set.ok()) return set;
-  const bool feeds_stdin = !flags.detach && stdin_is_fed(context.in);
+  const bool feeds_stdin = !flags.detach && !flags.spec.tty && stdin_is_fed(context.in);
   spec->set_stdin_stream(feeds_stdin);
   if (flags.dry_run) {
     context.out.write(to_json(*spec, true));
     return static_cast<int>(kExitOk);
+  }
+  if (flags.spec.tty && !flags.detach) {
+    return run_on_terminal(context, *std::move(spec), *std::move(keys));
   }
   Interrupts interrupts(context);
   std::optional<SignalGuard> signals;
@@ -150,6 +168,9 @@ void add_run(CLI::App& app, Context& context) {
       [&context, flags] { return run_command(context, *flags); }, false);
   add_spec_flags(*run, flags->spec);
   run->add_flag("-d,--detach", flags->detach, "Print the task's id and leave it running");
+  run->add_option("--detach-keys", flags->detach_keys, kDetachKeysHelp)
+      ->type_name("KEYS")
+      ->capture_default_str();
   run->add_flag("--dry-run", flags->dry_run, "Print what would be submitted, as JSON");
   run->footer(
       "The command follows, after -- where one of its words could be taken for a flag:\n"

@@ -13,6 +13,7 @@
 #include "absl/time/civil_time.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "cli/attach.hpp"
 #include "cli/durations.hpp"
 #include "cli/errors.hpp"
 #include "cli/words.hpp"
@@ -166,6 +167,17 @@ absl::Status set_machine(const MachineFlags& flags, v1::TaskSpec& spec) {
   return absl::OkStatus();
 }
 
+// As large as the caller's, and of its kind.
+void set_terminal(v1::TaskSpec& spec) {
+  constexpr std::uint32_t kRowsDefault = 24, kColumnsDefault = 80;
+  const std::optional<v1::TerminalSize> size = terminal_size(STDIN_FILENO);
+  const bool known = size && size->rows() > 0 && size->columns() > 0;
+  spec.mutable_terminal()->set_rows(known ? size->rows() : kRowsDefault);
+  spec.mutable_terminal()->set_columns(known ? size->columns() : kColumnsDefault);
+  const char* kind = std::getenv("TERM");
+  spec.mutable_env()->try_emplace("TERM", kind == nullptr || !is_utf8(kind) ? "xterm" : kind);
+}
+
 absl::Status set_order(const SpecFlags& flags, v1::TaskSpec& spec) {
   for (const std::string& text : flags.after) add_dependency(text, spec);
   for (const std::string& lock : flags.locks) spec.add_locks(lock);
@@ -223,6 +235,8 @@ void add_spec_flags(CLI::App& app, SpecFlags& flags) {
   app.add_option("--idempotency-key", flags.idempotency_key,
                  "The same key within 24 h gives the same task")
       ->type_name("KEY");
+  app.add_flag("-t,--tty", flags.tty,
+               "Run on a terminal of its own, which `tasks attach` shows and types on");
   app.add_flag("--keep-children", flags.keep_children,
                "Leave the processes that the command leaves behind");
 }
@@ -244,6 +258,7 @@ absl::StatusOr<v1::TaskSpec> make_spec(const SpecFlags& flags) {
   spec.set_retries(flags.retries);
   spec.set_idempotency_key(flags.idempotency_key);
   spec.set_keep_children(flags.keep_children);
+  if (flags.tty) set_terminal(spec);
   for (const std::string& text : flags.labels) {
     const auto label = parse_pair(text, "--label");
     if (!label.ok()) return label.status();

@@ -45,6 +45,7 @@ struct SpecFlags {
   MachineFlags machine;
   std::string idempotency_key;
   bool keep_children = false;
+  bool tty = false;
   std::string kill_grace;
 };
 

@@ -8,6 +8,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "cli/attach.hpp"
 #include "cli/errors.hpp"
 #include "cli/nouns.hpp"
 #include "cli/task_view.hpp"
@@ -27,6 +28,28 @@ absl::StatusOr<int> parse_signal(const std::string& text) {
   }
   return usage_error(absl::StrCat("--signal: there is no signal \"", text,
                                   "\": give a name as HUP or SIGHUP, or a number as 1"));
+}
+
+void add_attach(CLI::App& tasks, Context& context) {
+  struct Flags {
+    std::string id, keys = kDetachKeysDefault;
+    bool read_only = false;
+  };
+  auto flags = std::make_shared<Flags>();
+  CLI::App* leaf = add_leaf(
+      tasks, context, "attach", "Be the terminal of a task that was submitted with --tty",
+      [&context, flags]() -> absl::StatusOr<int> {
+        absl::StatusOr<DetachKeys> keys = DetachKeys::parse(flags->keys);
+        if (!keys.ok()) return keys.status();
+        return attach(context,
+                      [&](client::Client&) -> absl::StatusOr<std::string> { return flags->id; },
+                      {*std::move(keys), flags->read_only, false});
+      });
+  leaf->add_option("ID", flags->id, kIdHelp)->required();
+  leaf->add_option("--detach-keys", flags->keys, kDetachKeysHelp)
+      ->type_name("KEYS")
+      ->capture_default_str();
+  leaf->add_flag("--read-only", flags->read_only, "Look on, and type nothing");
 }
 
 }  // namespace
@@ -93,6 +116,7 @@ void add_control(CLI::App& tasks, Context& context) {
   signal->add_option("-s,--signal", flags->signal, "Name or number")
       ->type_name("SIGNAL")
       ->capture_default_str();
+  add_attach(tasks, context);
 }
 
 }  // namespace zsync::cli

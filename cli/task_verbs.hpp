@@ -24,7 +24,7 @@ absl::StatusOr<int> for_each_id(
 // Shows what a verb left of a task.
 absl::Status show_result(Context& context, const absl::StatusOr<v1::Task>& task);
 
-// pause, resume, signal.
+// pause, resume, signal, attach.
 void add_control(CLI::App& tasks, Context& context);
 
 }  // namespace zsync::cli

@@ -142,6 +142,10 @@ std::string task_details(const v1::Task& task, bool color) {
   if (task.spec().io_class() == v1::IO_CLASS_BEST_EFFORT) {
     add("ionice", absl::StrCat("best-effort:", task.spec().io_level()));
   }
+  if (task.spec().has_terminal()) {
+    add("terminal", absl::StrCat(task.spec().terminal().rows(), " rows, ",
+                                 task.spec().terminal().columns(), " columns"));
+  }
   add("limits", limits_text(task.spec().limits()));
   add("limits held", task.limits_note());
   if (task.spec().has_timeout()) {

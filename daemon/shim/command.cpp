@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -136,9 +138,16 @@ bool set_priorities(const Spec& spec, Failure& failure) {
   return true;
 }
 
+// A session of its own, since a terminal belongs to one; else only a process group.
 [[noreturn]] void run_child(const Spec& spec, const Prepared& prepared, const int (&stdio)[3],
                             int report_fd) {
-  ::setpgid(0, 0);
+  const bool terminal = spec.terminal.rows != 0;
+  if (terminal) {
+    ::setsid();
+    ::ioctl(stdio[0], TIOCSCTTY, 0);
+  } else {
+    ::setpgid(0, 0);
+  }
   // By system call: glibc hides two signals, and its posix_spawn leaves just those ignored.
   const char default_action[kSigactionBytes] = {};
   for (int number = 1; number <= kSignalMax; ++number) {
@@ -164,6 +173,52 @@ bool set_priorities(const Spec& spec, Failure& failure) {
   ::_exit(kCodeNotFound);
 }
 
+// The command's standard streams, and our ends of them.
+struct Streams {
+  Fd theirs[3];
+  Fd output[2];  // of a terminal only the first one
+  Fd input;
+};
+
+// What could not be opened, errno saying why; "": all is open.
+std::string open_pipes(const Spec& spec, Streams& streams) {
+  for (int i = 0; i < 2; ++i) {
+    Pipe output;
+    if (!make_pipe(output)) return "pipe";
+    streams.output[i] = std::move(output.read);
+    streams.theirs[i + 1] = std::move(output.write);
+  }
+  if (spec.stdin_mode == StdinMode::kStream) {
+    Pipe input;
+    if (!make_pipe(input)) return "pipe";
+    streams.theirs[0] = std::move(input.read);
+    streams.input = std::move(input.write);
+    return "";
+  }
+  const char* source = spec.stdin_mode == StdinMode::kFile ? kStdinFile : "/dev/null";
+  streams.theirs[0] = Fd(::open(source, O_RDONLY | O_CLOEXEC));
+  return streams.theirs[0].valid() ? "" : std::string("stdin: ") + source;
+}
+
+std::string open_terminal(const TerminalSize& size, Streams& streams) {
+  constexpr size_t kNameBytes = 64;
+  char name[kNameBytes];
+  Fd ours(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
+  if (!ours.valid() || ::grantpt(ours.get()) != 0 || ::unlockpt(ours.get()) != 0 ||
+      ::ptsname_r(ours.get(), name, sizeof name) != 0) {
+    return "terminal";
+  }
+  const winsize window = {size.rows, size.columns, 0, 0};
+  (void)::ioctl(ours.get(), TIOCSWINSZ, &window);
+  for (Fd& fd : streams.theirs) {
+    fd = Fd(::open(name, O_RDWR | O_NOCTTY | O_CLOEXEC));
+    if (!fd.valid()) return std::string("terminal: ") + name;
+  }
+  streams.input = Fd(::fcntl(ours.get(), F_DUPFD_CLOEXEC, 0));
+  streams.output[0] = std::move(ours);
+  return streams.input.valid() ? "" : "terminal";
+}
+
 Command failed(Command command, const std::string& what, int error, int code) {
   command.pid = 0;
   command.error = error;
@@ -172,31 +227,43 @@ Command failed(Command command, const std::string& what, int error, int code) {
   return command;
 }
 
+// What the child has said before it gave up.
+Command not_started(const Spec& spec, Command command, const Failure& failure) {
+  switch (failure.step) {
+    case Step::kCwd:
+      return failed(std::move(command), "cwd: " + spec.cwd, failure.error, kCodeCannotExecute);
+    case Step::kNice:
+      return failed(std::move(command),
+                    "nice " + std::to_string(spec.nice) + " (only root may go below 0)",
+                    failure.error, kCodeCannotExecute);
+    case Step::kIoPriority:
+      return failed(std::move(command), "io priority", failure.error, kCodeCannotExecute);
+    case Step::kExec:
+      break;
+  }
+  const int code = failure.error == ENOENT ? kCodeNotFound : kCodeCannotExecute;
+  return failed(std::move(command), "exec: " + spec.argv[0], failure.error, code);
+}
+
 }  // namespace
 
 Command start_command(const Spec& spec) {
   Command command;
-  Pipe output[2];
-  Pipe input;
+  Streams streams;
   Pipe report;
-  if (!make_pipe(output[0]) || !make_pipe(output[1]) || !make_pipe(report)) {
-    return failed(std::move(command), "pipe", errno, kCodeCannotExecute);
-  }
-  if (spec.stdin_mode == StdinMode::kStream) {
-    if (!make_pipe(input)) return failed(std::move(command), "pipe", errno, kCodeCannotExecute);
-  } else {
-    const char* source = spec.stdin_mode == StdinMode::kFile ? kStdinFile : "/dev/null";
-    input.read = Fd(::open(source, O_RDONLY | O_CLOEXEC));
-    if (!input.read.valid()) {
-      return failed(std::move(command), std::string("stdin: ") + source, errno, kCodeCannotExecute);
-    }
-  }
+  if (!make_pipe(report)) return failed(std::move(command), "pipe", errno, kCodeCannotExecute);
+  const bool terminal = spec.terminal.rows != 0;
+  const std::string missing =
+      terminal ? open_terminal(spec.terminal, streams) : open_pipes(spec, streams);
+  if (!missing.empty()) return failed(std::move(command), missing, errno, kCodeCannotExecute);
   const Prepared prepared = prepare(spec);
-  const int stdio[3] = {input.read.get(), output[0].write.get(), output[1].write.get()};
+  const int stdio[3] = {streams.theirs[0].get(), streams.theirs[1].get(), streams.theirs[2].get()};
   const pid_t pid = ::fork();
   if (pid == 0) run_child(spec, prepared, stdio, report.write.get());
   if (pid < 0) return failed(std::move(command), "fork", errno, kCodeCannotExecute);
-  ::setpgid(pid, pid);  // on both sides, so that neither has to wait for the other
+  // On both sides, so that neither has to wait for the other; who leads a group cannot make a
+  // session any more.
+  if (!terminal) ::setpgid(pid, pid);
   report.write = Fd();
   Failure failure;
   ssize_t got;
@@ -205,27 +272,15 @@ Command start_command(const Spec& spec) {
   } while (got < 0 && errno == EINTR);
   if (got == sizeof(failure)) {
     (void)::waitpid(pid, nullptr, 0);
-    if (failure.step == Step::kCwd) {
-      return failed(std::move(command), "cwd: " + spec.cwd, failure.error, kCodeCannotExecute);
-    }
-    if (failure.step == Step::kNice) {
-      return failed(std::move(command),
-                    "nice " + std::to_string(spec.nice) + " (only root may go below 0)",
-                    failure.error, kCodeCannotExecute);
-    }
-    if (failure.step == Step::kIoPriority) {
-      return failed(std::move(command), "io priority", failure.error, kCodeCannotExecute);
-    }
-    const int code = failure.error == ENOENT ? kCodeNotFound : kCodeCannotExecute;
-    return failed(std::move(command), "exec: " + spec.argv[0], failure.error, code);
+    return not_started(spec, std::move(command), failure);
   }
   command.pid = pid;
-  for (int i = 0; i < 2; ++i) {
-    (void)::fcntl(output[i].read.get(), F_SETFL, O_NONBLOCK);
-    command.output[i] = std::move(output[i].read);
+  for (Fd* fd : {&streams.output[0], &streams.output[1], &streams.input}) {
+    if (fd->valid()) (void)::fcntl(fd->get(), F_SETFL, O_NONBLOCK);
   }
-  if (input.write.valid()) (void)::fcntl(input.write.get(), F_SETFL, O_NONBLOCK);
-  command.input = std::move(input.write);
+  command.output[0] = std::move(streams.output[0]);
+  command.output[1] = std::move(streams.output[1]);
+  command.input = std::move(streams.input);
   return command;
 }
 

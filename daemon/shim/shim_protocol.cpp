@@ -195,6 +195,7 @@ std::string encode_spec(const Spec& spec) {
   fields.number(14, spec.open_files_soft).number(15, spec.nice);
   fields.number(16, spec.io_class).number(17, spec.io_level);
   fields.number(18, spec.memory_bytes_max).number(19, spec.processes_max);
+  fields.number(20, spec.terminal.rows).number(21, spec.terminal.columns);
   return seal(kSpecMagic, fields);
 }
 
@@ -219,6 +220,12 @@ void take_limit_field(const Field& field, Spec& spec) {
       break;
     case 19:
       field.to(spec.processes_max);
+      break;
+    case 20:
+      field.to(spec.terminal.rows);
+      break;
+    case 21:
+      field.to(spec.terminal.columns);
       break;
     default:
       break;
@@ -438,6 +445,19 @@ Cancel decode_cancel(const Frame& frame) {
     if (field.tag == 1) field.to(cancel.grace_ms);
   });
   return cancel;
+}
+
+std::string encode_frame(const TerminalSize& size) {
+  return frame_of(FrameType::kResize, Fields().number(1, size.rows).number(2, size.columns));
+}
+
+TerminalSize decode_resize(const Frame& frame) {
+  TerminalSize size;
+  each_field(frame.fields, [&](const Field& field) {
+    if (field.tag == 1) field.to(size.rows);
+    if (field.tag == 2) field.to(size.columns);
+  });
+  return size;
 }
 
 std::string encode_frame(const Signal& signal) {

@@ -45,6 +45,11 @@ enum class StdinMode : uint8_t {
   kStream = 2,   // frames from the daemon
 };
 
+struct TerminalSize {
+  uint16_t rows = 0;
+  uint16_t columns = 0;
+};
+
 struct Spec {
   std::string task_id;
   uint32_t attempt = 1;
@@ -65,6 +70,7 @@ struct Spec {
   uint8_t io_level = 0;                  // 0 first .. 7 last, of class 2
   uint64_t memory_bytes_max = 0;         // RLIMIT_AS of the command; 0: the shim's own
   uint64_t processes_max = 0;            // RLIMIT_NPROC of the command; 0: the shim's own
+  TerminalSize terminal;                 // 0 rows: pipes instead of a terminal
 };
 
 // What the command and all its descendants that are gone have used.
@@ -136,6 +142,7 @@ enum class FrameType : uint8_t {
   kAckOutput = 21,  // no fields
   kPause = 22,      // no fields: stop every process of the tree
   kResume = 23,     // no fields
+  kResize = 24,     // TerminalSize
 };
 
 // The whole present state.
@@ -185,6 +192,7 @@ std::string encode_frame(const Output& output);
 std::string encode_frame(const StdinAck& ack);
 std::string encode_frame(const Paused& paused);
 std::string encode_frame(const Cancel& cancel);
+std::string encode_frame(const TerminalSize& size);
 std::string encode_frame(const Signal& signal);
 std::string encode_frame(const StdinData& data);
 std::string encode_frame(const ExitRecord& record);
@@ -201,6 +209,7 @@ Output decode_output(const Frame& frame);
 StdinAck decode_stdin_ack(const Frame& frame);
 Paused decode_paused(const Frame& frame);
 Cancel decode_cancel(const Frame& frame);
+TerminalSize decode_resize(const Frame& frame);
 Signal decode_signal(const Frame& frame);
 StdinData decode_stdin_data(const Frame& frame);  // data points into the frame
 ExitRecord decode_exited(const Frame& frame);

@@ -18,8 +18,9 @@ namespace {
 
 using segment_log::Fd;
 
-constexpr size_t kReadBytes = 256u << 10;  // one read; split into records of kRecordBytesMax
-constexpr int kReadsPerTurn = 4;           // of one stream, before the other one has its turn
+constexpr size_t kReadBytes = 256u << 10;       // one read; split into records of kRecordBytesMax
+constexpr size_t kTerminalBytesMax = 1u << 20;  // more than a terminal holds
+constexpr int kReadsPerTurn = 4;                // of one stream, before the other one has its turn
 constexpr int64_t kGraceMsMax = 365ll * 24 * 3600 * 1000;
 
 int64_t clock_ns(clockid_t clock) {
@@ -196,6 +197,15 @@ void Supervisor::begin_end(uint64_t grace_ms, Ask ask) {
   (void)tree_.send(SIGCONT);  // a stopped process would not hear it
 }
 
+// The kernel tells the terminal's foreground processes (SIGWINCH) when it has changed.
+void Supervisor::resize(const TerminalSize& size) {
+  const winsize window = {size.rows, size.columns, 0, 0};
+  const segment_log::Fd& terminal = command_.output[0];
+  if (spec_.terminal.rows != 0 && terminal.valid()) {
+    (void)::ioctl(terminal.get(), TIOCSWINSZ, &window);
+  }
+}
+
 // Stops every process. What is forked meanwhile is stopped as well: send() goes on until nobody new
 // shows up.
 void Supervisor::pause() {
@@ -247,6 +257,14 @@ void Supervisor::drain() {
   for (int stream = 0; stream < 2; ++stream) {
     int left = 0;
     if (!command_.output[stream].valid()) continue;
+    if (spec_.terminal.rows != 0) {
+      // FIONREAD knows only what has come through the line discipline; a read waits for the rest.
+      ssize_t got = 0;
+      for (size_t all = 0; all < kTerminalBytesMax && read_once(stream, kReadBytes, got);) {
+        all += static_cast<size_t>(got);
+      }
+      continue;
+    }
     if (::ioctl(command_.output[stream].get(), FIONREAD, &left) != 0) continue;
     ssize_t got = 0;
     while (left > 0 && read_once(stream, static_cast<size_t>(left), got))
@@ -296,6 +314,9 @@ void Supervisor::take_frame(const Frame& frame, bool& good) {
       break;
     case FrameType::kSignal:
       if (!main_done_) (void)::kill(-command_.pid, decode_signal(frame).number);
+      break;
+    case FrameType::kResize:
+      resize(decode_resize(frame));
       break;
     case FrameType::kPause:
       pause();

@@ -50,6 +50,7 @@ class Supervisor {
   void take_signals();
   void reap();
   void begin_end(uint64_t grace_ms, Ask ask);
+  void resize(const TerminalSize& size);
   void pause();
   void resume();
   void read_output(int stream);

@@ -56,6 +56,7 @@ absl::StatusOr<shim::Spec> TasksEngine::shim_spec(const TaskRecord& record) {
                     : !task.stdin_bytes.empty() ? shim::StdinMode::kFile
                                                 : shim::StdinMode::kNothing;
   spec.cgroup = cgroups_.create(record.id);
+  spec.terminal = task.terminal;
   spec.nice = task.priorities.nice;
   spec.io_class = static_cast<uint8_t>(task.priorities.io_class);
   spec.io_level = static_cast<uint8_t>(task.priorities.io_level);
@@ -77,7 +78,9 @@ Task<void> TasksEngine::resume(EntryPtr entry) {
     rt::LockGuard guard(mutex_);
     const TaskRecord& record = entry->task.record;
     entry->orders = unbounded<ShimOrder>();
-    if (record.spec->stdin_stream) {
+    if (record.spec->terminal.rows != 0) {
+      entry->input = bounded<ShimOrder>(kInputQueued);
+    } else if (record.spec->stdin_stream) {
       entry->input = bounded<ShimOrder>(1);
       entry->input->close();  // whoever fed it is gone
       entry->input_closed = true;

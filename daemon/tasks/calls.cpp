@@ -224,36 +224,6 @@ Task<absl::Status> TasksEngine::remove(std::string id) {
   co_return absl::OkStatus();
 }
 
-Task<absl::Status> TasksEngine::input(std::string id, std::string bytes, bool eof) {
-  EntryPtr entry;
-  std::optional<Channel<ShimOrder>> input;
-  {
-    rt::LockGuard guard(mutex_);
-    absl::StatusOr<EntryPtr> found = find(id);
-    if (!found.ok()) co_return found.status();
-    entry = *found;
-    if (!entry->task.record.spec->stdin_stream || !entry->input || entry->input_closed) {
-      co_return fault(
-          absl::StatusCode::kFailedPrecondition,
-          absl::StrCat(entry->task.record.id,
-                       entry->input_closed ? ": its stdin is closed" : " takes no stdin stream"),
-          {"id", "NO_STDIN", "", "submit with stdin_stream, and feed it once", {}});
-    }
-    input = entry->input;
-    if (eof) entry->input_closed = true;
-  }
-  std::string_view rest = bytes;
-  while (!rest.empty()) {
-    std::string part(rest.substr(0, shim::kStdinFrameBytesMax));
-    rest.remove_prefix(part.size());
-    // A task that has ended reads no more; that is not the sender's error.
-    if (absl::IsUnavailable(co_await input->send({ShimOrder::Kind::kStdin, std::move(part)})))
-      break;
-  }
-  if (eof) input->close();
-  co_return absl::OkStatus();
-}
-
 // What a queued task waits for, most important first.
 void TasksEngine::explain_waiting(const StoredTask& task, std::vector<std::string>& reasons) {
   const TaskRecord& record = task.record;

@@ -120,7 +120,9 @@ Task<void> TasksEngine::stop() {
 
 void TasksEngine::enqueue(const EntryPtr& entry) {
   const TaskRecord& record = entry->task.record;
-  if (record.spec->stdin_stream && !entry->input) entry->input = bounded<ShimOrder>(16);
+  if (record.spec->takes_input() && !entry->input) {
+    entry->input = bounded<ShimOrder>(kInputQueued);
+  }
   queue_.add(queued_task(entry), clock_());
   // What it waits for may have ended already, also otherwise than it had to.
   for (const TaskDependency& dependency : record.spec->after) {

@@ -118,10 +118,15 @@ class TasksEngine {
   // was given. `attempt` 0: the newest.
   Task<absl::Status> output(std::string id, uint64_t from_seq, uint32_t attempt, bool follow,
                             std::function<Task<absl::Status>(OutputChunk)> sink);
-  // Hands bytes to a task's stdin; waits while its window is full.
+  // Hands bytes to a task's stdin, or types them on its terminal; waits while its window is full.
+  // `eof` closes stdin, and is Ctrl-D on a terminal.
   //
   // Errors: kFailedPrecondition when the task takes no stdin stream or it was closed.
   Task<absl::Status> input(std::string id, std::string bytes, bool eof);
+  // Who fed it is gone: the command must not wait for more. A terminal stays for the next one.
+  Task<void> abandon_input(std::string id);
+  // Errors: kFailedPrecondition when the task has no terminal.
+  absl::Status resize(const std::string& id, shim::TerminalSize size);
   // Stops or continues the processes of a running task; completes when its shim has done so.
   //
   // Errors: kFailedPrecondition unless it runs.
@@ -137,6 +142,8 @@ class TasksEngine {
   size_t running();
 
  private:
+  static constexpr size_t kInputQueued = 16;  // parts of stdin between a client and the shim
+
   // What goes to a running task's shim.
   struct ShimOrder {
     enum class Kind { kFrame, kStdin, kStdinEof };

@@ -239,6 +239,10 @@ absl::Status validate(const TaskSpec& spec) {
   for (auto check : {check_command, check_environment, check_words, check_order, check_numbers}) {
     if (absl::Status status = check(spec); !status.ok()) return status;
   }
+  if (spec.terminal.rows != 0 && !spec.stdin_bytes.empty()) {
+    return invalid("spec.stdin", "a command on a terminal reads its keyboard, not stdin bytes",
+                   "type them with Input, or leave the terminal out");
+  }
   if (absl::Status status = validate(spec.priorities); !status.ok()) return status;
   if (absl::Status status = validate(spec.limits); !status.ok()) return status;
   return check_directory(spec.cwd);

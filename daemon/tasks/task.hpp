@@ -89,6 +89,10 @@ struct TaskSpec {
   std::vector<std::string> locks;
   TaskPriorities priorities;
   TaskLimits limits;
+  shim::TerminalSize terminal;  // 0 rows: none
+
+  // Whether Input reaches the command.
+  bool takes_input() const { return stdin_stream || terminal.rows != 0; }
 };
 
 // Errors: kInvalidArgument with the field, the limit and the cure.

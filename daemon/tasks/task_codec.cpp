@@ -53,6 +53,8 @@ enum Tag : uint8_t {
   kCpuMillis,
   kProcesses,
   kIoWeight,
+  kTerminalRows,
+  kTerminalColumns,
 };
 
 class Encoder {
@@ -173,6 +175,12 @@ bool take_machine_field(TaskSpec& spec, uint8_t tag, std::string_view value) {
       return true;
     case kIoWeight:
       spec.limits.io_weight = static_cast<uint32_t>(number_of(value));
+      return true;
+    case kTerminalRows:
+      spec.terminal.rows = static_cast<uint16_t>(number_of(value));
+      return true;
+    case kTerminalColumns:
+      spec.terminal.columns = static_cast<uint16_t>(number_of(value));
       return true;
     default:
       return false;
@@ -318,6 +326,8 @@ std::string encode_task_spec(const TaskSpec& spec) {
   out.number_if(kStartAt, spec.start_at_unix_nano);
   for (const std::string& lock : spec.locks) out.text(kLock, lock);
   put_machine(out, spec.priorities, spec.limits);
+  out.number_if(kTerminalRows, spec.terminal.rows);
+  out.number_if(kTerminalColumns, spec.terminal.columns);
   return out.take();
 }
 

@@ -21,6 +21,8 @@ inline constexpr uint32_t kCpuMillisMin = 10;
 inline constexpr uint32_t kCpuMillisMax = 4'096'000;
 inline constexpr uint32_t kIoWeightMax = 10'000;
 
+inline constexpr uint32_t kTerminalSizeMax = 1000;  // rows or columns
+
 // As in ioprio_set(2).
 enum class IoClass : uint8_t { kInherited = 0, kBestEffort = 2, kIdle = 3 };
 

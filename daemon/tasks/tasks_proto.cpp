@@ -73,6 +73,10 @@ void set_machine(v1::TaskSpec& proto, const TaskSpec& spec) {
   proto.set_nice(spec.priorities.nice);
   proto.set_io_class(static_cast<v1::IoClass>(spec.priorities.io_class));
   proto.set_io_level(spec.priorities.io_level);
+  if (spec.terminal.rows != 0) {
+    proto.mutable_terminal()->set_rows(spec.terminal.rows);
+    proto.mutable_terminal()->set_columns(spec.terminal.columns);
+  }
   const TaskLimits& limits = spec.limits;
   if (limits.memory_bytes == 0 && limits.cpu_millis == 0 && limits.processes == 0 &&
       limits.io_weight == 0) {
@@ -89,6 +93,11 @@ absl::Status take_machine(const v1::TaskSpec& proto, TaskSpec& spec) {
     return fault(absl::StatusCode::kInvalidArgument,
                  absl::StrCat("there is no io class ", static_cast<int>(proto.io_class())),
                  {"spec.io_class", "INVALID", "", "give best effort or idle, or none", {}});
+  }
+  if (proto.has_terminal()) {
+    absl::StatusOr<shim::TerminalSize> size = to_terminal_size(proto.terminal(), "spec.terminal");
+    if (!size.ok()) return size.status();
+    spec.terminal = *size;
   }
   spec.priorities = {proto.nice(), static_cast<IoClass>(proto.io_class()), proto.io_level()};
   spec.limits = {proto.limits().memory_bytes(), proto.limits().cpu_millis(),
@@ -141,6 +150,23 @@ void add_attempt(v1::Task& task, const TaskAttempt& attempt) {
 }
 
 }  // namespace
+
+absl::StatusOr<shim::TerminalSize> to_terminal_size(const v1::TerminalSize& size,
+                                                    const char* field) {
+  if (size.rows() == 0 || size.columns() == 0 || size.rows() > kTerminalSizeMax ||
+      size.columns() > kTerminalSizeMax) {
+    return fault(
+        absl::StatusCode::kInvalidArgument,
+        absl::StrCat("a terminal of ", size.rows(), " rows and ", size.columns(), " columns"),
+        {field,
+         "LIMIT",
+         absl::StrCat("terminal_size = 1..", kTerminalSizeMax),
+         "24 rows and 80 columns do for most programs",
+         {}});
+  }
+  return shim::TerminalSize{static_cast<uint16_t>(size.rows()),
+                            static_cast<uint16_t>(size.columns())};
+}
 
 absl::StatusOr<uint64_t> to_ms(const google::protobuf::Duration& duration, const char* field) {
   if (duration.seconds() < 0 || duration.nanos() < 0 ||

@@ -7,6 +7,9 @@
 
 namespace zsync::daemon {
 
+// Errors: kInvalidArgument, naming `field`.
+absl::StatusOr<shim::TerminalSize> to_terminal_size(const v1::TerminalSize& size,
+                                                    const char* field);
 // Errors: kInvalidArgument for a negative or oversized duration.
 absl::StatusOr<TaskSpec> from_proto(v1::TaskSpec proto);
 v1::Task to_proto(const TaskRecord& record);

@@ -6,6 +6,7 @@
 #include "daemon/rpc/bridge.hpp"
 #include "daemon/tasks/engine.hpp"
 #include "daemon/tasks/tasks_proto.hpp"
+#include "zsync/stop_token.hpp"
 #include "zsync/timeout.hpp"
 #include "zsync/v1/tasks.grpc.pb.h"
 
@@ -116,14 +117,21 @@ Task<absl::StatusOr<v1::TaskInputReply>> feed(TasksEngine& engine,
   while (std::optional<v1::TaskInputChunk> chunk = co_await chunks.read()) {
     if (id.empty()) id = chunk->id();
     const uint64_t size = chunk->data().size();
-    absl::Status status =
-        co_await engine.input(id, std::move(*chunk->mutable_data()), chunk->eof());
+    absl::Status status;
+    if (chunk->has_resize()) {
+      absl::StatusOr<shim::TerminalSize> terminal = to_terminal_size(chunk->resize(), "resize");
+      status = terminal.ok() ? engine.resize(id, *terminal) : terminal.status();
+    }
+    if (status.ok()) {
+      status = co_await engine.input(id, std::move(*chunk->mutable_data()), chunk->eof());
+    }
     if (!status.ok()) co_return status;
     reply.set_bytes(reply.bytes() + size);
     if (chunk->eof()) co_return reply;
   }
-  // The client is done or gone: the command must not wait for more.
-  if (!id.empty()) (void)co_await shield(engine.input(id, "", true));
+  // A client that has finished leaves stdin to another one, unless it said eof.
+  const bool gone = StopToken::current().stop_requested();
+  if (gone && !id.empty()) co_await shield(engine.abandon_input(id));
   co_return reply;
 }
 

@@ -146,6 +146,7 @@ class Daemon:
             "LC_ALL": "C.UTF-8",
         }
         (folder / "state").mkdir()
+        self.control = binaries / "zsyncctl"
         self.log = open(folder / "zsyncd.log", "w+", encoding="utf-8")
         command = [binaries / "zsyncd", "--socket", folder / "s", "--state-dir", folder / "state"]
         self.process = subprocess.Popen(
@@ -161,12 +162,21 @@ class Daemon:
             time.sleep(0.01)
 
     def stop(self) -> None:
+        """Ends the commands that a failed block left, which would outlive the daemon, and then the daemon."""
+        if self.process.poll() is None:
+            left = self.say("ps", "-q").split()
+            if left:
+                self.say("tasks", "cancel", "--wait", "--kill-grace", "0", *left)
         self.process.terminate()
         try:
             self.process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+    def say(self, *words: str) -> str:
+        command = [self.control, "--no-autostart", "--timeout", f"{DAEMON_START_SECONDS_MAX}s", *words]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False).stdout
 
 
 def run_shell_block(block: Block, shell: Shell) -> None:

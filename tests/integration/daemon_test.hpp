@@ -75,6 +75,16 @@ class DaemonTest : public ::testing::Test {
     EXPECT_TRUE(status.ok()) << status;
     return bytes;
   }
+  // What it has printed until now.
+  std::string output_so_far(const std::string& id) {
+    std::string bytes;
+    const absl::Status status = tasks().output(id, 1, false, [&](const v1::TaskOutputBatch& batch) {
+      for (const v1::Record& record : batch.records()) bytes += record.data();
+      return true;
+    });
+    EXPECT_TRUE(status.ok()) << status;
+    return bytes;
+  }
   void expect_nothing_left() {
     EXPECT_TRUE(kit::poll_until([this] {
       return daemon().task_processes().empty() && daemon().shims().empty();

@@ -193,6 +193,11 @@ export class TaskInput {
     }
   }
 
+  /** The terminal of the task is as large from now on. */
+  async resize(rows: number, columns: number): Promise<void> {
+    await this.chunk({ resize: { rows, columns } });
+  }
+
   /** Resolves with how many bytes were taken. Closes the task's stdin with `eof`, else only this stream. */
   async finish(eof = true): Promise<bigint> {
     if (eof || !this.named) await this.chunk({ eof });

@@ -94,6 +94,16 @@ describe("zsync client", { skip, timeout: 240_000 }, () => {
     await failure(Conflict, task.pause());
   });
 
+  it("types on a task's terminal", async () => {
+    const task = await client.tasks.submit(["sh", "-c", "stty size; read x; stty size; echo got $x"], { terminal: { rows: 24, columns: 80 } });
+    for await (const batch of task.output()) if (batch.records.length > 0) break;
+    const keyboard = task.input();
+    await keyboard.resize(30, 100);
+    await keyboard.write("word\n");
+    await keyboard.finish(false);
+    assert.equal((await task.completed()).stdout.toString(), "24 80\r\nword\r\n30 100\r\ngot word\r\n");
+  });
+
   it("gives a command priorities and limits", async () => {
     const done = await client.run(["sh", "-c", "nice; ionice"], { nice: 7, io: "best-effort:6", limits: { memoryBytes: 2 ** 30, cpus: 1.5 } });
     assert.equal(done.stdout.toString(), "7\nbest-effort: prio 6\n");

@@ -79,6 +79,24 @@ class TasksTest(SyncTest):
         with self.assertRaisesRegex(TypeError, "memory_bytes"):
             zsync.spec("true", limits={"memory": 1})
 
+    def test_input_types_on_a_tasks_terminal(self):
+        task = self.client.tasks.submit("sh", "-c", "stty size; read x; stty size; echo got $x", terminal=(24, 80))
+        next(iter(task.output()))
+        with task.input() as keyboard:
+            keyboard.resize(30, 100)
+            keyboard.write(b"word\n")
+            keyboard.finish(eof=False)
+        self.assertEqual(b"24 80\r\nword\r\n30 100\r\ngot word\r\n", task.read_output())
+
+    def test_one_stream_of_input_goes_on_where_another_ended(self):
+        task = self.client.tasks.submit("cat", stdin_stream=True)
+        first = task.input()
+        first.write(b"one ")
+        first.finish(eof=False)
+        with task.input() as second:
+            second.write(b"two")
+        self.assertEqual(b"one two", task.read_output())
+
     def test_a_run_whose_timeout_passes_is_cancelled(self):
         with self.assertRaises(zsync.DeadlineExceeded):
             self.client.run("sleep", "60", name="too-long", timeout=0.3)

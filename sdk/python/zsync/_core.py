@@ -519,6 +519,11 @@ class Input:
         for start in range(0, len(data), INPUT_CHUNK_BYTES_MAX):
             yield from self._chunk(v1.TaskInputChunk(data=data[start : start + INPUT_CHUNK_BYTES_MAX]))
 
+    def resize(self, rows: int, columns: int) -> Steps:
+        if self.finished:
+            raise Conflict(f"the input of task {self.id} is finished")
+        yield from self._chunk(v1.TaskInputChunk(resize=v1.TerminalSize(rows=rows, columns=columns)))
+
     def finish(self, eof: bool) -> Steps:
         """-> how many bytes the task's stdin took; `eof` closes it"""
         if self.finished:

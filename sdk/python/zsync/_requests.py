@@ -47,7 +47,7 @@ class SpecOptions(TypedDict, total=False):
     """What a task may be given beyond its command; TaskSpec in proto/zsync/v1/tasks.proto says what each means.
 
     `run_timeout` is TaskSpec.timeout: it bounds the run, where a call's own `timeout` bounds only the call.
-    `io` is "idle", "best-effort", or that with a level from 0 (first) to 7 (last), as in "best-effort:6".
+    `terminal` is (rows, columns) of a terminal of its own, on which TaskInput types; `io` is "idle", "best-effort", or that with a level from 0 (first) to 7 (last), as in "best-effort:6".
     """
 
     shell: str
@@ -75,6 +75,7 @@ class SpecOptions(TypedDict, total=False):
     nice: int
     io: str
     limits: LimitOptions
+    terminal: tuple[int, int]
 
 
 def seconds(duration: Duration | None) -> float | None:
@@ -162,6 +163,8 @@ def spec(command: Sequence[Argument | Sequence[Argument] | v1.TaskSpec], options
         task, how = (each, "ok") if isinstance(each, str) else each
         message.after.add(task=task, condition=_CONDITIONS[how])
     message.locks.extend(values.pop("locks", None) or ())
+    if (terminal := values.pop("terminal", None)) is not None:
+        message.terminal.rows, message.terminal.columns = terminal
     set_machine(message, values.pop("io", None), values.pop("limits", None))
     if (start_at := values.pop("start_at", None)) is not None:
         message.start_at_unix_nano = unix_nano(start_at)

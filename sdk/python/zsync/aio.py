@@ -194,7 +194,7 @@ class _Driver:
 
 
 class TaskInput:
-    """Feeds stdin of one task. Leaving the `with` block closes the task's stdin."""
+    """Feeds stdin of one task, or types on its terminal. Leaving the `with` block closes stdin, or types Ctrl-D."""
 
     def __init__(self, driver: _Driver, task_id: str, timeout: Duration | None):
         self._driver = driver
@@ -203,6 +203,10 @@ class TaskInput:
     async def write(self, data: bytes) -> None:
         """Waits while the task does not read."""
         await self._driver.run(self._core.write(data))
+
+    async def resize(self, rows: int, columns: int) -> None:
+        """The terminal of the task is as large from now on."""
+        await self._driver.run(self._core.resize(rows, columns))
 
     async def finish(self, eof: bool = True) -> int:
         """-> how many bytes were taken. Closes the task's stdin with `eof`, else only this stream."""

@@ -248,6 +248,13 @@ bool TaskInput::write(std::string_view data) {
   return true;
 }
 
+bool TaskInput::resize(std::uint32_t rows, std::uint32_t columns) {
+  v1::TaskInputChunk chunk;
+  chunk.mutable_resize()->set_rows(rows);
+  chunk.mutable_resize()->set_columns(columns);
+  return impl_->write(std::move(chunk));
+}
+
 absl::StatusOr<std::uint64_t> TaskInput::finish(bool eof) {
   if (impl_->finished) return absl::FailedPreconditionError("task input is finished already");
   if (eof) {

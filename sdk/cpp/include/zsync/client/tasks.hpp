@@ -19,11 +19,12 @@ namespace internal {
 class Connection;
 }
 
-// Feeds stdin of one task that was submitted with stdin_stream.
+// Feeds stdin of one task that was submitted with stdin_stream, or types on its terminal.
 //
 // Cancel:   the StopSource it was opened with.
 // Threads:  one at a time.
-// Lifetime: destroyed without finish(), it leaves the task's stdin open for another stream.
+// Lifetime: destroyed without finish(), as when its process dies, it closes the task's stdin; a
+//           terminal stays open.
 class TaskInput {
  public:
   struct Impl;
@@ -34,6 +35,9 @@ class TaskInput {
 
   // Blocks while the task does not read. False: the stream is over, finish() says why.
   [[nodiscard]] bool write(std::string_view data);
+
+  // The terminal of the task is as large from now on; rows and columns are 1 to 1000.
+  [[nodiscard]] bool resize(std::uint32_t rows, std::uint32_t columns);
 
   // Closes the task's stdin with `eof`, else only this stream, and returns how many bytes were
   // taken.

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file zsync/v1/tasks.proto.
  */
 export const file_zsync_v1_tasks: GenFile = /*@__PURE__*/
-  fileDesc("ChR6c3luYy92MS90YXNrcy5wcm90bxIIenN5bmMudjEiuQYKCFRhc2tTcGVjEgwKBGFyZ3YYASADKAkSDQoFc2hlbGwYAiABKAkSCwoDY3dkGAMgASgJEigKA2VudhgEIAMoCzIbLnpzeW5jLnYxLlRhc2tTcGVjLkVudkVudHJ5EhMKC3JlcGxhY2VfZW52GAUgASgIEg0KBXN0ZGluGAYgASgMEhQKDHN0ZGluX3N0cmVhbRgHIAEoCBIMCgRuYW1lGAggASgJEi4KBmxhYmVscxgJIAMoCzIeLnpzeW5jLnYxLlRhc2tTcGVjLkxhYmVsc0VudHJ5Eg0KBWdyb3VwGAogASgJEhAKCHByaW9yaXR5GAsgASgFEioKB3RpbWVvdXQYDCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoKa2lsbF9ncmFjZRgNIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIPCgdyZXRyaWVzGA4gASgNEhcKD2lkZW1wb3RlbmN5X2tleRgPIAEoCRIVCg1rZWVwX2NoaWxkcmVuGBAgASgIEhMKC3RyYWNlcGFyZW50GBEgASgJEiQKBXJldHJ5GBIgASgLMhUuenN5bmMudjEuUmV0cnlQb2xpY3kSIQoHb25fbG9zdBgTIAEoDjIQLnpzeW5jLnYxLk9uTG9zdBInCgVhZnRlchgUIAMoCzIYLnpzeW5jLnYxLlRhc2tEZXBlbmRlbmN5EigKBWRlbGF5GBUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhoKEnN0YXJ0X2F0X3VuaXhfbmFubxgWIAEoAxINCgVsb2NrcxgXIAMoCRIMCgRuaWNlGCggASgFEiMKCGlvX2NsYXNzGCkgASgOMhEuenN5bmMudjEuSW9DbGFzcxIQCghpb19sZXZlbBgqIAEoDRIoCgZsaW1pdHMYKyABKAsyGC56c3luYy52MS5SZXNvdXJjZUxpbWl0cxoqCghFbnZFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiYAoOUmVzb3VyY2VMaW1pdHMSFAoMbWVtb3J5X2J5dGVzGAEgASgEEhIKCmNwdV9taWxsaXMYAiABKA0SEQoJcHJvY2Vzc2VzGAMgASgEEhEKCWlvX3dlaWdodBgEIAEoDSLLAQoJVGFza1VzYWdlEisKCGNwdV91c2VyGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi0KCmNwdV9zeXN0ZW0YAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SGQoRbWVtb3J5X3BlYWtfYnl0ZXMYAyABKAQSFQoNaW9fcmVhZF9ieXRlcxgEIAEoBBIYChBpb193cml0dGVuX2J5dGVzGAUgASgEEhYKDm1lbW9yeV9pc190cmVlGAYgASgIIlAKDlRhc2tEZXBlbmRlbmN5EgwKBHRhc2sYASABKAkSMAoJY29uZGl0aW9uGAIgASgOMh0uenN5bmMudjEuRGVwZW5kZW5jeUNvbmRpdGlvbiLrAQoLUmV0cnlQb2xpY3kSKgoHYmFja29mZhgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZmYWN0b3IYAiABKAESLgoLYmFja29mZl9tYXgYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SIAoGaml0dGVyGAQgASgOMhAuenN5bmMudjEuSml0dGVyEiQKAm9uGAUgASgLMhguenN5bmMudjEuUmV0cnlDb25kaXRpb24SKAoGbm90X29uGAYgASgLMhguenN5bmMudjEuUmV0cnlDb25kaXRpb24iRQoOUmV0cnlDb25kaXRpb24SEgoKZXhpdF9jb2RlcxgBIAMoBRIPCgd0aW1lb3V0GAIgASgIEg4KBnNpZ25hbBgDIAEoCCL+AQoLVGFza0F0dGVtcHQSDwoHYXR0ZW1wdBgBIAEoDRIiCgVzdGF0ZRgCIAEoDjITLnpzeW5jLnYxLlRhc2tTdGF0ZRIRCglleGl0X2NvZGUYAyABKAUSDgoGc2lnbmFsGAQgASgFEg4KBnJlYXNvbhgFIAEoCRIZChFzdGFydGVkX3VuaXhfbmFubxgGIAEoAxIaChJmaW5pc2hlZF91bml4X25hbm8YByABKAMSFAoMb3V0cHV0X2J5dGVzGAggASgEEhYKDm91dHB1dF9yZWNvcmRzGAkgASgEEiIKBXVzYWdlGBQgASgLMhMuenN5bmMudjEuVGFza1VzYWdlIosECgRUYXNrEgoKAmlkGAEgASgJEiAKBHNwZWMYAiABKAsyEi56c3luYy52MS5UYXNrU3BlYxIiCgVzdGF0ZRgDIAEoDjITLnpzeW5jLnYxLlRhc2tTdGF0ZRIPCgdhdHRlbXB0GAQgASgNEhEKCWV4aXRfY29kZRgFIAEoBRIOCgZzaWduYWwYBiABKAUSDgoGcmVhc29uGAcgASgJEhkKEWNyZWF0ZWRfdW5peF9uYW5vGAggASgDEhkKEXN0YXJ0ZWRfdW5peF9uYW5vGAkgASgDEhoKEmZpbmlzaGVkX3VuaXhfbmFubxgKIAEoAxILCgNwaWQYCyABKAMSGAoQY2FuY2VsX3JlcXVlc3RlZBgMIAEoCBIUCgxvdXRwdXRfYnl0ZXMYDSABKAQSFgoOb3V0cHV0X3JlY29yZHMYDiABKAQSFQoNc3VibWl0dGVyX3VpZBgPIAEoDRIVCg1zdWJtaXR0ZXJfcGlkGBAgASgFEicKCGF0dGVtcHRzGBEgAygLMhUuenN5bmMudjEuVGFza0F0dGVtcHQSHAoUbm90X2JlZm9yZV91bml4X25hbm8YEiABKAMSIgoFdXNhZ2UYHiABKAsyEy56c3luYy52MS5UYXNrVXNhZ2USGAoQcGF1c2VkX3VuaXhfbmFubxgfIAEoAxITCgtsaW1pdHNfbm90ZRggIAEoCSI3ChJTdWJtaXRUYXNrc1JlcXVlc3QSIQoFc3BlY3MYASADKAsyEi56c3luYy52MS5UYXNrU3BlYyIxChBTdWJtaXRUYXNrc1JlcGx5EgsKA2lkcxgBIAMoCRIQCghleGlzdGluZxgCIAMoCCIcCg5HZXRUYXNrUmVxdWVzdBIKCgJpZBgBIAEoCSL4AQoQTGlzdFRhc2tzUmVxdWVzdBIjCgZzdGF0ZXMYASADKA4yEy56c3luYy52MS5UYXNrU3RhdGUSDQoFZ3JvdXAYAiABKAkSDAoEbmFtZRgDIAEoCRI2CgZsYWJlbHMYBCADKAsyJi56c3luYy52MS5MaXN0VGFza3NSZXF1ZXN0LkxhYmVsc0VudHJ5EhEKCXBhZ2Vfc2l6ZRgFIAEoDRISCgpwYWdlX3Rva2VuGAYgASgJEhQKDG9sZGVzdF9maXJzdBgHIAEoCBotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIkgKDkxpc3RUYXNrc1JlcGx5Eh0KBXRhc2tzGAEgAygLMg4uenN5bmMudjEuVGFzaxIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiHwoQV2FpdFRhc2tzUmVxdWVzdBILCgNpZHMYASADKAkiLwoOV2FpdFRhc2tzUmVwbHkSHQoFdGFza3MYASADKAsyDi56c3luYy52MS5UYXNrIlwKEUNhbmNlbFRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJEgwKBHdhaXQYAiABKAgSLQoKa2lsbF9ncmFjZRgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIeChBSZXRyeVRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIh4KEFBhdXNlVGFza1JlcXVlc3QSCgoCaWQYASABKAkiHwoRUmVzdW1lVGFza1JlcXVlc3QSCgoCaWQYASABKAkiLwoRU2lnbmFsVGFza1JlcXVlc3QSCgoCaWQYASABKAkSDgoGc2lnbmFsGAIgASgFIh8KEVJlbW92ZVRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIhEKD1JlbW92ZVRhc2tSZXBseSJSChFUYXNrT3V0cHV0UmVxdWVzdBIKCgJpZBgBIAEoCRIQCghmcm9tX3NlcRgCIAEoBBIOCgZmb2xsb3cYAyABKAgSDwoHYXR0ZW1wdBgEIAEoDSKDAQoPVGFza091dHB1dEJhdGNoEiEKB3JlY29yZHMYASADKAsyEC56c3luYy52MS5SZWNvcmQSGgoDZ2FwGAIgASgLMg0uenN5bmMudjEuR2FwEiAKCGZpbmlzaGVkGAMgASgLMg4uenN5bmMudjEuVGFzaxIPCgdhdHRlbXB0GAQgASgNIjcKDlRhc2tJbnB1dENodW5rEgoKAmlkGAEgASgJEgwKBGRhdGEYAiABKAwSCwoDZW9mGAMgASgIIh8KDlRhc2tJbnB1dFJlcGx5Eg0KBWJ5dGVzGAEgASgEIhwKDldoeVRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIj0KDFdoeVRhc2tSZXBseRIcCgR0YXNrGAEgASgLMg4uenN5bmMudjEuVGFzaxIPCgdyZWFzb25zGAIgAygJIkwKCVRhc2tHcm91cBIMCgRuYW1lGAEgASgJEhAKCHBhcmFsbGVsGAIgASgNEg4KBnF1ZXVlZBgDIAEoDRIPCgdydW5uaW5nGAQgASgNIhMKEUxpc3RHcm91cHNSZXF1ZXN0IjYKD0xpc3RHcm91cHNSZXBseRIjCgZncm91cHMYASADKAsyEy56c3luYy52MS5UYXNrR3JvdXAiMQoPU2V0R3JvdXBSZXF1ZXN0EgwKBG5hbWUYASABKAkSEAoIcGFyYWxsZWwYAiABKA0qgAIKCVRhc2tTdGF0ZRIaChZUQVNLX1NUQVRFX1VOU1BFQ0lGSUVEEAASFQoRVEFTS19TVEFURV9RVUVVRUQQARIWChJUQVNLX1NUQVRFX1JVTk5JTkcQAhIYChRUQVNLX1NUQVRFX1NVQ0NFRURFRBADEhUKEVRBU0tfU1RBVEVfRkFJTEVEEAQSFwoTVEFTS19TVEFURV9TSUdOQUxFRBAFEhgKFFRBU0tfU1RBVEVfVElNRURfT1VUEAYSFwoTVEFTS19TVEFURV9DQU5DRUxFRBAHEhMKD1RBU0tfU1RBVEVfTE9TVBAIEhYKElRBU0tfU1RBVEVfU0tJUFBFRBAJKlAKB0lvQ2xhc3MSGAoUSU9fQ0xBU1NfVU5TUEVDSUZJRUQQABIYChRJT19DTEFTU19CRVNUX0VGRk9SVBACEhEKDUlPX0NMQVNTX0lETEUQAyqXAQoTRGVwZW5kZW5jeUNvbmRpdGlvbhIkCiBERVBFTkRFTkNZX0NPTkRJVElPTl9VTlNQRUNJRklFRBAAEhsKF0RFUEVOREVOQ1lfQ09ORElUSU9OX09LEAESHwobREVQRU5ERU5DWV9DT05ESVRJT05fRkFJTEVEEAISHAoYREVQRU5ERU5DWV9DT05ESVRJT05fQU5ZEAMqQgoGSml0dGVyEhYKEkpJVFRFUl9VTlNQRUNJRklFRBAAEg8KC0pJVFRFUl9GVUxMEAESDwoLSklUVEVSX05PTkUQAipGCgZPbkxvc3QSFwoTT05fTE9TVF9VTlNQRUNJRklFRBAAEhAKDE9OX0xPU1RfRkFJTBABEhEKDU9OX0xPU1RfUkVUUlkQAjKHBwoFVGFza3MSQgoGU3VibWl0EhwuenN5bmMudjEuU3VibWl0VGFza3NSZXF1ZXN0GhouenN5bmMudjEuU3VibWl0VGFza3NSZXBseRIvCgNHZXQSGC56c3luYy52MS5HZXRUYXNrUmVxdWVzdBoOLnpzeW5jLnYxLlRhc2sSPAoETGlzdBIaLnpzeW5jLnYxLkxpc3RUYXNrc1JlcXVlc3QaGC56c3luYy52MS5MaXN0VGFza3NSZXBseRI8CgRXYWl0EhouenN5bmMudjEuV2FpdFRhc2tzUmVxdWVzdBoYLnpzeW5jLnYxLldhaXRUYXNrc1JlcGx5EjUKBkNhbmNlbBIbLnpzeW5jLnYxLkNhbmNlbFRhc2tSZXF1ZXN0Gg4uenN5bmMudjEuVGFzaxIzCgVSZXRyeRIaLnpzeW5jLnYxLlJldHJ5VGFza1JlcXVlc3QaDi56c3luYy52MS5UYXNrEkAKBlJlbW92ZRIbLnpzeW5jLnYxLlJlbW92ZVRhc2tSZXF1ZXN0GhkuenN5bmMudjEuUmVtb3ZlVGFza1JlcGx5EkIKBk91dHB1dBIbLnpzeW5jLnYxLlRhc2tPdXRwdXRSZXF1ZXN0GhkuenN5bmMudjEuVGFza091dHB1dEJhdGNoMAESPQoFSW5wdXQSGC56c3luYy52MS5UYXNrSW5wdXRDaHVuaxoYLnpzeW5jLnYxLlRhc2tJbnB1dFJlcGx5KAESMwoFUGF1c2USGi56c3luYy52MS5QYXVzZVRhc2tSZXF1ZXN0Gg4uenN5bmMudjEuVGFzaxI1CgZSZXN1bWUSGy56c3luYy52MS5SZXN1bWVUYXNrUmVxdWVzdBoOLnpzeW5jLnYxLlRhc2sSNQoGU2lnbmFsEhsuenN5bmMudjEuU2lnbmFsVGFza1JlcXVlc3QaDi56c3luYy52MS5UYXNrEjcKA1doeRIYLnpzeW5jLnYxLldoeVRhc2tSZXF1ZXN0GhYuenN5bmMudjEuV2h5VGFza1JlcGx5EkQKCkxpc3RHcm91cHMSGy56c3luYy52MS5MaXN0R3JvdXBzUmVxdWVzdBoZLnpzeW5jLnYxLkxpc3RHcm91cHNSZXBseRI6CghTZXRHcm91cBIZLnpzeW5jLnYxLlNldEdyb3VwUmVxdWVzdBoTLnpzeW5jLnYxLlRhc2tHcm91cGIGcHJvdG8z", [file_google_protobuf_duration, file_zsync_v1_common]);
+  fileDesc("ChR6c3luYy92MS90YXNrcy5wcm90bxIIenN5bmMudjEi4wYKCFRhc2tTcGVjEgwKBGFyZ3YYASADKAkSDQoFc2hlbGwYAiABKAkSCwoDY3dkGAMgASgJEigKA2VudhgEIAMoCzIbLnpzeW5jLnYxLlRhc2tTcGVjLkVudkVudHJ5EhMKC3JlcGxhY2VfZW52GAUgASgIEg0KBXN0ZGluGAYgASgMEhQKDHN0ZGluX3N0cmVhbRgHIAEoCBIMCgRuYW1lGAggASgJEi4KBmxhYmVscxgJIAMoCzIeLnpzeW5jLnYxLlRhc2tTcGVjLkxhYmVsc0VudHJ5Eg0KBWdyb3VwGAogASgJEhAKCHByaW9yaXR5GAsgASgFEioKB3RpbWVvdXQYDCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoKa2lsbF9ncmFjZRgNIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIPCgdyZXRyaWVzGA4gASgNEhcKD2lkZW1wb3RlbmN5X2tleRgPIAEoCRIVCg1rZWVwX2NoaWxkcmVuGBAgASgIEhMKC3RyYWNlcGFyZW50GBEgASgJEiQKBXJldHJ5GBIgASgLMhUuenN5bmMudjEuUmV0cnlQb2xpY3kSIQoHb25fbG9zdBgTIAEoDjIQLnpzeW5jLnYxLk9uTG9zdBInCgVhZnRlchgUIAMoCzIYLnpzeW5jLnYxLlRhc2tEZXBlbmRlbmN5EigKBWRlbGF5GBUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhoKEnN0YXJ0X2F0X3VuaXhfbmFubxgWIAEoAxINCgVsb2NrcxgXIAMoCRIMCgRuaWNlGCggASgFEiMKCGlvX2NsYXNzGCkgASgOMhEuenN5bmMudjEuSW9DbGFzcxIQCghpb19sZXZlbBgqIAEoDRIoCgZsaW1pdHMYKyABKAsyGC56c3luYy52MS5SZXNvdXJjZUxpbWl0cxIoCgh0ZXJtaW5hbBgsIAEoCzIWLnpzeW5jLnYxLlRlcm1pbmFsU2l6ZRoqCghFbnZFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiLQoMVGVybWluYWxTaXplEgwKBHJvd3MYASABKA0SDwoHY29sdW1ucxgCIAEoDSJgCg5SZXNvdXJjZUxpbWl0cxIUCgxtZW1vcnlfYnl0ZXMYASABKAQSEgoKY3B1X21pbGxpcxgCIAEoDRIRCglwcm9jZXNzZXMYAyABKAQSEQoJaW9fd2VpZ2h0GAQgASgNIssBCglUYXNrVXNhZ2USKwoIY3B1X3VzZXIYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoKY3B1X3N5c3RlbRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIZChFtZW1vcnlfcGVha19ieXRlcxgDIAEoBBIVCg1pb19yZWFkX2J5dGVzGAQgASgEEhgKEGlvX3dyaXR0ZW5fYnl0ZXMYBSABKAQSFgoObWVtb3J5X2lzX3RyZWUYBiABKAgiUAoOVGFza0RlcGVuZGVuY3kSDAoEdGFzaxgBIAEoCRIwCgljb25kaXRpb24YAiABKA4yHS56c3luYy52MS5EZXBlbmRlbmN5Q29uZGl0aW9uIusBCgtSZXRyeVBvbGljeRIqCgdiYWNrb2ZmGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBmZhY3RvchgCIAEoARIuCgtiYWNrb2ZmX21heBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIgCgZqaXR0ZXIYBCABKA4yEC56c3luYy52MS5KaXR0ZXISJAoCb24YBSABKAsyGC56c3luYy52MS5SZXRyeUNvbmRpdGlvbhIoCgZub3Rfb24YBiABKAsyGC56c3luYy52MS5SZXRyeUNvbmRpdGlvbiJFCg5SZXRyeUNvbmRpdGlvbhISCgpleGl0X2NvZGVzGAEgAygFEg8KB3RpbWVvdXQYAiABKAgSDgoGc2lnbmFsGAMgASgIIv4BCgtUYXNrQXR0ZW1wdBIPCgdhdHRlbXB0GAEgASgNEiIKBXN0YXRlGAIgASgOMhMuenN5bmMudjEuVGFza1N0YXRlEhEKCWV4aXRfY29kZRgDIAEoBRIOCgZzaWduYWwYBCABKAUSDgoGcmVhc29uGAUgASgJEhkKEXN0YXJ0ZWRfdW5peF9uYW5vGAYgASgDEhoKEmZpbmlzaGVkX3VuaXhfbmFubxgHIAEoAxIUCgxvdXRwdXRfYnl0ZXMYCCABKAQSFgoOb3V0cHV0X3JlY29yZHMYCSABKAQSIgoFdXNhZ2UYFCABKAsyEy56c3luYy52MS5UYXNrVXNhZ2UiiwQKBFRhc2sSCgoCaWQYASABKAkSIAoEc3BlYxgCIAEoCzISLnpzeW5jLnYxLlRhc2tTcGVjEiIKBXN0YXRlGAMgASgOMhMuenN5bmMudjEuVGFza1N0YXRlEg8KB2F0dGVtcHQYBCABKA0SEQoJZXhpdF9jb2RlGAUgASgFEg4KBnNpZ25hbBgGIAEoBRIOCgZyZWFzb24YByABKAkSGQoRY3JlYXRlZF91bml4X25hbm8YCCABKAMSGQoRc3RhcnRlZF91bml4X25hbm8YCSABKAMSGgoSZmluaXNoZWRfdW5peF9uYW5vGAogASgDEgsKA3BpZBgLIAEoAxIYChBjYW5jZWxfcmVxdWVzdGVkGAwgASgIEhQKDG91dHB1dF9ieXRlcxgNIAEoBBIWCg5vdXRwdXRfcmVjb3JkcxgOIAEoBBIVCg1zdWJtaXR0ZXJfdWlkGA8gASgNEhUKDXN1Ym1pdHRlcl9waWQYECABKAUSJwoIYXR0ZW1wdHMYESADKAsyFS56c3luYy52MS5UYXNrQXR0ZW1wdBIcChRub3RfYmVmb3JlX3VuaXhfbmFubxgSIAEoAxIiCgV1c2FnZRgeIAEoCzITLnpzeW5jLnYxLlRhc2tVc2FnZRIYChBwYXVzZWRfdW5peF9uYW5vGB8gASgDEhMKC2xpbWl0c19ub3RlGCAgASgJIjcKElN1Ym1pdFRhc2tzUmVxdWVzdBIhCgVzcGVjcxgBIAMoCzISLnpzeW5jLnYxLlRhc2tTcGVjIjEKEFN1Ym1pdFRhc2tzUmVwbHkSCwoDaWRzGAEgAygJEhAKCGV4aXN0aW5nGAIgAygIIhwKDkdldFRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIvgBChBMaXN0VGFza3NSZXF1ZXN0EiMKBnN0YXRlcxgBIAMoDjITLnpzeW5jLnYxLlRhc2tTdGF0ZRINCgVncm91cBgCIAEoCRIMCgRuYW1lGAMgASgJEjYKBmxhYmVscxgEIAMoCzImLnpzeW5jLnYxLkxpc3RUYXNrc1JlcXVlc3QuTGFiZWxzRW50cnkSEQoJcGFnZV9zaXplGAUgASgNEhIKCnBhZ2VfdG9rZW4YBiABKAkSFAoMb2xkZXN0X2ZpcnN0GAcgASgIGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiSAoOTGlzdFRhc2tzUmVwbHkSHQoFdGFza3MYASADKAsyDi56c3luYy52MS5UYXNrEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIfChBXYWl0VGFza3NSZXF1ZXN0EgsKA2lkcxgBIAMoCSIvCg5XYWl0VGFza3NSZXBseRIdCgV0YXNrcxgBIAMoCzIOLnpzeW5jLnYxLlRhc2siXAoRQ2FuY2VsVGFza1JlcXVlc3QSCgoCaWQYASABKAkSDAoEd2FpdBgCIAEoCBItCgpraWxsX2dyYWNlGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIh4KEFJldHJ5VGFza1JlcXVlc3QSCgoCaWQYASABKAkiHgoQUGF1c2VUYXNrUmVxdWVzdBIKCgJpZBgBIAEoCSIfChFSZXN1bWVUYXNrUmVxdWVzdBIKCgJpZBgBIAEoCSIvChFTaWduYWxUYXNrUmVxdWVzdBIKCgJpZBgBIAEoCRIOCgZzaWduYWwYAiABKAUiHwoRUmVtb3ZlVGFza1JlcXVlc3QSCgoCaWQYASABKAkiEQoPUmVtb3ZlVGFza1JlcGx5IlIKEVRhc2tPdXRwdXRSZXF1ZXN0EgoKAmlkGAEgASgJEhAKCGZyb21fc2VxGAIgASgEEg4KBmZvbGxvdxgDIAEoCBIPCgdhdHRlbXB0GAQgASgNIoMBCg9UYXNrT3V0cHV0QmF0Y2gSIQoHcmVjb3JkcxgBIAMoCzIQLnpzeW5jLnYxLlJlY29yZBIaCgNnYXAYAiABKAsyDS56c3luYy52MS5HYXASIAoIZmluaXNoZWQYAyABKAsyDi56c3luYy52MS5UYXNrEg8KB2F0dGVtcHQYBCABKA0iXwoOVGFza0lucHV0Q2h1bmsSCgoCaWQYASABKAkSDAoEZGF0YRgCIAEoDBILCgNlb2YYAyABKAgSJgoGcmVzaXplGAQgASgLMhYuenN5bmMudjEuVGVybWluYWxTaXplIh8KDlRhc2tJbnB1dFJlcGx5Eg0KBWJ5dGVzGAEgASgEIhwKDldoeVRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIj0KDFdoeVRhc2tSZXBseRIcCgR0YXNrGAEgASgLMg4uenN5bmMudjEuVGFzaxIPCgdyZWFzb25zGAIgAygJIkwKCVRhc2tHcm91cBIMCgRuYW1lGAEgASgJEhAKCHBhcmFsbGVsGAIgASgNEg4KBnF1ZXVlZBgDIAEoDRIPCgdydW5uaW5nGAQgASgNIhMKEUxpc3RHcm91cHNSZXF1ZXN0IjYKD0xpc3RHcm91cHNSZXBseRIjCgZncm91cHMYASADKAsyEy56c3luYy52MS5UYXNrR3JvdXAiMQoPU2V0R3JvdXBSZXF1ZXN0EgwKBG5hbWUYASABKAkSEAoIcGFyYWxsZWwYAiABKA0qgAIKCVRhc2tTdGF0ZRIaChZUQVNLX1NUQVRFX1VOU1BFQ0lGSUVEEAASFQoRVEFTS19TVEFURV9RVUVVRUQQARIWChJUQVNLX1NUQVRFX1JVTk5JTkcQAhIYChRUQVNLX1NUQVRFX1NVQ0NFRURFRBADEhUKEVRBU0tfU1RBVEVfRkFJTEVEEAQSFwoTVEFTS19TVEFURV9TSUdOQUxFRBAFEhgKFFRBU0tfU1RBVEVfVElNRURfT1VUEAYSFwoTVEFTS19TVEFURV9DQU5DRUxFRBAHEhMKD1RBU0tfU1RBVEVfTE9TVBAIEhYKElRBU0tfU1RBVEVfU0tJUFBFRBAJKlAKB0lvQ2xhc3MSGAoUSU9fQ0xBU1NfVU5TUEVDSUZJRUQQABIYChRJT19DTEFTU19CRVNUX0VGRk9SVBACEhEKDUlPX0NMQVNTX0lETEUQAyqXAQoTRGVwZW5kZW5jeUNvbmRpdGlvbhIkCiBERVBFTkRFTkNZX0NPTkRJVElPTl9VTlNQRUNJRklFRBAAEhsKF0RFUEVOREVOQ1lfQ09ORElUSU9OX09LEAESHwobREVQRU5ERU5DWV9DT05ESVRJT05fRkFJTEVEEAISHAoYREVQRU5ERU5DWV9DT05ESVRJT05fQU5ZEAMqQgoGSml0dGVyEhYKEkpJVFRFUl9VTlNQRUNJRklFRBAAEg8KC0pJVFRFUl9GVUxMEAESDwoLSklUVEVSX05PTkUQAipGCgZPbkxvc3QSFwoTT05fTE9TVF9VTlNQRUNJRklFRBAAEhAKDE9OX0xPU1RfRkFJTBABEhEKDU9OX0xPU1RfUkVUUlkQAjKHBwoFVGFza3MSQgoGU3VibWl0EhwuenN5bmMudjEuU3VibWl0VGFza3NSZXF1ZXN0GhouenN5bmMudjEuU3VibWl0VGFza3NSZXBseRIvCgNHZXQSGC56c3luYy52MS5HZXRUYXNrUmVxdWVzdBoOLnpzeW5jLnYxLlRhc2sSPAoETGlzdBIaLnpzeW5jLnYxLkxpc3RUYXNrc1JlcXVlc3QaGC56c3luYy52MS5MaXN0VGFza3NSZXBseRI8CgRXYWl0EhouenN5bmMudjEuV2FpdFRhc2tzUmVxdWVzdBoYLnpzeW5jLnYxLldhaXRUYXNrc1JlcGx5EjUKBkNhbmNlbBIbLnpzeW5jLnYxLkNhbmNlbFRhc2tSZXF1ZXN0Gg4uenN5bmMudjEuVGFzaxIzCgVSZXRyeRIaLnpzeW5jLnYxLlJldHJ5VGFza1JlcXVlc3QaDi56c3luYy52MS5UYXNrEkAKBlJlbW92ZRIbLnpzeW5jLnYxLlJlbW92ZVRhc2tSZXF1ZXN0GhkuenN5bmMudjEuUmVtb3ZlVGFza1JlcGx5EkIKBk91dHB1dBIbLnpzeW5jLnYxLlRhc2tPdXRwdXRSZXF1ZXN0GhkuenN5bmMudjEuVGFza091dHB1dEJhdGNoMAESPQoFSW5wdXQSGC56c3luYy52MS5UYXNrSW5wdXRDaHVuaxoYLnpzeW5jLnYxLlRhc2tJbnB1dFJlcGx5KAESMwoFUGF1c2USGi56c3luYy52MS5QYXVzZVRhc2tSZXF1ZXN0Gg4uenN5bmMudjEuVGFzaxI1CgZSZXN1bWUSGy56c3luYy52MS5SZXN1bWVUYXNrUmVxdWVzdBoOLnpzeW5jLnYxLlRhc2sSNQoGU2lnbmFsEhsuenN5bmMudjEuU2lnbmFsVGFza1JlcXVlc3QaDi56c3luYy52MS5UYXNrEjcKA1doeRIYLnpzeW5jLnYxLldoeVRhc2tSZXF1ZXN0GhYuenN5bmMudjEuV2h5VGFza1JlcGx5EkQKCkxpc3RHcm91cHMSGy56c3luYy52MS5MaXN0R3JvdXBzUmVxdWVzdBoZLnpzeW5jLnYxLkxpc3RHcm91cHNSZXBseRI6CghTZXRHcm91cBIZLnpzeW5jLnYxLlNldEdyb3VwUmVxdWVzdBoTLnpzeW5jLnYxLlRhc2tHcm91cGIGcHJvdG8z", [file_google_protobuf_duration, file_zsync_v1_common]);
 
 /**
  * @generated from message zsync.v1.TaskSpec
@@ -202,6 +202,14 @@ export type TaskSpec = Message<"zsync.v1.TaskSpec"> & {
    * @generated from field: zsync.v1.ResourceLimits limits = 43;
    */
   limits?: ResourceLimits | undefined;
+
+  /**
+   * The command runs on a terminal of its own instead of pipes: all that it prints is stdout, and Input types on the
+   * keyboard.
+   *
+   * @generated from field: zsync.v1.TerminalSize terminal = 44;
+   */
+  terminal?: TerminalSize | undefined;
 };
 
 /**
@@ -210,6 +218,30 @@ export type TaskSpec = Message<"zsync.v1.TaskSpec"> & {
  */
 export const TaskSpecSchema: GenMessage<TaskSpec> = /*@__PURE__*/
   messageDesc(file_zsync_v1_tasks, 0);
+
+/**
+ * @generated from message zsync.v1.TerminalSize
+ */
+export type TerminalSize = Message<"zsync.v1.TerminalSize"> & {
+  /**
+   * 1..1000
+   *
+   * @generated from field: uint32 rows = 1;
+   */
+  rows: number;
+
+  /**
+   * @generated from field: uint32 columns = 2;
+   */
+  columns: number;
+};
+
+/**
+ * Describes the message zsync.v1.TerminalSize.
+ * Use `create(TerminalSizeSchema)` to create a new message.
+ */
+export const TerminalSizeSchema: GenMessage<TerminalSize> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 1);
 
 /**
  * 0: no limit. Where the daemon has a delegated cgroup they hold for all processes of the task together; elsewhere for each
@@ -252,7 +284,7 @@ export type ResourceLimits = Message<"zsync.v1.ResourceLimits"> & {
  * Use `create(ResourceLimitsSchema)` to create a new message.
  */
 export const ResourceLimitsSchema: GenMessage<ResourceLimits> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 1);
+  messageDesc(file_zsync_v1_tasks, 2);
 
 /**
  * What a command and everything that it started have used, once it has ended.
@@ -300,7 +332,7 @@ export type TaskUsage = Message<"zsync.v1.TaskUsage"> & {
  * Use `create(TaskUsageSchema)` to create a new message.
  */
 export const TaskUsageSchema: GenMessage<TaskUsage> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 2);
+  messageDesc(file_zsync_v1_tasks, 3);
 
 /**
  * @generated from message zsync.v1.TaskDependency
@@ -324,7 +356,7 @@ export type TaskDependency = Message<"zsync.v1.TaskDependency"> & {
  * Use `create(TaskDependencySchema)` to create a new message.
  */
 export const TaskDependencySchema: GenMessage<TaskDependency> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 3);
+  messageDesc(file_zsync_v1_tasks, 4);
 
 /**
  * The pause before the attempt after failure n is backoff * factor^(n-1), at most backoff_max; with full jitter it is
@@ -379,7 +411,7 @@ export type RetryPolicy = Message<"zsync.v1.RetryPolicy"> & {
  * Use `create(RetryPolicySchema)` to create a new message.
  */
 export const RetryPolicySchema: GenMessage<RetryPolicy> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 4);
+  messageDesc(file_zsync_v1_tasks, 5);
 
 /**
  * @generated from message zsync.v1.RetryCondition
@@ -412,7 +444,7 @@ export type RetryCondition = Message<"zsync.v1.RetryCondition"> & {
  * Use `create(RetryConditionSchema)` to create a new message.
  */
 export const RetryConditionSchema: GenMessage<RetryCondition> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 5);
+  messageDesc(file_zsync_v1_tasks, 6);
 
 /**
  * One attempt of a task.
@@ -480,7 +512,7 @@ export type TaskAttempt = Message<"zsync.v1.TaskAttempt"> & {
  * Use `create(TaskAttemptSchema)` to create a new message.
  */
 export const TaskAttemptSchema: GenMessage<TaskAttempt> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 6);
+  messageDesc(file_zsync_v1_tasks, 7);
 
 /**
  * @generated from message zsync.v1.Task
@@ -619,7 +651,7 @@ export type Task = Message<"zsync.v1.Task"> & {
  * Use `create(TaskSchema)` to create a new message.
  */
 export const TaskSchema: GenMessage<Task> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 7);
+  messageDesc(file_zsync_v1_tasks, 8);
 
 /**
  * @generated from message zsync.v1.SubmitTasksRequest
@@ -636,7 +668,7 @@ export type SubmitTasksRequest = Message<"zsync.v1.SubmitTasksRequest"> & {
  * Use `create(SubmitTasksRequestSchema)` to create a new message.
  */
 export const SubmitTasksRequestSchema: GenMessage<SubmitTasksRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 8);
+  messageDesc(file_zsync_v1_tasks, 9);
 
 /**
  * @generated from message zsync.v1.SubmitTasksReply
@@ -662,7 +694,7 @@ export type SubmitTasksReply = Message<"zsync.v1.SubmitTasksReply"> & {
  * Use `create(SubmitTasksReplySchema)` to create a new message.
  */
 export const SubmitTasksReplySchema: GenMessage<SubmitTasksReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 9);
+  messageDesc(file_zsync_v1_tasks, 10);
 
 /**
  * @generated from message zsync.v1.GetTaskRequest
@@ -679,7 +711,7 @@ export type GetTaskRequest = Message<"zsync.v1.GetTaskRequest"> & {
  * Use `create(GetTaskRequestSchema)` to create a new message.
  */
 export const GetTaskRequestSchema: GenMessage<GetTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 10);
+  messageDesc(file_zsync_v1_tasks, 11);
 
 /**
  * @generated from message zsync.v1.ListTasksRequest
@@ -732,7 +764,7 @@ export type ListTasksRequest = Message<"zsync.v1.ListTasksRequest"> & {
  * Use `create(ListTasksRequestSchema)` to create a new message.
  */
 export const ListTasksRequestSchema: GenMessage<ListTasksRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 11);
+  messageDesc(file_zsync_v1_tasks, 12);
 
 /**
  * @generated from message zsync.v1.ListTasksReply
@@ -756,7 +788,7 @@ export type ListTasksReply = Message<"zsync.v1.ListTasksReply"> & {
  * Use `create(ListTasksReplySchema)` to create a new message.
  */
 export const ListTasksReplySchema: GenMessage<ListTasksReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 12);
+  messageDesc(file_zsync_v1_tasks, 13);
 
 /**
  * @generated from message zsync.v1.WaitTasksRequest
@@ -773,7 +805,7 @@ export type WaitTasksRequest = Message<"zsync.v1.WaitTasksRequest"> & {
  * Use `create(WaitTasksRequestSchema)` to create a new message.
  */
 export const WaitTasksRequestSchema: GenMessage<WaitTasksRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 13);
+  messageDesc(file_zsync_v1_tasks, 14);
 
 /**
  * @generated from message zsync.v1.WaitTasksReply
@@ -790,7 +822,7 @@ export type WaitTasksReply = Message<"zsync.v1.WaitTasksReply"> & {
  * Use `create(WaitTasksReplySchema)` to create a new message.
  */
 export const WaitTasksReplySchema: GenMessage<WaitTasksReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 14);
+  messageDesc(file_zsync_v1_tasks, 15);
 
 /**
  * @generated from message zsync.v1.CancelTaskRequest
@@ -819,7 +851,7 @@ export type CancelTaskRequest = Message<"zsync.v1.CancelTaskRequest"> & {
  * Use `create(CancelTaskRequestSchema)` to create a new message.
  */
 export const CancelTaskRequestSchema: GenMessage<CancelTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 15);
+  messageDesc(file_zsync_v1_tasks, 16);
 
 /**
  * @generated from message zsync.v1.RetryTaskRequest
@@ -836,7 +868,7 @@ export type RetryTaskRequest = Message<"zsync.v1.RetryTaskRequest"> & {
  * Use `create(RetryTaskRequestSchema)` to create a new message.
  */
 export const RetryTaskRequestSchema: GenMessage<RetryTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 16);
+  messageDesc(file_zsync_v1_tasks, 17);
 
 /**
  * @generated from message zsync.v1.PauseTaskRequest
@@ -853,7 +885,7 @@ export type PauseTaskRequest = Message<"zsync.v1.PauseTaskRequest"> & {
  * Use `create(PauseTaskRequestSchema)` to create a new message.
  */
 export const PauseTaskRequestSchema: GenMessage<PauseTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 17);
+  messageDesc(file_zsync_v1_tasks, 18);
 
 /**
  * @generated from message zsync.v1.ResumeTaskRequest
@@ -870,7 +902,7 @@ export type ResumeTaskRequest = Message<"zsync.v1.ResumeTaskRequest"> & {
  * Use `create(ResumeTaskRequestSchema)` to create a new message.
  */
 export const ResumeTaskRequestSchema: GenMessage<ResumeTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 18);
+  messageDesc(file_zsync_v1_tasks, 19);
 
 /**
  * @generated from message zsync.v1.SignalTaskRequest
@@ -894,7 +926,7 @@ export type SignalTaskRequest = Message<"zsync.v1.SignalTaskRequest"> & {
  * Use `create(SignalTaskRequestSchema)` to create a new message.
  */
 export const SignalTaskRequestSchema: GenMessage<SignalTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 19);
+  messageDesc(file_zsync_v1_tasks, 20);
 
 /**
  * @generated from message zsync.v1.RemoveTaskRequest
@@ -911,7 +943,7 @@ export type RemoveTaskRequest = Message<"zsync.v1.RemoveTaskRequest"> & {
  * Use `create(RemoveTaskRequestSchema)` to create a new message.
  */
 export const RemoveTaskRequestSchema: GenMessage<RemoveTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 20);
+  messageDesc(file_zsync_v1_tasks, 21);
 
 /**
  * @generated from message zsync.v1.RemoveTaskReply
@@ -924,7 +956,7 @@ export type RemoveTaskReply = Message<"zsync.v1.RemoveTaskReply"> & {
  * Use `create(RemoveTaskReplySchema)` to create a new message.
  */
 export const RemoveTaskReplySchema: GenMessage<RemoveTaskReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 21);
+  messageDesc(file_zsync_v1_tasks, 22);
 
 /**
  * @generated from message zsync.v1.TaskOutputRequest
@@ -962,7 +994,7 @@ export type TaskOutputRequest = Message<"zsync.v1.TaskOutputRequest"> & {
  * Use `create(TaskOutputRequestSchema)` to create a new message.
  */
 export const TaskOutputRequestSchema: GenMessage<TaskOutputRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 22);
+  messageDesc(file_zsync_v1_tasks, 23);
 
 /**
  * @generated from message zsync.v1.TaskOutputBatch
@@ -1000,7 +1032,7 @@ export type TaskOutputBatch = Message<"zsync.v1.TaskOutputBatch"> & {
  * Use `create(TaskOutputBatchSchema)` to create a new message.
  */
 export const TaskOutputBatchSchema: GenMessage<TaskOutputBatch> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 23);
+  messageDesc(file_zsync_v1_tasks, 24);
 
 /**
  * @generated from message zsync.v1.TaskInputChunk
@@ -1019,9 +1051,18 @@ export type TaskInputChunk = Message<"zsync.v1.TaskInputChunk"> & {
   data: Uint8Array;
 
   /**
+   * closes stdin; on a terminal: types Ctrl-D
+   *
    * @generated from field: bool eof = 3;
    */
   eof: boolean;
+
+  /**
+   * of the task's terminal
+   *
+   * @generated from field: zsync.v1.TerminalSize resize = 4;
+   */
+  resize?: TerminalSize | undefined;
 };
 
 /**
@@ -1029,7 +1070,7 @@ export type TaskInputChunk = Message<"zsync.v1.TaskInputChunk"> & {
  * Use `create(TaskInputChunkSchema)` to create a new message.
  */
 export const TaskInputChunkSchema: GenMessage<TaskInputChunk> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 24);
+  messageDesc(file_zsync_v1_tasks, 25);
 
 /**
  * @generated from message zsync.v1.TaskInputReply
@@ -1046,7 +1087,7 @@ export type TaskInputReply = Message<"zsync.v1.TaskInputReply"> & {
  * Use `create(TaskInputReplySchema)` to create a new message.
  */
 export const TaskInputReplySchema: GenMessage<TaskInputReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 25);
+  messageDesc(file_zsync_v1_tasks, 26);
 
 /**
  * @generated from message zsync.v1.WhyTaskRequest
@@ -1063,7 +1104,7 @@ export type WhyTaskRequest = Message<"zsync.v1.WhyTaskRequest"> & {
  * Use `create(WhyTaskRequestSchema)` to create a new message.
  */
 export const WhyTaskRequestSchema: GenMessage<WhyTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 26);
+  messageDesc(file_zsync_v1_tasks, 27);
 
 /**
  * @generated from message zsync.v1.WhyTaskReply
@@ -1087,7 +1128,7 @@ export type WhyTaskReply = Message<"zsync.v1.WhyTaskReply"> & {
  * Use `create(WhyTaskReplySchema)` to create a new message.
  */
 export const WhyTaskReplySchema: GenMessage<WhyTaskReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 27);
+  messageDesc(file_zsync_v1_tasks, 28);
 
 /**
  * @generated from message zsync.v1.TaskGroup
@@ -1121,7 +1162,7 @@ export type TaskGroup = Message<"zsync.v1.TaskGroup"> & {
  * Use `create(TaskGroupSchema)` to create a new message.
  */
 export const TaskGroupSchema: GenMessage<TaskGroup> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 28);
+  messageDesc(file_zsync_v1_tasks, 29);
 
 /**
  * @generated from message zsync.v1.ListGroupsRequest
@@ -1134,7 +1175,7 @@ export type ListGroupsRequest = Message<"zsync.v1.ListGroupsRequest"> & {
  * Use `create(ListGroupsRequestSchema)` to create a new message.
  */
 export const ListGroupsRequestSchema: GenMessage<ListGroupsRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 29);
+  messageDesc(file_zsync_v1_tasks, 30);
 
 /**
  * @generated from message zsync.v1.ListGroupsReply
@@ -1151,7 +1192,7 @@ export type ListGroupsReply = Message<"zsync.v1.ListGroupsReply"> & {
  * Use `create(ListGroupsReplySchema)` to create a new message.
  */
 export const ListGroupsReplySchema: GenMessage<ListGroupsReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 30);
+  messageDesc(file_zsync_v1_tasks, 31);
 
 /**
  * @generated from message zsync.v1.SetGroupRequest
@@ -1175,7 +1216,7 @@ export type SetGroupRequest = Message<"zsync.v1.SetGroupRequest"> & {
  * Use `create(SetGroupRequestSchema)` to create a new message.
  */
 export const SetGroupRequestSchema: GenMessage<SetGroupRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 31);
+  messageDesc(file_zsync_v1_tasks, 32);
 
 /**
  * @generated from enum zsync.v1.TaskState
