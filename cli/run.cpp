@@ -133,6 +133,7 @@ absl::StatusOr<int> run_command(Context& context, const RunFlags& flags) {
   absl::StatusOr<v1::TaskSpec> spec = make_spec(flags.spec);
   if (!spec.ok()) return spec.status();
   if (absl::Status set = set_command(*spec, flags.spec, context.command); !set.ok()) return set;
+  if (!flags.detach) inherit_deadline(*spec);
   const bool feeds_stdin = !flags.detach && !flags.spec.tty && stdin_is_fed(context.in);
   spec->set_stdin_stream(feeds_stdin);
   if (flags.dry_run) {

@@ -103,7 +103,7 @@ void add_dependency(std::string text, v1::TaskSpec& spec) {
   dependency.set_task(text);
 }
 
-absl::StatusOr<std::int64_t> parse_when(const std::string& text) {
+absl::StatusOr<std::int64_t> parse_when(const char* flag, const std::string& text) {
   absl::Time time;
   std::string error;
   if (absl::ParseTime(absl::RFC3339_full, text, &time, &error)) return absl::ToUnixNanos(time);
@@ -117,7 +117,57 @@ absl::StatusOr<std::int64_t> parse_when(const std::string& text) {
     return absl::ToUnixNanos(time);
   }
   return usage_error(
-      absl::StrCat("--at: \"", text, "\" is no time: write 2026-12-24T18:00:00Z or 18:00"));
+      absl::StrCat(flag, ": \"", text, "\" is no time: write 2026-12-24T18:00:00Z or 18:00"));
+}
+
+// A duration from the submission on, or a time.
+absl::StatusOr<std::pair<google::protobuf::Duration, std::int64_t>> parse_deadline(
+    const char* flag, const std::string& text) {
+  std::pair<google::protobuf::Duration, std::int64_t> deadline;
+  if (text.find(':') == std::string::npos) {
+    const auto duration = parse_duration(text);
+    if (!duration.ok()) {
+      return usage_error(absl::StrCat(flag, ": \"", text,
+                                      "\" is neither a duration such as 10m nor a time such as "
+                                      "18:00 or 2026-12-24T18:00:00Z"));
+    }
+    set_duration(*duration, deadline.first);
+    return deadline;
+  }
+  const absl::StatusOr<std::int64_t> at = parse_when(flag, text);
+  if (!at.ok()) return at.status();
+  deadline.second = *at;
+  return deadline;
+}
+
+absl::Status set_deadlines(const SpecFlags& flags, v1::TaskSpec& spec) {
+  if (!flags.start_deadline.empty()) {
+    const auto due = parse_deadline("--start-deadline", flags.start_deadline);
+    if (!due.ok()) return due.status();
+    if (due->second == 0) *spec.mutable_start_deadline() = due->first;
+    spec.set_start_deadline_unix_nano(due->second);
+  }
+  if (!flags.deadline.empty()) {
+    const auto due = parse_deadline("--deadline", flags.deadline);
+    if (!due.ok()) return due.status();
+    if (due->second == 0) *spec.mutable_deadline() = due->first;
+    spec.set_deadline_unix_nano(due->second);
+  }
+  return absl::OkStatus();
+}
+
+// "gpu:2", or "gpu" for one.
+absl::Status add_resource(const std::string& text, v1::TaskSpec& spec) {
+  const std::size_t colon = text.rfind(':');
+  std::uint32_t amount = 1;
+  if (colon != std::string::npos &&
+      (!absl::SimpleAtoi(text.substr(colon + 1), &amount) || amount == 0)) {
+    return usage_error(absl::StrCat("--resource: \"", text, "\": write NAME:AMOUNT, as in gpu:2"));
+  }
+  v1::ResourceNeed& need = *spec.add_resources();
+  need.set_name(text.substr(0, colon));
+  need.set_amount(amount);
+  return absl::OkStatus();
 }
 
 void add_machine_flags(CLI::App& app, MachineFlags& flags) {
@@ -181,11 +231,15 @@ void set_terminal(v1::TaskSpec& spec) {
 absl::Status set_order(const SpecFlags& flags, v1::TaskSpec& spec) {
   for (const std::string& text : flags.after) add_dependency(text, spec);
   for (const std::string& lock : flags.locks) spec.add_locks(lock);
+  for (const std::string& text : flags.resources) {
+    if (absl::Status added = add_resource(text, spec); !added.ok()) return added;
+  }
+  if (absl::Status set = set_deadlines(flags, spec); !set.ok()) return set;
   absl::Status set = set_duration(flags.delay, "--delay", *spec.mutable_delay());
   if (!set.ok()) return set;
   if (flags.delay.empty()) spec.clear_delay();
   if (flags.at.empty()) return absl::OkStatus();
-  const absl::StatusOr<std::int64_t> at = parse_when(flags.at);
+  const absl::StatusOr<std::int64_t> at = parse_when("--at", flags.at);
   if (at.ok()) spec.set_start_at_unix_nano(*at);
   return at.status();
 }
@@ -231,6 +285,16 @@ void add_spec_flags(CLI::App& app, SpecFlags& flags) {
                  "Hold this lock while it runs; one task at a time can; may be repeated")
       ->allow_extra_args(false)
       ->type_name("NAME");
+  app.add_option("--resource", flags.resources,
+                 "Have so much of a counted resource while it runs, as in gpu:2; may be repeated")
+      ->allow_extra_args(false)
+      ->type_name("NAME:N");
+  app.add_option("--start-deadline", flags.start_deadline,
+                 "Start within this time, or by this time of day, or not at all")
+      ->type_name("WHEN");
+  app.add_option("--deadline", flags.deadline,
+                 "End within this time of now, or by this time of day, or be ended")
+      ->type_name("WHEN");
   add_machine_flags(app, flags.machine);
   app.add_option("--idempotency-key", flags.idempotency_key,
                  "The same key within 24 h gives the same task")
@@ -280,6 +344,14 @@ absl::StatusOr<v1::TaskSpec> make_spec(const SpecFlags& flags) {
     if (!is_utf8(*text)) return usage_error(absl::StrCat("\"", *text, "\" is not valid UTF-8"));
   }
   return spec;
+}
+
+void inherit_deadline(v1::TaskSpec& spec) {
+  const char* text = std::getenv("ZSYNC_DEADLINE");
+  std::int64_t at = 0;
+  if (text == nullptr || !absl::SimpleAtoi(text, &at) || at <= 0) return;
+  const std::int64_t own = spec.deadline_unix_nano();
+  if (own == 0 || at < own) spec.set_deadline_unix_nano(at);
 }
 
 absl::Status set_command(v1::TaskSpec& spec, const SpecFlags& flags,

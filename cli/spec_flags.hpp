@@ -40,8 +40,9 @@ struct SpecFlags {
   std::vector<std::string> labels;
   unsigned retries = 0;
   RetryFlags retry;
-  std::vector<std::string> after, locks;
+  std::vector<std::string> after, locks, resources;
   std::string delay, at;
+  std::string start_deadline, deadline;
   MachineFlags machine;
   std::string idempotency_key;
   bool keep_children = false;
@@ -55,6 +56,10 @@ void add_spec_flags(CLI::App& app, SpecFlags& flags);
 //
 // Errors: kInvalidArgument, naming the flag.
 absl::StatusOr<v1::TaskSpec> make_spec(const SpecFlags& flags);
+
+// The time that a task has which this program itself runs in, by ZSYNC_DEADLINE: whoever waits for
+// the result has no use for it later.
+void inherit_deadline(v1::TaskSpec& spec);
 
 // Puts argv or the shell line in.
 //

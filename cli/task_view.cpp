@@ -72,6 +72,19 @@ std::string attempt_text(const v1::TaskAttempt& attempt) {
   return text;
 }
 
+void add_deadlines(const v1::Task& task, std::vector<std::pair<std::string, std::string>>& lines) {
+  if (task.start_deadline_unix_nano() != 0) {
+    lines.emplace_back("start deadline", utc_time(task.start_deadline_unix_nano()));
+  }
+  if (task.deadline_unix_nano() != 0) {
+    lines.emplace_back("deadline", utc_time(task.deadline_unix_nano()));
+  }
+  if (!task.has_slack()) return;
+  const std::chrono::nanoseconds slack = to_nanoseconds(task.slack());
+  lines.emplace_back("slack", slack.count() < 0 ? absl::StrCat("-", human_duration(-slack))
+                                                : human_duration(slack));
+}
+
 std::string exit_text(const v1::Task& task) {
   switch (task.state()) {
     case v1::TASK_STATE_SUCCEEDED:
@@ -137,6 +150,10 @@ std::string task_details(const v1::Task& task, bool color) {
     add("after", dependency.task() + how);
   }
   for (const std::string& lock : task.spec().locks()) add("lock", lock);
+  for (const v1::ResourceNeed& need : task.spec().resources()) {
+    add("resource", absl::StrCat(need.name(), ":", need.amount()));
+  }
+  add_deadlines(task, lines);
   if (task.spec().nice() != 0) add("nice", absl::StrCat(task.spec().nice()));
   if (task.spec().io_class() == v1::IO_CLASS_IDLE) add("ionice", "idle");
   if (task.spec().io_class() == v1::IO_CLASS_BEST_EFFORT) {

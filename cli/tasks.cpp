@@ -9,6 +9,7 @@
 #include "cli/render/progress.hpp"
 #include "cli/stdin_pump.hpp"
 #include "cli/submit.hpp"
+#include "cli/task_groups.hpp"
 #include "cli/task_verbs.hpp"
 #include "cli/task_view.hpp"
 
@@ -167,40 +168,6 @@ absl::StatusOr<int> feed_input(Context& context, const std::string& id) {
   return static_cast<int>(kExitOk);
 }
 
-absl::StatusOr<int> list_groups(Context& context) {
-  absl::StatusOr<client::Client*> client = context.client();
-  if (!client.ok()) return client.status();
-  const absl::StatusOr<client::CallOptions> call = context.call();
-  if (!call.ok()) return call.status();
-  const auto reply = (*client)->tasks().list_groups(*call);
-  if (!reply.ok()) return reply.status();
-  Table table({"GROUP", "PARALLEL", "RUNNING", "QUEUED"});
-  ListPrinter printer(context);
-  for (const v1::TaskGroup& group : reply->groups()) {
-    if (printer.add(group, group.name())) continue;
-    table.add({{group.name()},
-               {absl::StrCat(group.parallel())},
-               {absl::StrCat(group.running())},
-               {absl::StrCat(group.queued())}});
-  }
-  printer.end();
-  if (!context.json() && !context.jsonl() && !context.names())
-    context.show_table(table, "no groups");
-  return static_cast<int>(kExitOk);
-}
-
-absl::StatusOr<int> set_group(Context& context, const std::string& name, unsigned parallel) {
-  absl::StatusOr<client::Client*> client = context.client();
-  if (!client.ok()) return client.status();
-  const absl::StatusOr<client::CallOptions> call = context.call();
-  if (!call.ok()) return call.status();
-  const auto group = (*client)->tasks().set_group(name, parallel, *call);
-  if (!group.ok()) return group.status();
-  context.show(*group, group->name(),
-               [&] { return absl::StrCat(group->name(), ": ", group->parallel(), " at once\n"); });
-  return static_cast<int>(kExitOk);
-}
-
 }  // namespace
 
 void add_tasks(CLI::App& app, Context& context) {
@@ -222,14 +189,7 @@ void add_tasks(CLI::App& app, Context& context) {
            [&context, input_id] { return feed_input(context, *input_id); })
       ->add_option("ID", *input_id, kIdHelp)
       ->required();
-  add_leaf(*tasks, context, "groups", "Groups and how many of each run at once",
-           [&context] { return list_groups(context); });
-  auto group = std::make_shared<std::pair<std::string, unsigned>>();
-  CLI::App* set =
-      add_leaf(*tasks, context, "set-group", "How many tasks of a group run at once",
-               [&context, group] { return set_group(context, group->first, group->second); });
-  set->add_option("GROUP", group->first, "Name of the group")->required();
-  set->add_option("PARALLEL", group->second, "1..4096")->required()->check(CLI::Range(1, 4096));
+  add_task_groups(*tasks, context);
 }
 
 }  // namespace zsync::cli

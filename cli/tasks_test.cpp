@@ -137,6 +137,67 @@ TEST(Submit, TheFlagsOfTheMachineBecomePrioritiesAndLimits) {
   EXPECT_EQ(server.state.submits.size(), 1u);
 }
 
+TEST(Submit, ResourcesAndDeadlinesAreReadFromTheirFlags) {
+  FakeServer server;
+  const CliResult result =
+      run(server, {"tasks", "submit", "--resource", "gpu:2", "--resource", "license",
+                   "--start-deadline", "10m", "--deadline", "2026-12-24T18:00:00Z", "--", "make"});
+  EXPECT_EQ(result.code, 0) << result.err;
+  const v1::TaskSpec& spec = server.state.submits.at(0).specs(0);
+  ASSERT_EQ(spec.resources_size(), 2);
+  EXPECT_EQ(spec.resources(0).name(), "gpu");
+  EXPECT_EQ(spec.resources(0).amount(), 2u);
+  EXPECT_EQ(spec.resources(1).name(), "license");
+  EXPECT_EQ(spec.resources(1).amount(), 1u);
+  EXPECT_EQ(spec.start_deadline().seconds(), 600);
+  EXPECT_EQ(spec.start_deadline_unix_nano(), 0);
+  EXPECT_EQ(spec.deadline_unix_nano(), 1'798'135'200'000'000'000);
+  EXPECT_FALSE(spec.has_deadline());
+  EXPECT_THAT(run(server, {"tasks", "submit", "--resource", "gpu:0", "--", "x"}).err,
+              HasSubstr("write NAME:AMOUNT"));
+  EXPECT_THAT(run(server, {"tasks", "submit", "--deadline", "soon", "--", "x"}).err,
+              HasSubstr("\"soon\" is neither a duration such as 10m nor a time"));
+}
+
+TEST(Submit, ARunIsBoundByTheDeadlineOfTheTaskAroundItAndASubmissionIsNot) {
+  FakeServer server;
+  ::setenv("ZSYNC_DEADLINE", "1798135200000000000", 1);
+  run(server, {"run", "--", "true"});
+  run(server, {"run", "--deadline", "2026-12-24T17:00:00Z", "--", "true"});
+  run(server, {"tasks", "submit", "--", "true"});
+  ::unsetenv("ZSYNC_DEADLINE");
+  EXPECT_EQ(server.state.submits.at(0).specs(0).deadline_unix_nano(), 1'798'135'200'000'000'000);
+  EXPECT_EQ(server.state.submits.at(1).specs(0).deadline_unix_nano(), 1'798'131'600'000'000'000);
+  EXPECT_EQ(server.state.submits.at(2).specs(0).deadline_unix_nano(), 0);
+}
+
+TEST(TaskGroups, AreSetPausedAndDrained) {
+  FakeServer server;
+  EXPECT_EQ(run(server, {"tasks", "group", "set", "ci", "--order", "deadline", "--overload", "shed",
+                         "--queued-max", "9"})
+                .code,
+            0);
+  EXPECT_EQ(server.state.set_group.name(), "ci");
+  EXPECT_EQ(server.state.set_group.parallel(), 0u);
+  EXPECT_EQ(server.state.set_group.order(), v1::GROUP_ORDER_DEADLINE);
+  EXPECT_EQ(server.state.set_group.overload(), v1::OVERLOAD_POLICY_SHED);
+  EXPECT_EQ(server.state.set_group.queued_max(), 9u);
+  EXPECT_FALSE(server.state.set_group.has_paused());
+  EXPECT_EQ(run(server, {"tasks", "group", "pause", "ci"}).code, 0);
+  EXPECT_TRUE(server.state.set_group.paused());
+  EXPECT_EQ(run(server, {"tasks", "group", "undrain", "ci"}).code, 0);
+  EXPECT_TRUE(server.state.set_group.has_drained());
+  EXPECT_FALSE(server.state.set_group.drained());
+  EXPECT_EQ(run(server, {"tasks", "group", "set", "ci", "--order", "fifo"}).code, 2);
+}
+
+TEST(TaskResources, AreListedAndSet) {
+  FakeServer server;
+  EXPECT_THAT(run(server, {"tasks", "resource", "set", "gpu", "4"}).out, HasSubstr("0 of 4"));
+  EXPECT_THAT(run(server, {"tasks", "resources", "list"}).out, HasSubstr("task_1"));
+  EXPECT_EQ(run(server, {"tasks", "resource", "set", "gpu", "-1"}).code, 2);
+}
+
 TEST(Submit, TheCommandStartsAtItsFirstWordAlsoWithoutDashes) {
   FakeServer server;
   run(server, {"task", "submit", "--name", "x", "ls", "--name", "y"});
@@ -295,7 +356,7 @@ TEST(Verbs, ReachTheirCalls) {
   EXPECT_THAT(server.state.calls, ElementsAre("retry t1", "remove t1", "input t1"));
   EXPECT_THAT(server.state.inputs, ElementsAre("hello<eof>"));
   EXPECT_THAT(run(server, {"tasks", "groups"}).out, HasSubstr("default  2"));
-  EXPECT_EQ(run(server, {"tasks", "set-group", "g", "7"}).out, "g: 7 at once\n");
+  EXPECT_EQ(run(server, {"tasks", "set-group", "g", "7"}).out, "g: open, 7 at once, by priority\n");
   EXPECT_EQ(server.state.set_group.parallel(), 7u);
   EXPECT_EQ(run(server, {"why", "t1"}).out, "t1 running\n  group default runs 2 of 2\n");
   EXPECT_EQ(run(server, {"tasks", "why", "t1"}).out, run(server, {"why", "t1"}).out);

@@ -101,11 +101,8 @@ absl::StatusOr<State> open_state(const Config& config) {
   chmod(config.state_dir.c_str(), 0700);
   StoreOptions options;
   options.path = config.state_dir + "/store.db";
-  options.migrations = {{1, kTaskSchemaV1},
-                        {2, kChannelSchemaV2},
-                        {3, kChannelSchemaV3},
-                        {4, kTaskSchemaV4},
-                        {5, kTaskSchemaV5}};
+  options.migrations = {{1, kTaskSchemaV1}, {2, kChannelSchemaV2}, {3, kChannelSchemaV3},
+                        {4, kTaskSchemaV4}, {5, kTaskSchemaV5},    {6, kTaskSchemaV6}};
   absl::StatusOr<std::unique_ptr<Store>> store = Store::open(std::move(options));
   if (!store.ok()) return store.status();
   absl::StatusOr<std::unique_ptr<EventLog>> events =
@@ -134,8 +131,17 @@ TasksOptions tasks_options(const Config& config, const std::string& socket,
   options.default_parallel = static_cast<uint32_t>(usable_cpus());
   options.random_bits = random_bits;
   for (const auto& [name, group] : config.tasks.groups) {
-    options.groups[name] =
+    GroupSettings& settings = options.groups[name];
+    settings.parallel =
         group.parallel ? static_cast<uint32_t>(group.parallel) : options.default_parallel;
+    settings.by_deadline = group.by_deadline;
+    settings.overload = group.overload == GroupOverload::reject ? OverloadPolicy::kReject
+                        : group.overload == GroupOverload::shed ? OverloadPolicy::kShed
+                                                                : OverloadPolicy::kQueue;
+    settings.queued_max = static_cast<uint32_t>(group.queued_max);
+  }
+  for (const auto& [name, capacity] : config.tasks.resources) {
+    options.resources[name] = static_cast<uint32_t>(capacity);
   }
   return options;
 }

@@ -147,6 +147,19 @@ class FakeTasks final : public v1::Tasks::Service {
     reply->set_parallel(request->parallel());
     return grpc::Status::OK;
   }
+  grpc::Status ListResources(grpc::ServerContext*, const v1::ListResourcesRequest*,
+                             v1::ListResourcesReply* reply) override {
+    v1::TaskResource* resource = reply->add_resources();
+    resource->set_name("gpu");
+    resource->add_holders("task_1");
+    return grpc::Status::OK;
+  }
+  grpc::Status SetResource(grpc::ServerContext*, const v1::SetResourceRequest* request,
+                           v1::TaskResource* reply) override {
+    reply->set_name(request->name());
+    reply->set_capacity(request->capacity());
+    return grpc::Status::OK;
+  }
 
  private:
   grpc::Status set_paused(grpc::ServerContext& context, const std::string& id, std::int64_t since,

@@ -236,6 +236,9 @@ class Loader {
     if (value.kind == YamlTree::Kind::map && std::holds_alternative<GroupsField>(key.field)) {
       return apply_groups(file, key, entry);
     }
+    if (value.kind == YamlTree::Kind::map && std::holds_alternative<CapacitiesField>(key.field)) {
+      return apply_resources(file, key, entry);
+    }
     if (value.kind == YamlTree::Kind::none) {
       return error(origin, absl::StrCat("key \"", std::string(key.path),
                                         "\" has no value: give it one, or remove the line"));
@@ -249,21 +252,36 @@ class Loader {
     TaskGroups groups;
     for (const YamlTree::Entry& group : entry.value.entries) {
       const std::string origin = place(file, group.line);
-      const std::vector<YamlTree::Entry>& inner = group.value.entries;
-      for (const YamlTree::Entry& setting : inner) {
-        if (setting.name == "parallel") continue;
-        return error(place(file, setting.line),
-                     absl::StrCat("key \"", std::string(key.path), ".", group.name, ".",
-                                  setting.name, "\" is unknown; a group has only \"parallel\""));
+      std::map<std::string, std::string> settings;
+      for (const YamlTree::Entry& setting : group.value.entries) {
+        const bool fresh = settings.emplace(setting.name, setting.value.text).second;
+        if (fresh && setting.value.kind == YamlTree::Kind::scalar) continue;
+        return error(
+            place(file, setting.line),
+            absl::StrCat("key \"", std::string(key.path), ".", group.name, ".", setting.name,
+                         fresh ? "\" needs one value" : "\" is there twice"));
       }
-      if (inner.size() != 1 || inner[0].value.kind != YamlTree::Kind::scalar) {
+      if (!settings.contains("parallel")) {
         return error(origin, absl::StrCat(std::string(key.path), ": write group \"", group.name,
-                                          "\" as ", group.name, ": {parallel: 4}"));
+                                          "\" as ", group.name,
+                                          ": {parallel: 4}, with order, overload and queued_max "
+                                          "where they are wanted"));
       }
-      const absl::Status status = set_group(group.name, inner[0].value.text, groups);
+      const absl::Status status = set_group(group.name, settings, groups);
       if (!status.ok()) return settle(key, origin, status);
     }
     std::get<GroupsField>(key.field).at(config_) = std::move(groups);
+    return settle(key, place(file, entry.line), absl::OkStatus());
+  }
+
+  absl::Status apply_resources(const ConfigFile& file, const Key& key,
+                               const YamlTree::Entry& entry) {
+    TaskResources resources;
+    for (const YamlTree::Entry& resource : entry.value.entries) {
+      const absl::Status status = set_resource(resource.name, resource.value.text, resources);
+      if (!status.ok()) return settle(key, place(file, resource.line), status);
+    }
+    std::get<CapacitiesField>(key.field).at(config_) = std::move(resources);
     return settle(key, place(file, entry.line), absl::OkStatus());
   }
 

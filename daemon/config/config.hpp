@@ -8,7 +8,8 @@
 //   idle_exit: 30m
 //   tasks:
 //     kill_grace: 5s
-//     groups: {default: {parallel: cpus}, serial: {parallel: 1}}
+//     groups: {default: {parallel: cpus}, serial: {parallel: 1, order: deadline}}
+//     resources: {gpu: 2}
 #pragma once
 
 #include <absl/status/status.h>
@@ -26,8 +27,13 @@ namespace zsync::daemon {
 enum class LogFormat { text, json };
 enum class LogLevel { debug, info, warning, error };
 
+enum class GroupOverload { queue, reject, shed };
+
 struct TaskGroupConfig {
-  int64_t parallel = 0;  // tasks running at once; 0: one for each CPU ("cpus")
+  int64_t parallel = 0;      // tasks running at once; 0: one for each CPU ("cpus")
+  bool by_deadline = false;  // "order: deadline"
+  GroupOverload overload = GroupOverload::queue;
+  int64_t queued_max = 0;  // 0: no bound
   bool operator==(const TaskGroupConfig&) const = default;
 };
 
@@ -53,6 +59,7 @@ struct Config {
     std::chrono::milliseconds kill_grace{};
     std::vector<std::string> env_pass;              // names and globs (* and ?)
     std::map<std::string, TaskGroupConfig> groups;  // always has "default"
+    std::map<std::string, int64_t> resources;       // capacities
     int64_t output_bytes_max = 0;
     int64_t output_retention_bytes_max = 0;
     std::chrono::milliseconds retention_age{};

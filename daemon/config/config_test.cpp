@@ -71,7 +71,7 @@ TEST(Config, DefaultsAreTheDocumentedOnes) {
   EXPECT_EQ(config.tasks.kill_grace, milliseconds(10'000));
   EXPECT_THAT(config.tasks.env_pass, ElementsAre("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG",
                                                  "LC_*", "TZ", "TMPDIR", "TERM", "XDG_*"));
-  EXPECT_EQ(config.tasks.groups, (TaskGroups{{"default", {0}}}));
+  EXPECT_EQ(config.tasks.groups, (TaskGroups{{"default", {}}}));
   EXPECT_EQ(config.tasks.output_bytes_max, int64_t{4} << 30);
   EXPECT_EQ(config.tasks.output_retention_bytes_max, int64_t{1} << 30);
   EXPECT_EQ(config.tasks.retention_age, std::chrono::hours(7 * 24));
@@ -120,7 +120,7 @@ TEST(Config, FileThenEnvironmentThenFlagsWinAndEachValueKnowsItsOrigin) {
 TEST(Config, EveryValueIsReadBackFromItsOwnText) {
   const LoadedConfig first = load_or_die(
       with_file("version: 1\ntasks:\n  groups: {default: {parallel: 3}, slow: {parallel: cpus}}\n"
-                "  env_pass: [A, B_*]\nlog: {level: warning}\n"));
+                "  resources: {gpu: 2}\n  env_pass: [A, B_*]\nlog: {level: warning}\n"));
   ConfigSources sources = plain();
   for (const ConfigValue& value : first.values) {
     sources.environment[environment_name(value.key)] = value.value;
@@ -192,7 +192,7 @@ TEST(Config, ValuesThatContradictEachOtherAreRefused) {
 }
 
 TEST(Config, GroupsAreReadFromAllForms) {
-  const TaskGroups expected = {{"default", {0}}, {"serial", {1}}};
+  const TaskGroups expected = {{"default", {}}, {"serial", {.parallel = 1}}};
   EXPECT_EQ(
       load_or_die(with_file("version: 1\ntasks:\n  groups:\n    serial:\n      parallel: 1\n"))
           .config.tasks.groups,
@@ -200,12 +200,50 @@ TEST(Config, GroupsAreReadFromAllForms) {
   ConfigSources sources = plain();
   sources.environment["ZSYNC_TASKS_GROUPS"] = "default=cpus,serial=1";
   EXPECT_EQ(load_or_die(sources).config.tasks.groups, expected);
-  for (const char* groups : {"{a: {parallel: 0}}", "{a: {parallel: all}}", "{a: {}}", "{a: 4}",
-                             "{\"a b\": {parallel: 1}}", "{a: {parallel: 1, size: 2}}",
-                             "{a: {parallel: 1}, a: {parallel: 2}}", "[a]", "\"a\""}) {
+  for (const char* groups :
+       {"{a: {parallel: 0}}", "{a: {parallel: all}}", "{a: {}}", "{a: 4}",
+        "{\"a b\": {parallel: 1}}", "{a: {parallel: 1, size: 2}}",
+        "{a: {parallel: 1}, a: {parallel: 2}}", "[a]", "\"a\"", "{a: {parallel: 1, order: fifo}}",
+        "{a: {parallel: 1, parallel: 2}}", "{a: {parallel: 1, overload: shed}}",
+        "{a: {parallel: 1, queued_max: -1}}"}) {
     EXPECT_THAT(file_error(std::string("tasks:\n  groups: ") + groups + "\n"),
                 StartsWith("/etc/z.yaml:3: "))
         << groups;
+  }
+}
+
+TEST(Config, AGroupHasAnOrderAPolicyAndABoundInEveryForm) {
+  const TaskGroups expected = {
+      {"ci", {4, true, GroupOverload::shed, 100}}, {"default", {}}, {"q", {.queued_max = 9}}};
+  const LoadedConfig loaded = load_or_die(
+      with_file("version: 1\ntasks:\n  groups:\n"
+                "    ci: {parallel: 4, order: deadline, overload: shed, queued_max: 100}\n"
+                "    q: {parallel: cpus, queued_max: 9}\n"));
+  EXPECT_EQ(loaded.config.tasks.groups, expected);
+  ConfigSources sources = plain();
+  sources.environment["ZSYNC_TASKS_GROUPS"] =
+      "ci=4:order=deadline:overload=shed:queued_max=100,q=cpus:queued_max=9";
+  EXPECT_EQ(load_or_die(sources).config.tasks.groups, expected);
+  for (const ConfigValue& value : loaded.values) {
+    if (value.key != "tasks.groups") continue;
+    EXPECT_EQ(value.value,
+              "ci=4:order=deadline:overload=shed:queued_max=100,default=cpus,q=cpus:queued_max=9");
+  }
+}
+
+TEST(Config, CapacitiesOfResourcesAreReadFromAllForms) {
+  const TaskResources expected = {{"gpu", 2}, {"license", 0}};
+  EXPECT_EQ(load_or_die(with_file("version: 1\ntasks:\n  resources: {gpu: 2, license: 0}\n"))
+                .config.tasks.resources,
+            expected);
+  ConfigSources sources = plain();
+  sources.environment["ZSYNC_TASKS_RESOURCES"] = "gpu=2,license=0";
+  EXPECT_EQ(load_or_die(sources).config.tasks.resources, expected);
+  for (const char* resources : {"{gpu: -1}", "{gpu: many}", "{gpu: {a: 1}}", "{\"a b\": 1}",
+                                "{gpu: 1, gpu: 2}", "{gpu: 1000001}"}) {
+    EXPECT_THAT(file_error(std::string("tasks:\n  resources: ") + resources + "\n"),
+                StartsWith("/etc/z.yaml:3: "))
+        << resources;
   }
 }
 

@@ -26,6 +26,8 @@ constexpr int64_t kChannelMessageBytesMax = 4 * kMiB - 64 * kKiB;
 constexpr std::array<std::string_view, 2> kLogFormats = {"text", "json"};
 constexpr std::array<std::string_view, 4> kLogLevels = {"debug", "info", "warning", "error"};
 
+constexpr std::array<std::string_view, 3> kOverloads = {"queue", "reject", "shed"};
+
 constexpr std::string_view kCpus = "cpus";
 
 // clang-format off
@@ -64,7 +66,10 @@ constexpr std::array kKeys = {
         "variables of the caller that a task receives; names and globs"},
     Key{"tasks.groups", GroupsField{ZS_FIELD(tasks.groups)}, "default=cpus", 1,
         static_cast<int64_t>(kTaskGroupsMax),
-        "groups made at start, each with the tasks that it runs at once (a number or cpus)"},
+        "groups made at start, each with the tasks that it runs at once (a number or cpus), and its order, overload "
+        "and queued_max"},
+    Key{"tasks.resources", CapacitiesField{ZS_FIELD(tasks.resources)}, "", 0, kTaskResourcesMax,
+        "counted resources that tasks may need, and how much of each there is"},
     Key{"tasks.output_bytes_max", SizeField{ZS_FIELD(tasks.output_bytes_max)}, "4GiB", 64 * kKiB, 16 * kTiB,
         "output kept of one task; then its beginning and its newest part stay"},
     Key{"tasks.output_retention_bytes_max", SizeField{ZS_FIELD(tasks.output_retention_bytes_max)}, "1GiB", 0,
@@ -174,6 +179,27 @@ std::vector<std::string> words_of(std::string_view text) {
   return words;
 }
 
+// "4:order=deadline:queued_max=100" -> its settings by name.
+absl::StatusOr<std::map<std::string, std::string>> group_settings(std::string_view text) {
+  std::map<std::string, std::string> settings;
+  bool first = true;
+  while (true) {
+    const size_t colon = text.find(':');
+    const std::string part(text.substr(0, colon));
+    const size_t equals = part.find('=');
+    if (std::exchange(first, false)) {
+      settings["parallel"] = part;
+    } else if (equals == std::string::npos) {
+      return wrong(
+          absl::StrCat(in_quotes(part), " has no =: write settings like ci=4:order=deadline"));
+    } else {
+      settings[part.substr(0, equals)] = part.substr(equals + 1);
+    }
+    if (colon == std::string_view::npos) return settings;
+    text.remove_prefix(colon + 1);
+  }
+}
+
 absl::StatusOr<TaskGroups> parse_groups(std::string_view text) {
   TaskGroups groups;
   for (const std::string& word : words_of(text)) {
@@ -182,10 +208,81 @@ absl::StatusOr<TaskGroups> parse_groups(std::string_view text) {
       return wrong(
           absl::StrCat(in_quotes(word), " has no =: write groups like default=cpus,serial=1"));
     }
-    const absl::Status status = set_group(word.substr(0, equals), word.substr(equals + 1), groups);
+    auto settings = group_settings(std::string_view(word).substr(equals + 1));
+    if (!settings.ok()) return settings.status();
+    const absl::Status status = set_group(word.substr(0, equals), *settings, groups);
     if (!status.ok()) return status;
   }
   return groups;
+}
+
+absl::StatusOr<TaskResources> parse_resources(std::string_view text) {
+  TaskResources resources;
+  for (const std::string& word : words_of(text)) {
+    const size_t equals = word.find('=');
+    if (equals == std::string::npos) {
+      return wrong(absl::StrCat(in_quotes(word), " has no =: write resources like gpu=2"));
+    }
+    const absl::Status status =
+        set_resource(word.substr(0, equals), word.substr(equals + 1), resources);
+    if (!status.ok()) return status;
+  }
+  return resources;
+}
+
+bool is_word(std::string_view name) {
+  return !name.empty() && name.size() <= kTaskGroupNameBytesMax && is_letter_or_digit(name[0]) &&
+         std::all_of(name.begin(), name.end(), [](char c) {
+           return is_letter_or_digit(c) || c == '_' || c == '-' || c == '.';
+         });
+}
+
+absl::Status set_group_setting(TaskGroupConfig& group, const std::string& setting,
+                               const std::string& value) {
+  if (setting == "parallel") {
+    if (value == kCpus) return absl::OkStatus();
+    absl::StatusOr<int64_t> count = parse_count(value);
+    if (!count.ok() || *count < 1 || *count > kTaskGroupParallelMax) {
+      return wrong(absl::StrCat("parallel is ", in_quotes(value), ": a number from 1 to ",
+                                kTaskGroupParallelMax, " or cpus is needed"));
+    }
+    group.parallel = *count;
+  } else if (setting == "order") {
+    if (value != "priority" && value != "deadline") {
+      return wrong(absl::StrCat("order is ", in_quotes(value), ": priority or deadline is needed"));
+    }
+    group.by_deadline = value == "deadline";
+  } else if (setting == "overload") {
+    const auto found = std::find(kOverloads.begin(), kOverloads.end(), value);
+    if (found == kOverloads.end()) {
+      return wrong(
+          absl::StrCat("overload is ", in_quotes(value), ": queue, reject or shed is needed"));
+    }
+    group.overload = static_cast<GroupOverload>(found - kOverloads.begin());
+  } else if (setting == "queued_max") {
+    absl::StatusOr<int64_t> count = parse_count(value);
+    if (!count.ok() || *count < 0 || *count > kTaskGroupQueuedMax) {
+      return wrong(absl::StrCat("queued_max is ", in_quotes(value), ": a number from 1 to ",
+                                kTaskGroupQueuedMax, ", or 0 for no bound, is needed"));
+    }
+    group.queued_max = *count;
+  } else {
+    return wrong(absl::StrCat(in_quotes(setting),
+                              " is no setting: there are parallel, order, overload, queued_max"));
+  }
+  return absl::OkStatus();
+}
+
+std::string group_text(const std::string& name, const TaskGroupConfig& group) {
+  std::string text = absl::StrCat(
+      name, "=", group.parallel == 0 ? std::string(kCpus) : absl::StrCat(group.parallel));
+  if (group.by_deadline) absl::StrAppend(&text, ":order=deadline");
+  if (group.overload != GroupOverload::queue) {
+    absl::StrAppend(&text,
+                    ":overload=", std::string(kOverloads[static_cast<size_t>(group.overload)]));
+  }
+  if (group.queued_max != 0) absl::StrAppend(&text, ":queued_max=", group.queued_max);
+  return text;
 }
 
 absl::Status set_choice(const ChoiceField& field, std::string_view text, Config& config) {
@@ -244,30 +341,50 @@ absl::Status set_names(const Key& key, std::vector<std::string> names, Config& c
   return absl::OkStatus();
 }
 
-absl::Status set_group(std::string_view name, std::string_view parallel, TaskGroups& groups) {
-  const bool sound =
-      !name.empty() && name.size() <= kTaskGroupNameBytesMax && is_letter_or_digit(name[0]) &&
-      std::all_of(name.begin(), name.end(),
-                  [](char c) { return is_letter_or_digit(c) || c == '_' || c == '-' || c == '.'; });
-  if (!sound) {
+absl::Status set_group(std::string_view name, const std::map<std::string, std::string>& settings,
+                       TaskGroups& groups) {
+  if (!is_word(name)) {
     return wrong(absl::StrCat(in_quotes(name), " is no group name: up to ", kTaskGroupNameBytesMax,
                               " letters, digits and . _ - after a letter or digit"));
   }
   TaskGroupConfig group;
-  if (parallel != kCpus) {
-    absl::StatusOr<int64_t> count = parse_count(parallel);
-    if (!count.ok() || *count < 1 || *count > kTaskGroupParallelMax) {
-      return wrong(absl::StrCat("group ", in_quotes(name), ": parallel is ", in_quotes(parallel),
-                                ": a number from 1 to ", kTaskGroupParallelMax,
-                                " or cpus is needed"));
+  for (const auto& [setting, value] : settings) {
+    const absl::Status status = set_group_setting(group, setting, value);
+    if (!status.ok()) {
+      return wrong(absl::StrCat("group ", in_quotes(name), ": ", status.message()));
     }
-    group.parallel = *count;
+  }
+  if (group.overload != GroupOverload::queue && group.queued_max == 0) {
+    return wrong(absl::StrCat("group ", in_quotes(name), ": overload ",
+                              std::string(kOverloads[static_cast<size_t>(group.overload)]),
+                              " needs queued_max as well"));
   }
   if (!groups.emplace(std::string(name), group).second) {
     return wrong(absl::StrCat("group ", in_quotes(name), " is there twice"));
   }
   if (groups.size() > kTaskGroupsMax) {
     return wrong(absl::StrCat("has more than ", kTaskGroupsMax, " groups"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status set_resource(std::string_view name, std::string_view capacity,
+                          TaskResources& resources) {
+  if (!is_word(name)) {
+    return wrong(absl::StrCat(in_quotes(name), " is no name of a resource: up to ",
+                              kTaskGroupNameBytesMax,
+                              " letters, digits and . _ - after a letter or digit"));
+  }
+  absl::StatusOr<int64_t> count = parse_count(capacity);
+  if (!count.ok() || *count < 0 || *count > kTaskCapacityMax) {
+    return wrong(absl::StrCat("resource ", in_quotes(name), " has capacity ", in_quotes(capacity),
+                              ": a number from 0 to ", kTaskCapacityMax, " is needed"));
+  }
+  if (!resources.emplace(std::string(name), *count).second) {
+    return wrong(absl::StrCat("resource ", in_quotes(name), " is there twice"));
+  }
+  if (static_cast<int64_t>(resources.size()) > kTaskResourcesMax) {
+    return wrong(absl::StrCat("has more than ", kTaskResourcesMax, " resources"));
   }
   return absl::OkStatus();
 }
@@ -295,6 +412,11 @@ absl::Status set_key(const Key& key, std::string_view text, const TextContext& c
                    absl::StatusOr<TaskGroups> groups = parse_groups(text);
                    if (groups.ok()) field.at(config) = *std::move(groups);
                    return groups.status();
+                 },
+                 [&](const CapacitiesField& field) -> absl::Status {
+                   absl::StatusOr<TaskResources> resources = parse_resources(text);
+                   if (resources.ok()) field.at(config) = *std::move(resources);
+                   return resources.status();
                  }},
       key.field);
 }
@@ -318,9 +440,14 @@ std::string key_text(const Key& key, const Config& original) {
           [&](const GroupsField& field) {
             std::string text;
             for (const auto& [name, group] : field.at(config)) {
-              absl::StrAppend(
-                  &text, text.empty() ? "" : ",", name, "=",
-                  group.parallel == 0 ? std::string(kCpus) : absl::StrCat(group.parallel));
+              absl::StrAppend(&text, text.empty() ? "" : ",", group_text(name, group));
+            }
+            return text;
+          },
+          [&](const CapacitiesField& field) {
+            std::string text;
+            for (const auto& [name, capacity] : field.at(config)) {
+              absl::StrAppend(&text, text.empty() ? "" : ",", name, "=", capacity);
             }
             return text;
           }},
@@ -334,7 +461,8 @@ std::string key_type(const Key& key) {
                                [](const CountField&) { return std::string("number"); },
                                [](const ChoiceField&) { return std::string("word"); },
                                [](const NamesField&) { return std::string("list of names"); },
-                               [](const GroupsField&) { return std::string("groups"); }},
+                               [](const GroupsField&) { return std::string("groups"); },
+                               [](const CapacitiesField&) { return std::string("capacities"); }},
                     key.field);
 }
 
@@ -357,7 +485,8 @@ std::string key_limits(const Key& key) {
             return text;
           },
           [&](const NamesField&) { return absl::StrCat("at most ", key.max, " names"); },
-          [&](const GroupsField&) { return absl::StrCat("at most ", key.max, " groups"); }},
+          [&](const GroupsField&) { return absl::StrCat("at most ", key.max, " groups"); },
+          [&](const CapacitiesField&) { return absl::StrCat("at most ", key.max, " resources"); }},
       key.field);
 }
 

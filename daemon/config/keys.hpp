@@ -17,6 +17,7 @@
 namespace zsync::daemon {
 
 using TaskGroups = std::map<std::string, TaskGroupConfig>;
+using TaskResources = std::map<std::string, int64_t>;
 
 // One of a few words, kept in an enum whose values count from 0 in the order of `words`.
 struct ChoiceField {
@@ -42,8 +43,11 @@ struct NamesField {
 struct GroupsField {
   TaskGroups& (*at)(Config&);
 };
+struct CapacitiesField {
+  TaskResources& (*at)(Config&);
+};
 using KeyField = std::variant<PathField, DurationField, SizeField, CountField, ChoiceField,
-                              NamesField, GroupsField>;
+                              NamesField, GroupsField, CapacitiesField>;
 
 struct Key {
   std::string_view path;
@@ -69,7 +73,11 @@ absl::Status set_key(const Key& key, std::string_view text, const TextContext& c
 
 // For values that have a form of their own in YAML.
 absl::Status set_names(const Key& key, std::vector<std::string> names, Config& config);
-absl::Status set_group(std::string_view name, std::string_view parallel, TaskGroups& groups);
+// `settings` by their names: parallel, order, overload, queued_max.
+absl::Status set_group(std::string_view name, const std::map<std::string, std::string>& settings,
+                       TaskGroups& groups);
+absl::Status set_resource(std::string_view name, std::string_view capacity,
+                          TaskResources& resources);
 
 // The text that set_key turns back into this value.
 std::string key_text(const Key& key, const Config& config);
@@ -81,5 +89,8 @@ inline constexpr size_t kEnvPassMax = 256;            // names and globs
 inline constexpr size_t kTaskGroupsMax = 256;         // groups
 inline constexpr size_t kTaskGroupNameBytesMax = 64;  // bytes
 inline constexpr int64_t kTaskGroupParallelMax = 4096;
+inline constexpr int64_t kTaskGroupQueuedMax = 10'000'000;  // tasks
+inline constexpr int64_t kTaskResourcesMax = 256;           // resources
+inline constexpr int64_t kTaskCapacityMax = 1'000'000;      // of one resource
 
 }  // namespace zsync::daemon

@@ -105,6 +105,32 @@ TEST_F(ShimControl, ThePauseDoesNotCountAgainstTheTimeout) {
   EXPECT_EQ(finish(daemon).kind, ExitKind::kTimedOut);
 }
 
+TEST_F(ShimControl, ADeadlineDoesNotWaitForAPause) {
+  Spec spec = shell("echo self $$; exec sleep 1000");
+  spec.timeout_ms = 1000;
+  spec.deadline_ms = 1500;
+  create(spec);
+  Daemon daemon = spawn();
+  (void)printed_pid(daemon, "self");
+  daemon.send(encode_frame(FrameType::kPause));
+  EXPECT_GT(paused_since(daemon), 0);
+  const ExitRecord exit = finish(daemon);
+  EXPECT_EQ(exit.kind, ExitKind::kTimedOut);
+  EXPECT_TRUE(exit.by_deadline);
+}
+
+TEST_F(ShimControl, WhicheverOfTimeoutAndDeadlineIsFirstEndsTheRunAndIsNamed) {
+  Spec spec = spec_of({"sleep", "1000"});
+  spec.timeout_ms = 50;
+  spec.deadline_ms = 100'000;
+  EXPECT_FALSE(run(spec).by_deadline);
+  dir_ = root_ + "/2";
+  std::swap(spec.timeout_ms, spec.deadline_ms);
+  const ExitRecord exit = run(spec);
+  EXPECT_EQ(exit.kind, ExitKind::kTimedOut);
+  EXPECT_TRUE(exit.by_deadline);
+}
+
 TEST_F(ShimControl, ACancelEndsAPausedTreeAndIsHeardByIt) {
   create(shell("trap 'echo bye; exit 3' TERM; echo self $$; while :; do sleep 0.01; done"));
   Daemon daemon = spawn();

@@ -111,10 +111,12 @@ Fields exit_fields(const ExitRecord& record) {
   fields.number(11, usage.cpu_user_us).number(12, usage.cpu_system_us);
   fields.number(13, usage.memory_peak_bytes).number(14, usage.io_read_bytes);
   fields.number(15, usage.io_written_bytes).number(16, usage.memory_is_tree);
+  fields.number(17, record.by_deadline);
   return fields;
 }
 
-void take_usage_field(const Field& field, Usage& usage) {
+void take_end_field(const Field& field, ExitRecord& record) {
+  Usage& usage = record.usage;
   switch (field.tag) {
     case 11:
       field.to(usage.cpu_user_us);
@@ -133,6 +135,9 @@ void take_usage_field(const Field& field, Usage& usage) {
       break;
     case 16:
       field.to(usage.memory_is_tree);
+      break;
+    case 17:
+      field.to(record.by_deadline);
       break;
     default:
       break;
@@ -174,7 +179,7 @@ ExitRecord parse_exit(std::string_view bytes) {
         field.to(record.lost_bytes);
         break;
       default:
-        take_usage_field(field, record.usage);
+        take_end_field(field, record);
         break;
     }
   });
@@ -196,6 +201,7 @@ std::string encode_spec(const Spec& spec) {
   fields.number(16, spec.io_class).number(17, spec.io_level);
   fields.number(18, spec.memory_bytes_max).number(19, spec.processes_max);
   fields.number(20, spec.terminal.rows).number(21, spec.terminal.columns);
+  fields.number(22, spec.deadline_ms);
   return seal(kSpecMagic, fields);
 }
 
@@ -226,6 +232,9 @@ void take_limit_field(const Field& field, Spec& spec) {
       break;
     case 21:
       field.to(spec.terminal.columns);
+      break;
+    case 22:
+      field.to(spec.deadline_ms);
       break;
     default:
       break;

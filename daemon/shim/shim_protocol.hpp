@@ -58,7 +58,8 @@ struct Spec {
   std::string cwd;                // absolute
   StdinMode stdin_mode = StdinMode::kNothing;
   std::string cgroup;                      // directory of the task's own cgroup, or empty
-  uint64_t timeout_ms = 0;                 // of the run; 0: none
+  uint64_t timeout_ms = 0;                 // of the run, without its pauses; 0: none
+  uint64_t deadline_ms = 0;                // from the start on, with its pauses; 0: none
   uint64_t kill_grace_ms = 10'000;         // between SIGTERM and SIGKILL
   uint64_t output_bytes_max = 4ull << 30;  // then the head and a rolling tail stay
   uint64_t output_head_bytes = 64ull << 20;
@@ -113,6 +114,7 @@ struct ExitRecord {
   uint64_t output_bytes = 0;  // read from the command
   uint64_t lost_bytes = 0;    // of them not in out.log (disk full, output limit)
   Usage usage;
+  bool by_deadline = false;  // of kTimedOut: deadline_ms was over, not timeout_ms
 };
 
 std::string encode_spec(const Spec& spec);

@@ -69,6 +69,7 @@ void Supervisor::start() {
   state_.hello.started_unix_nano = exit_.started_unix_nano;
   if (command_.input.valid()) stdin_.open(std::move(command_.input));
   if (spec_.timeout_ms > 0) timeout_at_ms_ = now_ms() + bounded_ms(spec_.timeout_ms);
+  if (spec_.deadline_ms > 0) deadline_at_ms_ = now_ms() + bounded_ms(spec_.deadline_ms);
 }
 
 void Supervisor::fail_start(int error, int code, std::string text) {
@@ -80,7 +81,12 @@ void Supervisor::fail_start(int error, int code, std::string text) {
   main_done_ = true;
 }
 
-bool Supervisor::times_out() const { return timeout_at_ms_ > 0 && paused_at_ms_ == 0 && !ending_; }
+// When the run is over; INT64_MAX: when it ends by itself.
+int64_t Supervisor::ends_at_ms() const {
+  if (ending_) return INT64_MAX;
+  const int64_t timeout = timeout_at_ms_ > 0 && paused_at_ms_ == 0 ? timeout_at_ms_ : INT64_MAX;
+  return deadline_at_ms_ > 0 ? std::min(timeout, deadline_at_ms_) : timeout;
+}
 
 bool Supervisor::ended() {
   if (!main_done_) return false;
@@ -89,7 +95,7 @@ bool Supervisor::ended() {
 }
 
 int64_t Supervisor::wait_ms() const {
-  int64_t at = times_out() ? timeout_at_ms_ : INT64_MAX;
+  int64_t at = ends_at_ms();
   if (ending_) at = std::max(kill_at_ms_, kill_again_at_ms_);
   if (at == INT64_MAX) return -1;
   return std::clamp<int64_t>(at - now_ms(), 0, 1 << 30);
@@ -132,7 +138,8 @@ void Supervisor::turn(int64_t wait) {
 void Supervisor::keep_time() {
   if (main_done_ && (childless_ || state_.exit)) return;
   const int64_t now = now_ms();
-  if (times_out() && now >= timeout_at_ms_) {
+  if (now >= ends_at_ms()) {
+    exit_.by_deadline = ends_at_ms() == deadline_at_ms_;
     begin_end(spec_.kill_grace_ms, Ask::kTimeout);
   }
   if (ending_ && now >= kill_at_ms_ && now >= kill_again_at_ms_) {

@@ -43,7 +43,7 @@ class Supervisor {
   void start();
   void fail_start(int error, int code, std::string text);
   bool ended();
-  bool times_out() const;
+  int64_t ends_at_ms() const;
   void turn(int64_t wait_ms);
   int64_t wait_ms() const;
   void keep_time();
@@ -83,6 +83,7 @@ class Supervisor {
   bool ending_ = false;        // SIGTERM was sent to the tree
   int64_t timeout_at_ms_ = 0;  // monotonic; 0: none. Stands still while it is paused
   int64_t paused_at_ms_ = 0;   // 0: it is not
+  int64_t deadline_at_ms_ = 0;
   int64_t kill_at_ms_ = 0;
   int64_t kill_again_at_ms_ = 0;
 };

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "daemon/store/commit.hpp"
 #include "daemon/store/work_span.hpp"
+#include "daemon/tasks/deadlines.hpp"
 #include "daemon/tasks/engine.hpp"
 #include "zsync/flow.hpp"
 #include "zsync/rt/fd.hpp"
@@ -49,6 +50,15 @@ absl::StatusOr<shim::Spec> TasksEngine::shim_spec(const TaskRecord& record) {
   environment["ZSYNC_TASK_ID"] = record.id;
   environment["ZSYNC_ATTEMPT"] = absl::StrCat(record.attempt);
   const trace::SpanContext caused = work_span(record.id, task.traceparent);
+  const int64_t now = clock_();
+  spec.timeout_ms = task.timeout_ms;
+  spec.deadline_ms = deadline_left_ms(record, now);
+  const int64_t due = deadlines_of(record).end;
+  if (due > 0 || task.timeout_ms > 0) {
+    const int64_t limit = now + static_cast<int64_t>(task.timeout_ms) * kNanoPerMs;
+    const bool timeout_first = task.timeout_ms > 0 && (due == 0 || limit < due);
+    environment["ZSYNC_DEADLINE"] = absl::StrCat(timeout_first ? limit : due);
+  }
   environment["TRACEPARENT"] = attempt_span(caused, record.attempt).to_traceparent();
   for (const auto& [name, value] : environment) spec.env.push_back(absl::StrCat(name, "=", value));
   spec.cwd = task.cwd.empty() ? options_.default_cwd : task.cwd;
@@ -61,7 +71,6 @@ absl::StatusOr<shim::Spec> TasksEngine::shim_spec(const TaskRecord& record) {
   spec.io_class = static_cast<uint8_t>(task.priorities.io_class);
   spec.io_level = static_cast<uint8_t>(task.priorities.io_level);
   if (absl::Status held = apply_limits(task.limits, cgroups_, spec); !held.ok()) return held;
-  spec.timeout_ms = task.timeout_ms;
   spec.kill_grace_ms = task.kill_grace_ms.value_or(options_.kill_grace_ms);
   spec.output_bytes_max = options_.output_bytes_max;
   spec.keep_children = task.keep_children;
@@ -183,20 +192,23 @@ absl::StatusOr<segment_log::Fd> TasksEngine::start_shim(const TaskRecord& record
 
 // Whether another attempt follows the one that the record tells of; then it is put aside and the
 // record is that of a queued task with a time to wait for.
-bool TasksEngine::decide_retry(StoredTask& task, TaskState state) {
+bool TasksEngine::decide_retry(StoredTask& task, TaskState state, bool missed) {
   TaskRecord& record = task.record;
   if (state == TaskState::kSucceeded || state == TaskState::kCanceled) return false;
   ++task.failures;
-  if (record.cancel_requested ||
+  if (record.cancel_requested || missed ||
       !retries_after(*record.spec, state, record.exit_code, task.failures)) {
     return false;
   }
-  record.attempts.push_back(*newest_attempt(record));
   const RetryPolicy policy = record.spec->retry ? *record.spec->retry : RetryPolicy();
   const uint64_t random = options_.random_bits ? options_.random_bits() : task.order;
   const milliseconds pause = retry_delay(policy, task.failures, random);
+  const int64_t not_before = clock_() + pause.count() * kNanoPerMs;
+  const int64_t due = deadlines_of(record).end;
+  if (due > 0 && not_before >= due) return false;  // it could not start any more
+  record.attempts.push_back(*newest_attempt(record));
   record.state = TaskState::kQueued;
-  record.not_before_unix_nano = clock_() + pause.count() * kNanoPerMs;
+  record.not_before_unix_nano = not_before;
   return true;
 }
 
@@ -218,7 +230,9 @@ Task<TasksEngine::Outcome> TasksEngine::finish(EntryPtr entry, TaskState state,
     record.output_bytes = std::max(record.output_bytes, exit.output_bytes);
     record.usage = exit.usage;
     record.paused_unix_nano = 0;
-    const bool again = decide_retry(task, state);
+    const bool missed = state == TaskState::kTimedOut && exit.by_deadline;
+    if (missed) record.reason = kMissedDeadline;
+    const bool again = decide_retry(task, state, missed);
     absl::Status committed = co_await commit(store_, [task, again](Database& db) {
       absl::Status status = update_task(db, task);
       if (status.ok() && again) {
@@ -246,6 +260,7 @@ Task<TasksEngine::Outcome> TasksEngine::finish(EntryPtr entry, TaskState state,
       entry->orders.reset();
       if (!again) retain(record);
       if (!again && entry->input) entry->input->close();
+      if (missed) announce("task.deadline_missed", record);
       announce(again ? "task.retrying" : "task.finished", record);
       dispatch();
     }

@@ -7,6 +7,7 @@
 #include "absl/time/time.h"
 #include "daemon/fault/fault.hpp"
 #include "daemon/store/commit.hpp"
+#include "daemon/tasks/deadlines.hpp"
 #include "daemon/tasks/engine.hpp"
 
 namespace zsync::daemon {
@@ -143,6 +144,7 @@ Task<absl::StatusOr<TaskRecord>> TasksEngine::retry(std::string id) {
   if (absl::Status status = check_finished(entry, "wait for it, or cancel it first"); !status.ok())
     co_return status;
   StoredTask task = snapshot(entry);
+  if (absl::Status status = check_retry(task.record); !status.ok()) co_return status;
   TaskSpec spec;
   absl::Status loaded = store_.read([&](Database& db) -> absl::Status {
     absl::StatusOr<TaskSpec> stored = load_task_spec(db, task.record.id);
@@ -203,6 +205,15 @@ Task<absl::Status> TasksEngine::remove(std::string id) {
   Permit turn = co_await entry->turn.lock();
   if (absl::Status status = check_finished(entry, "cancel it first, with --wait"); !status.ok())
     co_return status;
+  // Without it, a daemon that starts before the disk has what was skipped would let that run.
+  while (true) {
+    const uint64_t seen = entry->changed.epoch();
+    {
+      rt::LockGuard guard(mutex_);
+      if (entry->skipping == 0) break;
+    }
+    co_await entry->changed.changed(seen);
+  }
   const std::string whole = snapshot(entry).record.id;
   absl::Status committed =
       co_await commit(store_, [whole](Database& db) { return delete_task(db, whole); });
@@ -245,13 +256,7 @@ void TasksEngine::explain_waiting(const StoredTask& task, std::vector<std::strin
     return;
   }
   explain_needs(*waiting, reasons);
-  const std::string& name = group_of(*record.spec);
-  const GroupRecord group = queue_.group(name);
-  if (!waiting->after.empty() || waiting->not_before_unix_nano > 0) return;
-  reasons.push_back(absl::StrCat("group \"", name, "\" runs ", group.running, " of at most ",
-                                 group.settings.parallel, " tasks at once"));
-  reasons.push_back(
-      absl::StrCat(waiting->before_it, " queued tasks of that group start before it"));
+  explain_group(*waiting, group_of(*record.spec), reasons);
 }
 
 absl::StatusOr<std::vector<std::string>> TasksEngine::why(const std::string& id) {
@@ -277,31 +282,10 @@ absl::StatusOr<std::vector<std::string>> TasksEngine::why(const std::string& id)
   } else {
     explain_waiting(task, reasons);
   }
-  return reasons;
-}
-
-std::vector<GroupRecord> TasksEngine::groups() {
-  rt::LockGuard guard(mutex_);
-  return queue_.groups();
-}
-
-Task<absl::StatusOr<GroupRecord>> TasksEngine::set_group(std::string name, uint32_t parallel) {
-  if (name.empty() || name.size() > kNameBytesMax || parallel == 0 || parallel > kParallelMax) {
-    co_return fault(absl::StatusCode::kInvalidArgument,
-                    absl::StrCat("group \"", name, "\" with parallel ", parallel),
-                    {name.empty() ? "name" : "parallel",
-                     "LIMIT",
-                     absl::StrCat("parallel_max = ", kParallelMax),
-                     "give a name and 1 to 4096",
-                     {}});
+  if (std::string slack = explain_slack(record, clock_()); !slack.empty()) {
+    reasons.push_back(std::move(slack));
   }
-  absl::Status committed = co_await commit(
-      store_, [name, parallel](Database& db) { return put_group(db, name, parallel); });
-  if (!committed.ok()) co_return committed;
-  rt::LockGuard guard(mutex_);
-  queue_.set_group(name, {.parallel = parallel}, clock_());
-  dispatch();
-  co_return queue_.group(name);
+  return reasons;
 }
 
 }  // namespace zsync::daemon

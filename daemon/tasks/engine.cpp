@@ -9,6 +9,7 @@
 #include "daemon/config/closest.hpp"
 #include "daemon/fault/fault.hpp"
 #include "daemon/store/commit.hpp"
+#include "daemon/tasks/deadlines.hpp"
 #include "zsync/flow.hpp"
 #include "zsync/timeout.hpp"
 
@@ -45,6 +46,11 @@ const std::string& TasksEngine::group_of(const TaskSpec& spec) {
   return spec.group.empty() ? kDefault : spec.group;
 }
 
+TaskRecord TasksEngine::with_slack(TaskRecord record) const {
+  record.slack_nano = slack_of(record, clock_());
+  return record;
+}
+
 std::string TasksEngine::attempt_dir(const std::string& id, uint32_t attempt) const {
   return absl::StrCat(options_.tasks_dir, "/", id, "/", attempt);
 }
@@ -62,6 +68,12 @@ void TasksEngine::announce(const std::string& type, const TaskRecord& record) {
   if (record.not_before_unix_nano > 0) {
     attributes["not_before_unix_nano"] = absl::StrCat(record.not_before_unix_nano);
   }
+  if (type == "task.deadline_missed") {
+    const TaskDeadlines due = deadlines_of(record);
+    const bool start = record.reason == kMissedStart;
+    attributes["which"] = start ? "start_deadline" : "deadline";
+    attributes["deadline_unix_nano"] = absl::StrCat(start ? due.start : due.end);
+  }
   events_.append(type, record.id, std::move(attributes), record.spec->traceparent);
 }
 
@@ -76,12 +88,7 @@ Task<absl::Status> TasksEngine::start() {
   std::vector<EntryPtr> was_queued;
   absl::Status loaded = store_.read([&](Database& db) -> absl::Status {
     rt::LockGuard guard(mutex_);
-    for (const auto& [name, parallel] : options_.groups)
-      queue_.set_group(name, {.parallel = parallel}, clock_());
-    absl::Status status = load_groups(db, [this](const std::string& name, uint32_t parallel) {
-      mutex_.assert_held();
-      queue_.set_group(name, {.parallel = parallel}, clock_());
-    });
+    absl::Status status = load_settings(db);
     if (!status.ok()) return status;
     return load_tasks(db, [&](StoredTask task) {
       mutex_.assert_held();
@@ -142,7 +149,13 @@ QueuedTask TasksEngine::queued_task(const EntryPtr& entry) {
   task.group = group_of(*record.spec);
   task.priority = record.spec->priority;
   task.not_before_unix_nano = record.not_before_unix_nano;
+  const TaskDeadlines due = deadlines_of(record);
+  if (record.attempt == 0) task.start_deadline_unix_nano = due.start;
+  task.deadline_unix_nano = due.end;
   task.locks = record.spec->locks;
+  for (const auto& [resource, amount] : record.spec->resources) {
+    task.resources.emplace_back(resource, amount);
+  }
   for (const TaskDependency& dependency : record.spec->after) {
     auto other = tasks_.find(dependency.task);
     if (other == tasks_.end()) continue;
@@ -176,21 +189,36 @@ void TasksEngine::begin_attempt(const EntryPtr& entry) {
 void TasksEngine::dispatch() {
   if (stopping_) return;
   while (const std::optional<Decision> decision = queue_.next(clock_())) {
-    const EntryPtr& entry = by_order_.at(decision->order);
+    const EntryPtr entry = by_order_.at(decision->order);
     switch (decision->kind) {
       case Decision::Kind::kStart:
         begin_attempt(entry);
         break;
-      case Decision::Kind::kSkip:
-        runners_.spawn(
-            end_unstarted(entry, TaskState::kSkipped, skip_reason(entry, decision->because)));
+      case Decision::Kind::kSkip: {
+        const EntryPtr because = by_order_.at(decision->because);
+        ++because->skipping;
+        runners_.spawn(end_unstarted(entry, TaskState::kSkipped,
+                                     skip_reason(entry, decision->because), because));
         break;
+      }
       case Decision::Kind::kMissedStart:
-      case Decision::Kind::kMissed:
-        runners_.spawn(end_unstarted(entry, TaskState::kTimedOut, "deadline"));
+        runners_.spawn(end_unstarted(entry, TaskState::kTimedOut, kMissedStart));
         break;
+      case Decision::Kind::kMissed:
+        runners_.spawn(end_unstarted(entry, TaskState::kTimedOut, kMissedDeadline));
+        break;
+      case Decision::Kind::kShed: {
+        const std::string& name = group_of(*entry->task.record.spec);
+        admission_.overloaded(name);
+        runners_.spawn(end_unstarted(
+            entry, TaskState::kCanceled,
+            absl::StrCat("shed: group \"", name, "\" was given more than the ",
+                         queue_.group(name).settings.queued_max, " that wait in it")));
+        break;
+      }
     }
   }
+  tell_overload();
   if (queue_.wake_at().value_or(INT64_MAX) < armed_for_) rearm_.notify_all();
 }
 
@@ -278,6 +306,7 @@ Task<absl::StatusOr<std::vector<Submitted>>> TasksEngine::submit_unkeyed(
     std::vector<TaskSpec> specs, Submitter submitter, std::map<std::string, std::string> known) {
   std::vector<StoredTask> tasks;
   std::vector<Submitted> result;
+  Admission::Wanted wanted;
   {
     rt::LockGuard guard(mutex_);
     if (stopping_) co_return absl::UnavailableError("zsyncd is stopping: submit again in a moment");
@@ -291,18 +320,21 @@ Task<absl::StatusOr<std::vector<Submitted>>> TasksEngine::submit_unkeyed(
                        {}});
     }
     const int64_t now = clock_();
+    if (absl::Status status = check_needs(specs, now); !status.ok()) co_return status;
     std::vector<std::string> new_ids;
     for (size_t i = 0; i < specs.size(); ++i) new_ids.push_back(kIdPrefix + ids_.next());
     if (absl::Status status = resolve_after(specs, new_ids, known); !status.ok()) co_return status;
+    for (const TaskSpec& spec : specs) ++wanted[group_of(spec)];
+    if (absl::Status status = admission_.admit(wanted, queue_); !status.ok()) {
+      tell_overload();
+      co_return status;
+    }
     for (size_t i = 0; i < specs.size(); ++i) {
       TaskSpec& spec = specs[i];
       StoredTask task;
       task.order = next_order_++;
       task.record.id = new_ids[i];
-      if (spec.delay_ms > 0 || spec.start_at_unix_nano > 0) {
-        task.record.not_before_unix_nano = std::max(
-            spec.start_at_unix_nano, now + static_cast<int64_t>(spec.delay_ms) * 1'000'000);
-      }
+      task.record.not_before_unix_nano = not_before_of(spec, now);
       task.record.spec = std::make_shared<const TaskSpec>(std::move(spec));
       task.record.created_unix_nano = now;
       task.record.submitter_uid = submitter.uid;
@@ -320,12 +352,16 @@ Task<absl::StatusOr<std::vector<Submitted>>> TasksEngine::submit_unkeyed(
     }
     return absl::OkStatus();
   });
-  if (!committed.ok()) co_return committed;
-  adopt_submitted(std::move(*shared));
+  if (!committed.ok()) {
+    rt::LockGuard guard(mutex_);
+    admission_.arrived(wanted);
+    co_return committed;
+  }
+  adopt_submitted(std::move(*shared), wanted);
   co_return result;
 }
 
-void TasksEngine::adopt_submitted(std::vector<StoredTask> tasks) {
+void TasksEngine::adopt_submitted(std::vector<StoredTask> tasks, const Admission::Wanted& wanted) {
   std::vector<EntryPtr> added;
   rt::LockGuard guard(mutex_);
   for (StoredTask& task : tasks) {
@@ -341,7 +377,15 @@ void TasksEngine::adopt_submitted(std::vector<StoredTask> tasks) {
     enqueue(entry);
     announce("task.queued", entry->task.record);
   }
+  admission_.arrived(wanted);
   dispatch();
+  for (const auto& [name, count] : wanted) {
+    const GroupRecord group = queue_.group(name);
+    if (group.settings.queued_max > 0 && group.queued > group.settings.queued_max) {
+      admission_.overloaded(name);
+    }
+  }
+  tell_overload();
 }
 
 absl::Status TasksEngine::not_found(const std::string& id) {
@@ -406,7 +450,7 @@ absl::StatusOr<TaskRecord> TasksEngine::get(const std::string& id) {
   rt::LockGuard guard(mutex_);
   absl::StatusOr<EntryPtr> entry = find(id);
   if (!entry.ok()) return entry.status();
-  return (*entry)->task.record;
+  return with_slack((*entry)->task.record);
 }
 
 std::vector<TaskRecord> TasksEngine::list(const TaskFilter& filter) {
@@ -425,7 +469,7 @@ std::vector<TaskRecord> TasksEngine::list(const TaskFilter& filter) {
     });
   };
   auto take = [&](const EntryPtr& entry) {
-    if (matches(entry->task.record)) page.push_back(entry->task.record);
+    if (matches(entry->task.record)) page.push_back(with_slack(entry->task.record));
     return page.size() < filter.limit;
   };
   rt::LockGuard guard(mutex_);

@@ -27,6 +27,7 @@
 #include "daemon/shim/attempt.hpp"
 #include "daemon/store/store.hpp"
 #include "daemon/store/ulid.hpp"
+#include "daemon/tasks/admission.hpp"
 #include "daemon/tasks/cgroup.hpp"
 #include "daemon/tasks/retention.hpp"
 #include "daemon/tasks/task.hpp"
@@ -56,8 +57,9 @@ struct TasksOptions {
   std::chrono::milliseconds retention_age{7 * 24 * 3600 * 1000};
   uint64_t queued_max = 1'000'000;
   uint32_t default_parallel = 1;
-  std::map<std::string, uint32_t> groups;  // parallel, from the configuration
-  std::function<uint64_t()> random_bits;   // for the jitter of retries
+  std::map<std::string, GroupSettings> groups;  // from the configuration, until they are changed
+  std::map<std::string, uint32_t> resources;    // likewise: their capacities
+  std::function<uint64_t()> random_bits;        // for the jitter of retries
 };
 
 struct Submitter {
@@ -135,7 +137,13 @@ class TasksEngine {
   absl::StatusOr<TaskRecord> signal(const std::string& id, int32_t number);
   absl::StatusOr<std::vector<std::string>> why(const std::string& id);
   std::vector<GroupRecord> groups();
-  Task<absl::StatusOr<GroupRecord>> set_group(std::string name, uint32_t parallel);
+  // Errors: kInvalidArgument with the field, the limit and the cure.
+  Task<absl::StatusOr<GroupRecord>> set_group(std::string name, GroupChange change, Submitter by);
+  // Those with a capacity, and locks that somebody needs.
+  std::vector<ResourceRecord> resources();
+  Task<absl::StatusOr<ResourceRecord>> set_resource(std::string name, uint32_t capacity);
+  // What ResourceRecord::holders names.
+  std::string id_of(uint64_t order);
 
   size_t stored();
   size_t queued();
@@ -161,7 +169,9 @@ class TasksEngine {
     bool removed = false;
     std::optional<uint64_t> cancel_grace_ms;  // asked for by a cancel
     int followers = 0;                        // of the output
-    Notify changed;                           // record or output
+    int skipping =
+        0;           // tasks that are skipped because of this one; until the disk has it, it stays
+    Notify changed;  // record or output
     // While it runs or waits to: orders for the shim, and stdin on its way.
     std::optional<Channel<ShimOrder>> orders;
     std::optional<Channel<ShimOrder>> input;
@@ -203,7 +213,7 @@ class TasksEngine {
   // `known`: tasks that the same call named and that exist, by name.
   Task<absl::StatusOr<std::vector<Submitted>>> submit_unkeyed(
       std::vector<TaskSpec> specs, Submitter submitter, std::map<std::string, std::string> known);
-  void adopt_submitted(std::vector<StoredTask> tasks);
+  void adopt_submitted(std::vector<StoredTask> tasks, const Admission::Wanted& wanted);
   void enqueue(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void dispatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void begin_attempt(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -213,6 +223,7 @@ class TasksEngine {
   std::string attempt_dir(const std::string& id, uint32_t attempt) const;
   void announce(const std::string& type, const TaskRecord& record);
   static const std::string& group_of(const TaskSpec& spec);
+  TaskRecord with_slack(TaskRecord record) const;
   StoredTask snapshot(const EntryPtr& entry);
   absl::StatusOr<TaskRecord> current(const EntryPtr& entry);
 
@@ -230,11 +241,23 @@ class TasksEngine {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status check_finished(const EntryPtr& entry, const char* hint);
 
+  // groups.cpp
+  absl::Status check_needs(const std::vector<TaskSpec>& specs, int64_t now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status check_retry(const TaskRecord& record);
+  void tell_overload() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status load_settings(Database& db) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void explain_group(const TaskWaiting& waiting, const std::string& name,
+                     std::vector<std::string>& reasons) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   // prerequisites.cpp
   absl::Status resolve_after(std::vector<TaskSpec>& specs, const std::vector<std::string>& ids,
                              const std::map<std::string, std::string>& known)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  Task<void> end_unstarted(EntryPtr entry, TaskState state, std::string reason);
+  // `because`: the task that makes this one skipped.
+  Task<void> end_unstarted(EntryPtr entry, TaskState state, std::string reason,
+                           EntryPtr because = nullptr);
+  void let_go(const EntryPtr& because);
   std::string title_of(uint64_t order) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::string skip_reason(const EntryPtr& entry, uint64_t because)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -248,7 +271,7 @@ class TasksEngine {
   absl::StatusOr<segment_log::Fd> start_shim(const TaskRecord& record, const std::string& dir);
   Task<void> go_on(EntryPtr entry, Outcome outcome);
   Outcome back_to_queue(const EntryPtr& entry, std::chrono::milliseconds pause);
-  bool decide_retry(StoredTask& task, TaskState state);
+  bool decide_retry(StoredTask& task, TaskState state, bool missed);
   bool cancel_requested(const EntryPtr& entry);
   Task<Outcome> finish(EntryPtr entry, TaskState state, shim::ExitRecord exit, std::string reason);
   absl::StatusOr<shim::Spec> shim_spec(const TaskRecord& record);
@@ -275,12 +298,14 @@ class TasksEngine {
   TaskCgroups& cgroups_;
   const Clock clock_;
   Mutex keyed_submits_;  // one at a time, so that a key is looked up and taken in one step
+  Mutex settings_turn_;  // of groups and resources: held over a change's commit
 
   rt::Lock mutex_;
   std::map<std::string, EntryPtr> tasks_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<uint64_t, EntryPtr> by_order_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, std::string> by_key_ ABSL_GUARDED_BY(mutex_);
   TaskQueue queue_ ABSL_GUARDED_BY(mutex_);
+  Admission admission_ ABSL_GUARDED_BY(mutex_);
   uint64_t next_order_ ABSL_GUARDED_BY(mutex_) = 1;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   Retention retention_ ABSL_GUARDED_BY(mutex_);

@@ -7,6 +7,7 @@
 
 #include "daemon/store/commit.hpp"
 #include "zsync/runtime.hpp"
+#include "zsync/timeout.hpp"
 
 namespace zsync::daemon {
 namespace {
@@ -19,11 +20,8 @@ class TasksEngineTest : public ::testing::Test {
     directory_ = mkdtemp(name);
     StoreOptions options;
     options.path = directory_ + "/store.db";
-    options.migrations = {{1, kTaskSchemaV1},
-                          {2, "SELECT 1"},
-                          {3, "SELECT 1"},
-                          {4, kTaskSchemaV4},
-                          {5, kTaskSchemaV5}};
+    options.migrations = {{1, kTaskSchemaV1}, {2, "SELECT 1"},    {3, "SELECT 1"},
+                          {4, kTaskSchemaV4}, {5, kTaskSchemaV5}, {6, kTaskSchemaV6}};
     store_ = *Store::open(std::move(options));
     events_ = *EventLog::open(directory_ + "/events", 1 << 20, [] { return int64_t{1}; });
     runtime_ = *Runtime::builder().workers(2).build();
@@ -76,6 +74,39 @@ class TasksEngineTest : public ::testing::Test {
     return runtime_->block_on(program(this, boot_id, id));
   }
 
+  void run_sql(const std::string& sql) {
+    auto program = [](Store& store, std::string script) -> Task<absl::Status> {
+      co_return co_await commit(store,
+                                [script](Database& db) { return db.execute_script(script); });
+    };
+    const absl::Status done = runtime_->block_on(program(*store_, sql));
+    EXPECT_TRUE(done.ok()) << done;
+  }
+
+  // A task that fails and one that waits for it to succeed; the first one is to be removed.
+  std::vector<std::string> fail_and_remove() {
+    auto program = [](TasksEngineTest* test) -> Task<std::vector<std::string>> {
+      TasksEngine engine(test->options("boot-1"), *test->store_, *test->events_, test->ids_,
+                         test->cgroups_, [] { return int64_t{2}; });
+      EXPECT_TRUE((co_await engine.start()).ok());
+      std::vector<TaskSpec> specs(2);
+      specs[0].name = "fails";
+      specs[0].shell = "exit 3";
+      specs[1].argv = {"true"};
+      specs[1].after = {{"fails", DependencyCondition::kOk}};
+      auto submitted = co_await engine.submit(std::move(specs), {});
+      EXPECT_TRUE(submitted.ok()) << submitted.status();
+      const std::vector<std::string> ids{(*submitted)[0].id, (*submitted)[1].id};
+      EXPECT_TRUE((co_await engine.wait({ids[0]})).ok());
+      absl::Status removed =
+          co_await timeout(engine.remove(ids[0]), std::chrono::milliseconds(200));
+      EXPECT_EQ(removed.code(), absl::StatusCode::kDeadlineExceeded) << removed;
+      co_await engine.stop();
+      co_return ids;
+    };
+    return runtime_->block_on(program(this));
+  }
+
   std::string directory_;
   UlidGenerator ids_{[] { return uint64_t{1}; }, [] { return uint64_t{7}; }};
   TaskCgroups cgroups_;
@@ -97,6 +128,18 @@ TEST_F(TasksEngineTest, AfterAPowerCutARunningTaskIsLostAndNotRunAgain) {
   const TaskRecord record = start_and_wait("boot-2", id);
   EXPECT_EQ(record.state, TaskState::kLost) << record.reason;
   EXPECT_EQ(record.attempt, 1u);
+}
+
+// Regression: a failed task could be forgotten before `skipped` of the one that waited for it was
+// on disk; the next daemon then took it for one that had ended well.
+TEST_F(TasksEngineTest, AFailedTaskStaysUntilWhatItMakesSkippedIsOnDisk) {
+  run_sql(
+      "CREATE TRIGGER refuse BEFORE UPDATE ON task WHEN NEW.state=9 "
+      "BEGIN SELECT RAISE(ABORT,'the disk is slow'); END");
+  const std::vector<std::string> ids = fail_and_remove();
+  run_sql("DROP TRIGGER refuse");
+  const TaskRecord record = start_and_wait("boot-1", ids[1]);
+  EXPECT_EQ(record.state, TaskState::kSkipped) << record.reason;
 }
 
 }  // namespace

@@ -33,6 +33,20 @@ const char* wanted(DependencyCondition condition) {
   return "ended";
 }
 
+std::string resource_reason(const TaskWaiting::Need& need,
+                            const std::vector<std::string>& holders) {
+  if (need.amount > need.capacity) {
+    return absl::StrCat("it needs ", need.amount, " of \"", need.name, "\", and there are only ",
+                        need.capacity, " at all: `zsyncctl tasks resource set ", need.name, " ",
+                        need.amount, "` if there are more, or cancel it");
+  }
+  std::string reason = absl::StrCat("it needs ", need.amount, " of \"", need.name, "\", and ",
+                                    need.capacity > need.used ? need.capacity - need.used : 0,
+                                    " of ", need.capacity, " are free");
+  if (!holders.empty()) absl::StrAppend(&reason, ": used by ", absl::StrJoin(holders, ", "));
+  return reason;
+}
+
 // Where a name stands in this call; several specs of one name have none.
 std::map<std::string, std::optional<size_t>> names_of(const std::vector<TaskSpec>& specs) {
   std::map<std::string, std::optional<size_t>> names;
@@ -98,11 +112,15 @@ absl::Status TasksEngine::resolve_after(std::vector<TaskSpec>& specs,
 }
 
 // The end of a task that never begins.
-Task<void> TasksEngine::end_unstarted(EntryPtr entry, TaskState state, std::string reason) {
+Task<void> TasksEngine::end_unstarted(EntryPtr entry, TaskState state, std::string reason,
+                                      EntryPtr because) {
   while (true) {
     Permit turn = co_await entry->turn.lock();
     StoredTask task = snapshot(entry);
-    if (is_final(task.record.state)) co_return;  // it was canceled meanwhile
+    if (is_final(task.record.state)) {  // it was canceled meanwhile
+      let_go(because);
+      co_return;
+    }
     task.record.state = state;
     task.record.reason = reason;
     task.record.not_before_unix_nano = 0;
@@ -119,13 +137,25 @@ Task<void> TasksEngine::end_unstarted(EntryPtr entry, TaskState state, std::stri
       entry->task = task;
       if (entry->input) entry->input->close();
       retain(task.record);
+      if (state == TaskState::kTimedOut) announce("task.deadline_missed", task.record);
       announce("task.finished", task.record);
       queue_.ended(task.order, false, clock_());
       dispatch();
     }
     entry->changed.notify_all();
+    let_go(because);
     co_return;
   }
+}
+
+// One that waited for it is skipped, on disk as well: nothing needs its result any more.
+void TasksEngine::let_go(const EntryPtr& because) {
+  if (!because) return;
+  {
+    rt::LockGuard guard(mutex_);
+    --because->skipping;
+  }
+  because->changed.notify_all();
 }
 
 std::string TasksEngine::title_of(uint64_t order) {
@@ -158,6 +188,10 @@ void TasksEngine::explain_needs(const TaskWaiting& waiting, std::vector<std::str
   for (const TaskWaiting::Need& need : waiting.needs) {
     std::vector<std::string> holders;
     for (uint64_t holder : need.holders) holders.push_back(title_of(holder));
+    if (!need.lock) {
+      reasons.push_back(resource_reason(need, holders));
+      continue;
+    }
     reasons.push_back(absl::StrCat("lock \"", need.name, "\" is ",
                                    holders.empty() ? "kept" : "held by ",
                                    absl::StrJoin(holders, ", ")));

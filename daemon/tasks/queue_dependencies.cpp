@@ -52,6 +52,10 @@ void TaskQueue::inherit(uint64_t order) {
     }
     Ranking* ranking = ranking_of(task);
     if (ranking) ranking->erase(task.rank, aging_);
+    if (task.group->sheds()) {
+      task.group->sheddable.erase({task.priority, found->first});
+      task.group->sheddable.emplace(priority, found->first);
+    }
     task.priority = priority;
     set_rank(task);
     if (ranking) ranking->insert(task.rank, aging_);

@@ -118,7 +118,7 @@ class Oracle {
       settings.parallel = kParallel;
       if (model_.paused.erase(group) == 0) {
         model_.paused.insert(group);
-        settings.mode = GroupMode::kPaused;
+        settings.paused = {1, 0, 0};
       }
       queue_.set_group(group, settings, now_);
     }

@@ -159,9 +159,35 @@ absl::Status check_order(const TaskSpec& spec) {
                      "name each lock once");
     }
   }
-  if (spec.delay_ms > kTimeoutMsMax) {
-    return invalid("spec.delay", "delay is at most 366 days", "give a shorter one",
-                   absl::StrCat("timeout_ms_max = ", kTimeoutMsMax));
+  for (const auto& [field, ms] : {std::pair<const char*, uint64_t>{"delay", spec.delay_ms},
+                                  {"start_deadline", spec.start_deadline_ms},
+                                  {"deadline", spec.deadline_ms}}) {
+    if (ms <= kTimeoutMsMax) continue;
+    return invalid(absl::StrCat("spec.", field), absl::StrCat(field, " is at most 366 days"),
+                   "give a shorter one", absl::StrCat("timeout_ms_max = ", kTimeoutMsMax));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status check_resources(const TaskSpec& spec) {
+  if (spec.resources.size() > kResourcesMax) {
+    return invalid("spec.resources", absl::StrCat("it needs ", spec.resources.size(), " resources"),
+                   "use fewer resources", absl::StrCat("resources_max = ", kResourcesMax));
+  }
+  std::set<std::string> seen;
+  for (const auto& [name, amount] : spec.resources) {
+    if (absl::Status status = check_word("spec.resources", name); !status.ok()) return status;
+    if (name.empty() || !seen.insert(name).second) {
+      return invalid("spec.resources",
+                     name.empty() ? "a resource has no name"
+                                  : absl::StrCat("the resource \"", name, "\" is named twice"),
+                     "name each resource once, as in gpu:2");
+    }
+    if (amount == 0 || amount > kResourceCapacityMax) {
+      return invalid("spec.resources", absl::StrCat("it needs ", amount, " of \"", name, "\""),
+                     absl::StrCat("ask for 1 to ", kResourceCapacityMax),
+                     absl::StrCat("capacity_max = ", kResourceCapacityMax));
+    }
   }
   return absl::OkStatus();
 }
@@ -220,6 +246,18 @@ absl::string_view state_name(TaskState state) {
   return "unknown";
 }
 
+absl::string_view overload_name(OverloadPolicy policy) {
+  switch (policy) {
+    case OverloadPolicy::kQueue:
+      return "queue";
+    case OverloadPolicy::kReject:
+      return "reject";
+    case OverloadPolicy::kShed:
+      return "shed";
+  }
+  return "unknown";
+}
+
 std::optional<TaskAttempt> newest_attempt(const TaskRecord& record) {
   const bool known = !record.attempts.empty() && record.attempts.back().attempt >= record.attempt;
   if (record.attempt == 0 || known || record.state == TaskState::kQueued) return std::nullopt;
@@ -236,7 +274,8 @@ std::optional<TaskAttempt> newest_attempt(const TaskRecord& record) {
 }
 
 absl::Status validate(const TaskSpec& spec) {
-  for (auto check : {check_command, check_environment, check_words, check_order, check_numbers}) {
+  for (auto check : {check_command, check_environment, check_words, check_order, check_resources,
+                     check_numbers}) {
     if (absl::Status status = check(spec); !status.ok()) return status;
   }
   if (spec.terminal.rows != 0 && !spec.stdin_bytes.empty()) {

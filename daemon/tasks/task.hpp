@@ -25,8 +25,10 @@ inline constexpr size_t kArgumentBytesMax = 128 << 10;           // one argument
 inline constexpr size_t kStdinBytesMax = 1 << 20;
 inline constexpr size_t kNameBytesMax = 128;  // task, group, label
 inline constexpr size_t kLabelsMax = 64;
-inline constexpr size_t kAfterMax = 256;  // tasks that one waits for
-inline constexpr size_t kLocksMax = 16;   // of one task
+inline constexpr size_t kAfterMax = 256;                     // tasks that one waits for
+inline constexpr size_t kLocksMax = 16;                      // of one task
+inline constexpr size_t kResourcesMax = 16;                  // that one task names
+inline constexpr uint32_t kResourceCapacityMax = 1'000'000;  // of one resource
 inline constexpr int32_t kPriorityMax = 1000;
 inline constexpr size_t kSubmitBatchMax = 10'000;  // tasks in one call
 inline constexpr uint64_t kTimeoutMsMax = 366ull * 24 * 3600 * 1000;
@@ -63,6 +65,11 @@ struct TaskDependency {
   DependencyCondition condition = DependencyCondition::kOk;
 };
 
+struct ResourceNeed {
+  std::string name;
+  uint32_t amount = 1;
+};
+
 struct TaskSpec {
   std::vector<std::string> argv;
   std::string shell;
@@ -87,6 +94,11 @@ struct TaskSpec {
   uint64_t delay_ms = 0;           // from the submission on
   int64_t start_at_unix_nano = 0;  // 0: at once
   std::vector<std::string> locks;
+  std::vector<ResourceNeed> resources;
+  uint64_t start_deadline_ms = 0;        // from the submission on; 0: none
+  int64_t start_deadline_unix_nano = 0;  // 0: none
+  uint64_t deadline_ms = 0;              // from the submission on; 0: none
+  int64_t deadline_unix_nano = 0;        // 0: none
   TaskPriorities priorities;
   TaskLimits limits;
   shim::TerminalSize terminal;  // 0 rows: none
@@ -138,21 +150,38 @@ struct TaskRecord {
   shim::Usage usage;                  // of the newest attempt
   int64_t paused_unix_nano = 0;       // while running; 0: it is not paused
   std::string limits_note;            // how its limits are held, where that is not by its cgroup
+  std::optional<int64_t> slack_nano;  // when it was asked for; not stored
 };
 
 // The attempt that the record itself tells of; nullopt: none yet, or it is among `attempts`
 // already.
 std::optional<TaskAttempt> newest_attempt(const TaskRecord& record);
 
-enum class GroupMode : uint8_t {
-  kOpen = 0,
-  kPaused = 1,  // nothing starts, what runs goes on
+// Who paused or drained a group, and when.
+struct GroupHold {
+  int64_t since_unix_nano = 0;  // 0: nobody did
+  uint32_t uid = 0;
+  int32_t pid = 0;
+  bool on() const { return since_unix_nano != 0; }
 };
 
+// What happens to tasks that a group is given when `queued_max` of them wait already. Stored as
+// numbers: never renumbered.
+enum class OverloadPolicy : uint8_t {
+  kQueue = 1,   // they wait as well, and the event log tells of it
+  kReject = 2,  // they are refused
+  kShed = 3,    // the oldest ones of the lowest priority are canceled for them
+};
+
+absl::string_view overload_name(OverloadPolicy policy);
+
 struct GroupSettings {
-  uint32_t parallel = 1;  // tasks that run at once
-  GroupMode mode = GroupMode::kOpen;
+  uint32_t parallel = 1;     // tasks that run at once
   bool by_deadline = false;  // the earliest deadline starts first, whatever the priority
+  GroupHold paused;          // nothing starts, what runs goes on
+  GroupHold drained;         // nothing is submitted any more, what is queued runs
+  OverloadPolicy overload = OverloadPolicy::kQueue;
+  uint32_t queued_max = 0;  // 0: no bound of its own
 };
 
 struct GroupRecord {

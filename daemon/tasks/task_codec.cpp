@@ -46,6 +46,12 @@ enum Tag : uint8_t {
   kDelay,
   kStartAt,
   kLock,
+  kResource,
+  kResourceAmount,  // of the resource before it
+  kStartDeadline,
+  kStartDeadlineAt,
+  kDeadline,
+  kDeadlineAt,
   kNice = 60,
   kIoClass,
   kIoLevel,
@@ -216,6 +222,26 @@ void take_order_field(TaskSpec& spec, uint8_t tag, std::string_view value) {
     case kLock:
       spec.locks.emplace_back(value);
       break;
+    case kResource:
+      spec.resources.push_back({std::string(value), 1});
+      break;
+    case kResourceAmount:
+      if (!spec.resources.empty()) {
+        spec.resources.back().amount = static_cast<uint32_t>(number_of(value));
+      }
+      break;
+    case kStartDeadline:
+      spec.start_deadline_ms = static_cast<uint64_t>(number_of(value));
+      break;
+    case kStartDeadlineAt:
+      spec.start_deadline_unix_nano = number_of(value);
+      break;
+    case kDeadline:
+      spec.deadline_ms = static_cast<uint64_t>(number_of(value));
+      break;
+    case kDeadlineAt:
+      spec.deadline_unix_nano = number_of(value);
+      break;
     default:
       break;
   }
@@ -325,6 +351,14 @@ std::string encode_task_spec(const TaskSpec& spec) {
   out.number_if(kDelay, static_cast<int64_t>(spec.delay_ms));
   out.number_if(kStartAt, spec.start_at_unix_nano);
   for (const std::string& lock : spec.locks) out.text(kLock, lock);
+  for (const ResourceNeed& need : spec.resources) {
+    out.text(kResource, need.name);
+    out.number(kResourceAmount, need.amount);
+  }
+  out.number_if(kStartDeadline, static_cast<int64_t>(spec.start_deadline_ms));
+  out.number_if(kStartDeadlineAt, spec.start_deadline_unix_nano);
+  out.number_if(kDeadline, static_cast<int64_t>(spec.deadline_ms));
+  out.number_if(kDeadlineAt, spec.deadline_unix_nano);
   put_machine(out, spec.priorities, spec.limits);
   out.number_if(kTerminalRows, spec.terminal.rows);
   out.number_if(kTerminalColumns, spec.terminal.columns);

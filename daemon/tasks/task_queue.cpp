@@ -12,7 +12,7 @@ TaskQueue::Group& TaskQueue::find_or_make(const std::string& name) {
 }
 
 void TaskQueue::note(Group& group) {
-  const bool open = group.settings.mode != GroupMode::kPaused;
+  const bool open = !group.settings.paused.on();
   if (open && !group.ready.empty() && group.running < group.settings.parallel) {
     startable_.insert(&group);
   } else {
@@ -22,8 +22,7 @@ void TaskQueue::note(Group& group) {
 
 bool TaskQueue::has_place(const Group& group, uint64_t order) const {
   const bool kept = reserver_ && *reserver_ != order && queued_.at(*reserver_)->group == &group;
-  return group.settings.mode != GroupMode::kPaused &&
-         group.running + (kept ? 1 : 0) < group.settings.parallel;
+  return !group.settings.paused.on() && group.running + (kept ? 1 : 0) < group.settings.parallel;
 }
 
 void TaskQueue::set_rank(Task& task) {
@@ -46,6 +45,13 @@ void TaskQueue::set_group(const std::string& name, const GroupSettings& settings
   Group& group = find_or_make(name);
   const bool other_order = group.settings.by_deadline != settings.by_deadline;
   group.settings = settings;
+  group.sheddable.clear();
+  if (group.sheds()) {
+    for (const auto& [order, task] : queued_) {
+      if (task->group == &group) group.sheddable.emplace(task->priority, order);
+    }
+  }
+  note_load(group);
   if (other_order) {
     for (auto& [order, task] : queued_) {
       if (task->group != &group) continue;
@@ -55,7 +61,7 @@ void TaskQueue::set_group(const std::string& name, const GroupSettings& settings
       if (ranking) ranking->insert(task->rank, aging_);
     }
   }
-  if (reserver_ && settings.mode == GroupMode::kPaused && queued_.at(*reserver_)->group == &group) {
+  if (reserver_ && settings.paused.on() && queued_.at(*reserver_)->group == &group) {
     drop_reserver(queued_.at(*reserver_)->needs, now);
   }
   note(group);
@@ -81,6 +87,8 @@ void TaskQueue::add(const QueuedTask& task, int64_t now) {
   if (auto waiting = dependants_.find(task.order); waiting != dependants_.end()) {
     added.priority = std::max(added.priority, waiting->second.priorities.rbegin()->first);
   }
+  if (added.group->sheds()) added.group->sheddable.emplace(added.priority, task.order);
+  note_load(*added.group);
   depend(task.order, added);
   settle(task.order, added, now);
 }
@@ -137,6 +145,8 @@ std::unique_ptr<TaskQueue::Task> TaskQueue::take_out(uint64_t order) {
   queued_.erase(found);
   if (task->expires > 0) expiring_.erase({task->expires, order});
   --task->group->queued;
+  task->group->sheddable.erase({task->priority, order});
+  note_load(*task->group);
   return task;
 }
 
@@ -191,7 +201,24 @@ std::optional<Decision> TaskQueue::next(int64_t now) {
     (void)remove(order, now);
     return Decision{start ? Decision::Kind::kMissedStart : Decision::Kind::kMissed, order, 0};
   }
-  return next_start(now);
+  if (std::optional<Decision> start = next_start(now)) return start;
+  return next_shed(now);
+}
+
+void TaskQueue::note_load(Group& group) {
+  if (group.sheds() && group.queued > group.settings.queued_max) {
+    overfull_.insert(&group);
+  } else {
+    overfull_.erase(&group);
+  }
+}
+
+// Of what could not start: the oldest one of the lowest priority.
+std::optional<Decision> TaskQueue::next_shed(int64_t now) {
+  if (overfull_.empty()) return std::nullopt;
+  const uint64_t order = (*overfull_.begin())->sheddable.begin()->second;
+  (void)remove(order, now);
+  return Decision{Decision::Kind::kShed, order, 0};
 }
 
 std::optional<Decision> TaskQueue::next_start(int64_t now) {

@@ -55,6 +55,7 @@ struct Decision {
     kSkip,         // `because` ended otherwise than it had to
     kMissedStart,  // the start deadline has passed
     kMissed,       // the deadline has passed
+    kShed,         // its group has too many, and pushes it out
   };
   Kind kind = Kind::kStart;
   uint64_t order = 0;
@@ -119,6 +120,9 @@ class TaskQueue {
     uint32_t queued = 0;
     uint32_t running = 0;
     Ranking ready;  // their time has come, and what they need was free when it was looked for last
+    // Where the group sheds: all queued ones, by priority and age.
+    std::set<std::pair<int32_t, uint64_t>> sheddable;
+    bool sheds() const { return settings.overload == OverloadPolicy::kShed; }
   };
   // Invariant: for each resource that has some left, not reserved, with waiters in a group, that
   // group has a ready task which was woken for it, so nobody sleeps beside what is free.
@@ -173,6 +177,8 @@ class TaskQueue {
   Ranking* ranking_of(const Task& task);
   std::optional<Decision> next_start(int64_t now);
   Decision start(uint64_t order, int64_t now);
+  std::optional<Decision> next_shed(int64_t now);
+  void note_load(Group& group);
 
   // queue_resources.cpp
   Needs needs_of(const QueuedTask& task);
@@ -201,6 +207,7 @@ class TaskQueue {
   absl::flat_hash_map<uint64_t, Running> running_;
   absl::flat_hash_map<uint64_t, Dependants> dependants_;  // by what they wait for
   std::set<Group*> startable_;                            // with a ready task and a free place
+  std::set<Group*> overfull_;                             // that shed what is over their bound
   std::set<std::pair<int64_t, uint64_t>> delayed_;        // not before, order
   std::set<std::pair<int64_t, uint64_t>> expiring_;
   std::vector<Decision> skips_;

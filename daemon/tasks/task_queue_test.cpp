@@ -305,11 +305,11 @@ TEST(TaskQueue, AResourceIsSharedUpToItsCapacity) {
 TEST(TaskQueue, APausedGroupStartsNothingUntilItIsResumed) {
   TaskQueue queue(1);
   GroupSettings settings = parallel(1);
-  settings.mode = GroupMode::kPaused;
+  settings.paused = {1, 0, 0};
   queue.set_group("g", settings, 0);
   queue.add(task(1, "g"), 0);
   EXPECT_EQ(started(queue), 0u);
-  settings.mode = GroupMode::kOpen;
+  settings.paused = {};
   queue.set_group("g", settings, 0);
   EXPECT_EQ(started(queue), 1u);
 }

@@ -63,6 +63,19 @@ const char kTaskSchemaV5[] = R"sql(
   ALTER TABLE task_attempt ADD COLUMN io_written INTEGER NOT NULL DEFAULT 0;
 )sql";
 
+const char kTaskSchemaV6[] = R"sql(
+  ALTER TABLE task_group ADD COLUMN by_deadline INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE task_group ADD COLUMN overload INTEGER NOT NULL DEFAULT 1;
+  ALTER TABLE task_group ADD COLUMN queued_max INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE task_group ADD COLUMN paused_since INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE task_group ADD COLUMN paused_uid INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE task_group ADD COLUMN paused_pid INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE task_group ADD COLUMN drained_since INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE task_group ADD COLUMN drained_uid INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE task_group ADD COLUMN drained_pid INTEGER NOT NULL DEFAULT 0;
+  CREATE TABLE task_resource(name TEXT PRIMARY KEY, capacity INTEGER NOT NULL) WITHOUT ROWID;
+)sql";
+
 absl::Status insert_task(Database& db, const StoredTask& task, const std::string& encoded_spec) {
   const TaskRecord& r = task.record;
   absl::Status status = db.run(
@@ -110,10 +123,15 @@ absl::Status delete_task(Database& db, const std::string& id) {
   return db.run("DELETE FROM task_spec WHERE id=?", id);
 }
 
-absl::Status put_group(Database& db, const std::string& name, uint32_t parallel) {
-  return db.run(
-      "INSERT INTO task_group VALUES(?,?) ON CONFLICT DO UPDATE SET parallel=excluded.parallel",
-      name, parallel);
+absl::Status put_group(Database& db, const std::string& name, const GroupSettings& g) {
+  return db.run("INSERT OR REPLACE INTO task_group VALUES(?,?,?,?,?,?,?,?,?,?,?)", name, g.parallel,
+                g.by_deadline, static_cast<int>(g.overload), g.queued_max, g.paused.since_unix_nano,
+                g.paused.uid, g.paused.pid, g.drained.since_unix_nano, g.drained.uid,
+                g.drained.pid);
+}
+
+absl::Status put_resource(Database& db, const std::string& name, uint32_t capacity) {
+  return db.run("INSERT OR REPLACE INTO task_resource VALUES(?,?)", name, capacity);
 }
 
 namespace {
@@ -194,9 +212,34 @@ absl::Status load_tasks(Database& db, const std::function<void(StoredTask)>& tak
   }
 }
 
-absl::Status load_groups(Database& db,
-                         const std::function<void(const std::string&, uint32_t)>& take) {
-  absl::StatusOr<Statement> rows = db.query("SELECT name,parallel FROM task_group");
+absl::Status load_groups(
+    Database& db, const std::function<void(const std::string&, const GroupSettings&)>& take) {
+  absl::StatusOr<Statement> rows = db.query(
+      "SELECT name,parallel,by_deadline,overload,queued_max,paused_since,paused_uid,paused_pid,"
+      "drained_since,drained_uid,drained_pid FROM task_group");
+  if (!rows.ok()) return rows.status();
+  auto hold_at = [&rows](int column) {
+    return GroupHold{rows->int_at(column), static_cast<uint32_t>(rows->int_at(column + 1)),
+                     static_cast<int32_t>(rows->int_at(column + 2))};
+  };
+  while (true) {
+    absl::StatusOr<bool> more = rows->step();
+    if (!more.ok()) return more.status();
+    if (!*more) return absl::OkStatus();
+    GroupSettings g;
+    g.parallel = static_cast<uint32_t>(rows->int_at(1));
+    g.by_deadline = rows->int_at(2) != 0;
+    g.overload = static_cast<OverloadPolicy>(rows->int_at(3));
+    g.queued_max = static_cast<uint32_t>(rows->int_at(4));
+    g.paused = hold_at(5);
+    g.drained = hold_at(8);
+    take(std::string(rows->text_at(0)), g);
+  }
+}
+
+absl::Status load_resources(Database& db,
+                            const std::function<void(const std::string&, uint32_t)>& take) {
+  absl::StatusOr<Statement> rows = db.query("SELECT name,capacity FROM task_resource");
   if (!rows.ok()) return rows.status();
   while (true) {
     absl::StatusOr<bool> more = rows->step();

@@ -23,6 +23,7 @@ struct StoredTask {
 extern const char kTaskSchemaV1[];
 extern const char kTaskSchemaV4[];
 extern const char kTaskSchemaV5[];
+extern const char kTaskSchemaV6[];
 
 absl::Status insert_task(Database& db, const StoredTask& task, const std::string& encoded_spec);
 // Everything but the specification and what never changes.
@@ -30,12 +31,15 @@ absl::Status update_task(Database& db, const StoredTask& task);
 // The attempt that the record tells of, kept when another one follows it.
 absl::Status insert_attempt(Database& db, const std::string& id, const TaskAttempt& attempt);
 absl::Status delete_task(Database& db, const std::string& id);
-absl::Status put_group(Database& db, const std::string& name, uint32_t parallel);
+absl::Status put_group(Database& db, const std::string& name, const GroupSettings& settings);
+absl::Status put_resource(Database& db, const std::string& name, uint32_t capacity);
 
 // Calls `take` for every task in the order of submission.
 absl::Status load_tasks(Database& db, const std::function<void(StoredTask)>& take);
 absl::Status load_groups(Database& db,
-                         const std::function<void(const std::string&, uint32_t)>& take);
+                         const std::function<void(const std::string&, const GroupSettings&)>& take);
+absl::Status load_resources(Database& db,
+                            const std::function<void(const std::string&, uint32_t)>& take);
 // Errors: kNotFound.
 absl::StatusOr<TaskSpec> load_task_spec(Database& db, const std::string& id);
 

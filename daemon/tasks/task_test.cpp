@@ -156,6 +156,11 @@ TEST(TaskSpec, TheStoredFormGivesEveryFieldBack) {
   spec.idempotency_key = "key";
   spec.keep_children = true;
   spec.traceparent = "00-x";
+  spec.resources = {{"gpu", 2}, {"license", 1}};
+  spec.start_deadline_ms = 5;
+  spec.start_deadline_unix_nano = 6;
+  spec.deadline_ms = 7;
+  spec.deadline_unix_nano = 8;
   const std::optional<TaskSpec> back = decode_task_spec(encode_task_spec(spec));
   ASSERT_TRUE(back);
   EXPECT_EQ(back->argv, spec.argv);
@@ -173,6 +178,29 @@ TEST(TaskSpec, TheStoredFormGivesEveryFieldBack) {
   EXPECT_EQ(back->idempotency_key, spec.idempotency_key);
   EXPECT_TRUE(back->keep_children);
   EXPECT_EQ(back->traceparent, spec.traceparent);
+  ASSERT_EQ(back->resources.size(), 2u);
+  EXPECT_EQ(back->resources[0].name, "gpu");
+  EXPECT_EQ(back->resources[0].amount, 2u);
+  EXPECT_EQ(back->resources[1].name, "license");
+  EXPECT_EQ(back->start_deadline_ms, 5u);
+  EXPECT_EQ(back->start_deadline_unix_nano, 6);
+  EXPECT_EQ(back->deadline_ms, 7u);
+  EXPECT_EQ(back->deadline_unix_nano, 8);
+}
+
+TEST(TaskSpec, ResourcesHaveANameAndAnAmountEachOnce) {
+  auto refused = [](std::vector<ResourceNeed> resources) {
+    TaskSpec spec = good();
+    spec.resources = std::move(resources);
+    const absl::Status status = validate(spec);
+    return status.ok() ? "" : fault_detail(status)->field;
+  };
+  EXPECT_EQ(refused({{"gpu", 1}, {"license", 1'000'000}}), "");
+  EXPECT_EQ(refused({{"gpu", 0}}), "spec.resources");
+  EXPECT_EQ(refused({{"gpu", 1'000'001}}), "spec.resources");
+  EXPECT_EQ(refused({{"", 1}}), "spec.resources");
+  EXPECT_EQ(refused({{"gpu", 1}, {"gpu", 2}}), "spec.resources");
+  EXPECT_EQ(refused(std::vector<ResourceNeed>(17, {"gpu", 1})), "spec.resources");
 }
 
 TEST(TaskSpec, ADamagedStoredFormIsNoticedAtEveryLength) {

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "daemon/fault/fault.hpp"
+#include "daemon/tasks/deadlines.hpp"
 
 namespace zsync::daemon {
 namespace {
@@ -133,6 +134,44 @@ void set_spec(v1::TaskSpec& proto, const TaskSpec& spec) {
   proto.set_start_at_unix_nano(spec.start_at_unix_nano);
   for (const std::string& lock : spec.locks) proto.add_locks(lock);
   set_machine(proto, spec);
+  for (const ResourceNeed& need : spec.resources) {
+    v1::ResourceNeed& resource = *proto.add_resources();
+    resource.set_name(need.name);
+    resource.set_amount(need.amount);
+  }
+  if (spec.start_deadline_ms) {
+    set_duration(*proto.mutable_start_deadline(), spec.start_deadline_ms);
+  }
+  proto.set_start_deadline_unix_nano(spec.start_deadline_unix_nano);
+  if (spec.deadline_ms) set_duration(*proto.mutable_deadline(), spec.deadline_ms);
+  proto.set_deadline_unix_nano(spec.deadline_unix_nano);
+}
+
+// What a task needs, and by when.
+absl::Status take_needs(const v1::TaskSpec& proto, TaskSpec& spec) {
+  spec.locks.assign(proto.locks().begin(), proto.locks().end());
+  for (const v1::ResourceNeed& need : proto.resources()) {
+    spec.resources.push_back({need.name(), need.amount() ? need.amount() : 1});
+  }
+  if (proto.has_start_deadline()) {
+    absl::StatusOr<uint64_t> ms = to_ms(proto.start_deadline(), "spec.start_deadline");
+    if (!ms.ok()) return ms.status();
+    spec.start_deadline_ms = std::max<uint64_t>(1, *ms);
+  }
+  if (proto.has_deadline()) {
+    absl::StatusOr<uint64_t> ms = to_ms(proto.deadline(), "spec.deadline");
+    if (!ms.ok()) return ms.status();
+    spec.deadline_ms = std::max<uint64_t>(1, *ms);
+  }
+  spec.start_deadline_unix_nano = std::max<int64_t>(0, proto.start_deadline_unix_nano());
+  spec.deadline_unix_nano = std::max<int64_t>(0, proto.deadline_unix_nano());
+  return absl::OkStatus();
+}
+
+void set_hold(v1::GroupHold& proto, const GroupHold& hold) {
+  proto.set_since_unix_nano(hold.since_unix_nano);
+  proto.set_uid(hold.uid);
+  proto.set_pid(hold.pid);
 }
 
 void add_attempt(v1::Task& task, const TaskAttempt& attempt) {
@@ -226,7 +265,7 @@ absl::StatusOr<TaskSpec> from_proto(v1::TaskSpec proto) {
     spec.delay_ms = *delay;
   }
   spec.start_at_unix_nano = std::max<int64_t>(0, proto.start_at_unix_nano());
-  spec.locks.assign(proto.locks().begin(), proto.locks().end());
+  if (absl::Status status = take_needs(proto, spec); !status.ok()) return status;
   spec.retry_lost = proto.on_lost() == v1::ON_LOST_RETRY;
   spec.idempotency_key = std::move(*proto.mutable_idempotency_key());
   spec.keep_children = proto.keep_children();
@@ -257,6 +296,13 @@ v1::Task to_proto(const TaskRecord& record) {
   if (is_known(record.usage)) set_usage(*proto.mutable_usage(), record.usage);
   proto.set_paused_unix_nano(record.paused_unix_nano);
   proto.set_limits_note(record.limits_note);
+  const TaskDeadlines due = deadlines_of(record);
+  if (record.attempt == 0) proto.set_start_deadline_unix_nano(due.start);
+  proto.set_deadline_unix_nano(due.end);
+  if (record.slack_nano) {
+    proto.mutable_slack()->set_seconds(*record.slack_nano / 1'000'000'000);
+    proto.mutable_slack()->set_nanos(static_cast<int32_t>(*record.slack_nano % 1'000'000'000));
+  }
   return proto;
 }
 
@@ -274,7 +320,34 @@ v1::TaskGroup to_proto(const GroupRecord& group) {
   proto.set_parallel(group.settings.parallel);
   proto.set_queued(group.queued);
   proto.set_running(group.running);
+  const GroupSettings& settings = group.settings;
+  proto.set_order(settings.by_deadline ? v1::GROUP_ORDER_DEADLINE : v1::GROUP_ORDER_PRIORITY);
+  proto.set_overload(static_cast<v1::OverloadPolicy>(settings.overload));
+  proto.set_queued_max(settings.queued_max);
+  if (settings.paused.on()) set_hold(*proto.mutable_paused(), settings.paused);
+  if (settings.drained.on()) set_hold(*proto.mutable_drained(), settings.drained);
   return proto;
+}
+
+GroupChange from_proto(const v1::SetGroupRequest& proto) {
+  GroupChange change;
+  if (proto.parallel() != 0) change.parallel = proto.parallel();
+  if (proto.order() != v1::GROUP_ORDER_UNSPECIFIED) {
+    change.by_deadline = proto.order() == v1::GROUP_ORDER_DEADLINE;
+  }
+  switch (proto.overload()) {
+    case v1::OVERLOAD_POLICY_QUEUE:
+    case v1::OVERLOAD_POLICY_REJECT:
+    case v1::OVERLOAD_POLICY_SHED:
+      change.overload = static_cast<OverloadPolicy>(proto.overload());
+      break;
+    default:
+      break;
+  }
+  if (proto.has_queued_max()) change.queued_max = proto.queued_max();
+  if (proto.has_paused()) change.paused = proto.paused();
+  if (proto.has_drained()) change.drained = proto.drained();
+  return change;
 }
 
 }  // namespace zsync::daemon

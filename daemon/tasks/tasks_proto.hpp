@@ -16,6 +16,7 @@ v1::Task to_proto(const TaskRecord& record);
 // With every attempt.
 v1::Task to_full_proto(const TaskRecord& record);
 v1::TaskGroup to_proto(const GroupRecord& group);
+GroupChange from_proto(const v1::SetGroupRequest& proto);
 // Milliseconds of a proto duration. Errors: kInvalidArgument naming `field`.
 absl::StatusOr<uint64_t> to_ms(const google::protobuf::Duration& duration, const char* field);
 

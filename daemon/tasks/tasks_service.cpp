@@ -244,8 +244,27 @@ class Service final : public v1::Tasks::CallbackService {
   grpc::ServerUnaryReactor* SetGroup(Context* context, const v1::SetGroupRequest* request,
                                      v1::TaskGroup* reply) override {
     return unary_call(gate_, context, request, reply,
-                      [this](CallContext, v1::SetGroupRequest request) {
-                        return set_group(engine_, std::move(request));
+                      [this](CallContext call, v1::SetGroupRequest request) {
+                        return set_group(engine_, std::move(call), std::move(request));
+                      });
+  }
+  grpc::ServerUnaryReactor* ListResources(Context* context, const v1::ListResourcesRequest* request,
+                                          v1::ListResourcesReply* reply) override {
+    return immediate_call(
+        gate_, context, request, reply,
+        [this](const v1::ListResourcesRequest&) -> absl::StatusOr<v1::ListResourcesReply> {
+          v1::ListResourcesReply resources;
+          for (const ResourceRecord& resource : engine_.resources()) {
+            *resources.add_resources() = shown(engine_, resource);
+          }
+          return resources;
+        });
+  }
+  grpc::ServerUnaryReactor* SetResource(Context* context, const v1::SetResourceRequest* request,
+                                        v1::TaskResource* reply) override {
+    return unary_call(gate_, context, request, reply,
+                      [this](CallContext, v1::SetResourceRequest request) {
+                        return set_resource(engine_, std::move(request));
                       });
   }
 
@@ -274,12 +293,30 @@ class Service final : public v1::Tasks::CallbackService {
     if (!status.ok()) co_return status;
     co_return v1::RemoveTaskReply();
   }
-  static Task<absl::StatusOr<v1::TaskGroup>> set_group(TasksEngine& engine,
+  static Task<absl::StatusOr<v1::TaskGroup>> set_group(TasksEngine& engine, CallContext call,
                                                        v1::SetGroupRequest request) {
-    absl::StatusOr<GroupRecord> group =
-        co_await engine.set_group(request.name(), request.parallel());
+    absl::StatusOr<GroupRecord> group = co_await engine.set_group(
+        request.name(), from_proto(request), {call.peer.uid, call.peer.pid});
     if (!group.ok()) co_return group.status();
     co_return to_proto(*group);
+  }
+  static v1::TaskResource shown(TasksEngine& engine, const ResourceRecord& resource) {
+    v1::TaskResource proto;
+    proto.set_name(resource.name);
+    proto.set_lock(resource.lock);
+    proto.set_capacity(resource.capacity);
+    proto.set_used(resource.used);
+    for (uint64_t holder : resource.holders) {
+      if (std::string id = engine.id_of(holder); !id.empty()) proto.add_holders(std::move(id));
+    }
+    return proto;
+  }
+  static Task<absl::StatusOr<v1::TaskResource>> set_resource(TasksEngine& engine,
+                                                             v1::SetResourceRequest request) {
+    absl::StatusOr<ResourceRecord> resource =
+        co_await engine.set_resource(request.name(), request.capacity());
+    if (!resource.ok()) co_return resource.status();
+    co_return shown(engine, *resource);
   }
   absl::StatusOr<v1::WhyTaskReply> why(const v1::WhyTaskRequest& request) {
     absl::StatusOr<TaskRecord> record = engine_.get(request.id());

@@ -7,7 +7,7 @@ import { NotFound } from "./errors.js";
 import type { Gap } from "./gen/zsync/v1/common_pb.js";
 import { Stream } from "./gen/zsync/v1/common_pb.js";
 import {
-  DependencyCondition, IoClass, Jitter, OnLost, type RetryCondition, RetryConditionSchema, type RetryPolicy, RetryPolicySchema, type Task as TaskRecord, type TaskGroup, type TaskInputChunk, TaskInputChunkSchema, type TaskOutputBatch, type TaskSpec,
+  DependencyCondition, GroupOrder, IoClass, Jitter, OnLost, OverloadPolicy, type RetryCondition, RetryConditionSchema, type RetryPolicy, RetryPolicySchema, type Task as TaskRecord, type TaskGroup, type TaskInputChunk, TaskInputChunkSchema, type TaskOutputBatch, type TaskResource, type TaskSpec,
   TaskSpecSchema, TaskState, Tasks as Service, type WhyTaskReply,
 } from "./gen/zsync/v1/tasks_pb.js";
 
@@ -17,7 +17,7 @@ const nextAttemptPollMs = 100;
 type SpecInit = Exclude<MessageInitShape<typeof TaskSpecSchema>, TaskSpec>;
 
 /** What a task may be given beyond its command; TaskSpec in proto/zsync/v1/tasks.proto says what each means. */
-export interface SpecOptions extends Omit<SpecInit, "$typeName" | "$unknown" | "argv" | "timeout" | "killGrace" | "retry" | "onLost" | "after" | "delay" | "startAtUnixNano" | "ioClass" | "ioLevel" | "limits"> {
+export interface SpecOptions extends Omit<SpecInit, "$typeName" | "$unknown" | "argv" | "timeout" | "killGrace" | "retry" | "onLost" | "after" | "delay" | "startAtUnixNano" | "resources" | "startDeadline" | "startDeadlineUnixNano" | "deadline" | "deadlineUnixNano" | "ioClass" | "ioLevel" | "limits"> {
   /** Bounds the run, where a call's own timeoutMs bounds only the call. */
   runTimeoutMs?: number;
   killGraceMs?: number;
@@ -29,6 +29,12 @@ export interface SpecOptions extends Omit<SpecInit, "$typeName" | "$unknown" | "
   after?: readonly (string | { task: string; condition: "ok" | "failed" | "any" })[];
   delayMs?: number;
   startAt?: Date;
+  /** How much of each counted resource it has while it runs. */
+  resources?: Readonly<Record<string, number>>;
+  /** Milliseconds from the submission on, or a time: it starts by then, or never. */
+  startDeadline?: number | Date;
+  /** Milliseconds from the submission on, or a time: it has ended by then, or is ended. */
+  deadline?: number | Date;
   /** Of its disk accesses; a level is 0 (first) to 7 (last). */
   io?: "idle" | "best-effort" | `best-effort:${number}`;
   limits?: LimitOptions;
@@ -40,6 +46,15 @@ export interface LimitOptions {
   cpus?: number;
   processes?: number;
   ioWeight?: number;
+}
+
+/** What of a group is to be changed; SetGroupRequest in proto/zsync/v1/tasks.proto says what each means. */
+export interface TaskGroupOptions {
+  order?: "priority" | "deadline";
+  overload?: "queue" | "reject" | "shed";
+  queuedMax?: number;
+  paused?: boolean;
+  drained?: boolean;
 }
 
 /** What an attempt may end with: an exit code, a timeout, a signal. */
@@ -67,6 +82,13 @@ export function duration(ms: number): Duration {
   const seconds = Math.trunc(ms / 1000);
   return create(DurationSchema, { seconds: BigInt(seconds), nanos: Math.round((ms - seconds * 1000) * 1e6) });
 }
+
+function unixNano(time: Date): bigint {
+  return BigInt(time.getTime()) * 1_000_000n;
+}
+
+const orders = { priority: GroupOrder.PRIORITY, deadline: GroupOrder.DEADLINE };
+const policies = { queue: OverloadPolicy.QUEUE, reject: OverloadPolicy.REJECT, shed: OverloadPolicy.SHED };
 
 const conditions = { ok: DependencyCondition.OK, failed: DependencyCondition.FAILED, any: DependencyCondition.ANY };
 
@@ -100,7 +122,10 @@ function ioPriority(io: string): { ioClass: IoClass; ioLevel: number } {
 
 /** One task for submitMany(). */
 export function spec(command: Command, options: SpecOptions = {}): TaskSpec {
-  const { runTimeoutMs, killGraceMs, retry, onLost, after, delayMs, startAt, io, limits, ...rest } = options;
+  const {
+    runTimeoutMs, killGraceMs, retry, onLost, after, delayMs, startAt, resources, startDeadline, deadline, io, limits,
+    ...rest
+  } = options;
   const base = "$typeName" in command ? command : { argv: [...command] };
   return create(TaskSpecSchema, {
     ...base,
@@ -114,7 +139,14 @@ export function spec(command: Command, options: SpecOptions = {}): TaskSpec {
         : { task: each.task, condition: conditions[each.condition] }),
     }),
     ...(delayMs === undefined ? {} : { delay: duration(delayMs) }),
-    ...(startAt === undefined ? {} : { startAtUnixNano: BigInt(startAt.getTime()) * 1_000_000n }),
+    ...(startAt === undefined ? {} : { startAtUnixNano: unixNano(startAt) }),
+    ...(resources === undefined ? {} : {
+      resources: Object.entries(resources).map(([name, amount]) => ({ name, amount })),
+    }),
+    ...(startDeadline instanceof Date ? { startDeadlineUnixNano: unixNano(startDeadline) }
+      : startDeadline === undefined ? {} : { startDeadline: duration(startDeadline) }),
+    ...(deadline instanceof Date ? { deadlineUnixNano: unixNano(deadline) }
+      : deadline === undefined ? {} : { deadline: duration(deadline) }),
     ...(io === undefined ? {} : ioPriority(io)),
     ...(limits === undefined ? {} : {
       limits: {
@@ -389,8 +421,24 @@ export class Tasks {
     return (await this.connection.unary(Service.method.listGroups, {}, options, true)).groups;
   }
 
-  /** Lets `parallel` tasks of the group run at once. */
-  setGroup(name: string, parallel: number, options: CallOptions = {}): Promise<TaskGroup> {
-    return this.connection.unary(Service.method.setGroup, { name, parallel }, options, true);
+  /** Lets `parallel` tasks of the group run at once (0: as many as now), and changes what the options name. */
+  setGroup(name: string, parallel: number, options: TaskGroupOptions & CallOptions = {}): Promise<TaskGroup> {
+    const { order, overload, queuedMax, paused, drained } = options;
+    const request = {
+      name, parallel, queuedMax, paused, drained,
+      ...(order === undefined ? {} : { order: orders[order] }),
+      ...(overload === undefined ? {} : { overload: policies[overload] }),
+    };
+    return this.connection.unary(Service.method.setGroup, request, options, true);
+  }
+
+  /** Counted resources, and the locks that tasks hold or wait for. */
+  async resources(options: CallOptions = {}): Promise<TaskResource[]> {
+    return (await this.connection.unary(Service.method.listResources, {}, options, true)).resources;
+  }
+
+  /** Says how much of a resource there is. */
+  setResource(name: string, capacity: number, options: CallOptions = {}): Promise<TaskResource> {
+    return this.connection.unary(Service.method.setResource, { name, capacity }, options, true);
   }
 }

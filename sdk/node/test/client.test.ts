@@ -111,6 +111,24 @@ describe("zsync client", { skip, timeout: 240_000 }, () => {
     assert.throws(() => spec(["true"], { io: "fast" as "idle" }), /best-effort/);
   });
 
+  it("has resources while it runs, ends by its deadline, and waits in groups with settings", async () => {
+    assert.equal((await client.tasks.setResource("gpu", 2)).capacity, 2);
+    const holder = await client.tasks.submit(["sleep", "60"], { resources: { gpu: 2 }, deadline: 60_000 });
+    const waiter = await client.tasks.submit(["true"], { resources: { gpu: 1 }, startDeadline: 200 });
+    const missed = await waiter.wait();
+    assert.deepEqual([missed.state, missed.reason], [v1.TaskState.TIMED_OUT, "deadline: it had not started in time"]);
+    const held = await client.tasks.resources();
+    assert.deepEqual(held.find((one) => one.name === "gpu")?.holders, [holder.id]);
+    assert.notEqual((await holder.get()).slack, undefined);
+    await holder.cancel({ wait: true });
+
+    const group = await client.tasks.setGroup("node", 3, { order: "deadline", overload: "reject", queuedMax: 5, drained: true });
+    assert.deepEqual([group.parallel, group.order, group.queuedMax], [3, v1.GroupOrder.DEADLINE, 5]);
+    await failure(Conflict, client.tasks.submit(["true"], { group: "node" }));
+    assert.equal((await client.tasks.setGroup("node", 0, { drained: false })).drained, undefined);
+    assert.equal((await (await client.tasks.submit(["true"], { group: "node", deadline: new Date(Date.now() + 1e7) })).wait()).state, v1.TaskState.SUCCEEDED);
+  });
+
   it("cancels a run whose timeout passes or whose signal aborts", async () => {
     await failure(DeadlineExceeded, client.run(["sleep", "60"], { name: "late" }, { timeoutMs: 300 }));
     assert.equal((await client.tasks.task("late").wait()).state, v1.TaskState.CANCELED);

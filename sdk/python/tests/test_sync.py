@@ -4,6 +4,7 @@ import tempfile
 import threading
 import time
 import unittest
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import zsync
@@ -96,6 +97,32 @@ class TasksTest(SyncTest):
         with task.input() as second:
             second.write(b"two")
         self.assertEqual(b"one two", task.read_output())
+
+    def test_a_task_has_resources_while_it_runs_and_ends_by_its_deadline(self):
+        tasks = self.client.tasks
+        self.assertEqual(2, tasks.set_resource("gpu", 2).capacity)
+        holder = tasks.submit("sleep", "60", resources={"gpu": 2}, deadline=timedelta(hours=1))
+        missed = tasks.submit("true", resources={"gpu": 1}, start_deadline=0.2).wait()
+        self.assertEqual((v1.TASK_STATE_TIMED_OUT, "deadline: it had not started in time"), (missed.state, missed.reason))
+        self.assertEqual([[holder.id]], [list(one.holders) for one in tasks.resources() if one.name == "gpu"])
+        self.assertTrue(holder.get().HasField("slack"))
+        holder.cancel(wait=True)
+        ended = tasks.submit("sleep", "60", deadline=datetime.now() + timedelta(seconds=0.3)).wait()
+        self.assertEqual((v1.TASK_STATE_TIMED_OUT, "deadline"), (ended.state, ended.reason))
+
+    def test_a_group_has_an_order_a_bound_and_may_be_paused_and_drained(self):
+        tasks = self.client.tasks
+        group = tasks.set_group("py", 3, order="deadline", overload="reject", queued_max=1, paused=True)
+        self.assertEqual((3, v1.GROUP_ORDER_DEADLINE, 1), (group.parallel, group.order, group.queued_max))
+        waits = tasks.submit("true", group="py")
+        with self.assertRaises(zsync.LimitExceeded):
+            tasks.submit("true", group="py")
+        tasks.set_group("py", paused=False, drained=True)
+        self.assertEqual(v1.TASK_STATE_SUCCEEDED, waits.wait().state)
+        with self.assertRaisesRegex(zsync.Conflict, "drained by uid"):
+            tasks.submit("true", group="py")
+        with self.assertRaises(TypeError):
+            tasks.set_group("py", ordre="deadline")
 
     def test_a_run_whose_timeout_passes_is_cancelled(self):
         with self.assertRaises(zsync.DeadlineExceeded):

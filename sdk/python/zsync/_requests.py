@@ -72,6 +72,9 @@ class SpecOptions(TypedDict, total=False):
     delay: Duration
     start_at: datetime
     locks: Iterable[str]
+    resources: Mapping[str, int]
+    start_deadline: Duration | datetime
+    deadline: Duration | datetime
     nice: int
     io: str
     limits: LimitOptions
@@ -163,6 +166,14 @@ def spec(command: Sequence[Argument | Sequence[Argument] | v1.TaskSpec], options
         task, how = (each, "ok") if isinstance(each, str) else each
         message.after.add(task=task, condition=_CONDITIONS[how])
     message.locks.extend(values.pop("locks", None) or ())
+    for resource, amount in (values.pop("resources", None) or {}).items():
+        message.resources.add(name=resource, amount=amount)
+    for name in ("start_deadline", "deadline"):
+        due = values.pop(name, None)
+        if isinstance(due, datetime):
+            setattr(message, f"{name}_unix_nano", unix_nano(due))
+        elif due is not None:
+            getattr(message, name).CopyFrom(proto_duration(due))
     if (terminal := values.pop("terminal", None)) is not None:
         message.terminal.rows, message.terminal.columns = terminal
     set_machine(message, values.pop("io", None), values.pop("limits", None))
@@ -184,6 +195,38 @@ def spec(command: Sequence[Argument | Sequence[Argument] | v1.TaskSpec], options
         if value is not None:
             setattr(message, name, os.fspath(value) if name == "cwd" else value)
     return message
+
+
+_ORDERS = {"priority": v1.GROUP_ORDER_PRIORITY, "deadline": v1.GROUP_ORDER_DEADLINE}
+_POLICIES = {"queue": v1.OVERLOAD_POLICY_QUEUE, "reject": v1.OVERLOAD_POLICY_REJECT, "shed": v1.OVERLOAD_POLICY_SHED}
+
+
+class GroupOptions(TypedDict, total=False):
+    """What of a group is to be changed; SetGroupRequest in proto/zsync/v1/tasks.proto says what each means."""
+
+    order: Literal["priority", "deadline"]
+    overload: Literal["queue", "reject", "shed"]
+    queued_max: int
+    paused: bool
+    drained: bool
+
+
+def set_task_group(name: str, parallel: int, options: GroupOptions) -> v1.SetGroupRequest:
+    for option in options:
+        if option not in GroupOptions.__annotations__:
+            raise TypeError(f"a group has no option {option!r}; there are: {', '.join(GroupOptions.__annotations__)}")
+    request = v1.SetGroupRequest(name=name, parallel=parallel)
+    if "order" in options:
+        request.order = _ORDERS[options["order"]]
+    if "overload" in options:
+        request.overload = _POLICIES[options["overload"]]
+    if "queued_max" in options:
+        request.queued_max = options["queued_max"]
+    if "paused" in options:
+        request.paused = options["paused"]
+    if "drained" in options:
+        request.drained = options["drained"]
+    return request
 
 
 def create_channel(

@@ -352,9 +352,21 @@ class Tasks:
     def groups(self, *, timeout: Duration | None = None) -> Sequence[v1.TaskGroup]:
         return self._driver.unary("Tasks.ListGroups", v1.ListGroupsRequest(), timeout, True).groups
 
-    def set_group(self, name: str, parallel: int, *, timeout: Duration | None = None) -> v1.TaskGroup:
-        """Lets `parallel` tasks of the group run at once."""
-        return self._driver.unary("Tasks.SetGroup", v1.SetGroupRequest(name=name, parallel=parallel), timeout, True)
+    def set_group(
+        self, name: str, parallel: int = 0, *, timeout: Duration | None = None, **options: Unpack[_requests.GroupOptions]
+    ) -> v1.TaskGroup:
+        """Lets `parallel` tasks of the group run at once (0: as many as now), and changes what the options name."""
+        request = _requests.set_task_group(name, parallel, options)
+        return self._driver.unary("Tasks.SetGroup", request, timeout, True)
+
+    def resources(self, *, timeout: Duration | None = None) -> Sequence[v1.TaskResource]:
+        """Counted resources, and the locks that tasks hold or wait for."""
+        return (self._driver.unary("Tasks.ListResources", v1.ListResourcesRequest(), timeout, True)).resources
+
+    def set_resource(self, name: str, capacity: int, *, timeout: Duration | None = None) -> v1.TaskResource:
+        """Says how much of a resource there is."""
+        request = v1.SetResourceRequest(name=name, capacity=capacity)
+        return self._driver.unary("Tasks.SetResource", request, timeout, True)
 
 
 class Sender:

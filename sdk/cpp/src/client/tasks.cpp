@@ -205,7 +205,27 @@ absl::StatusOr<v1::TaskGroup> Tasks::set_group(const std::string& name, std::uin
   v1::SetGroupRequest request;
   request.set_name(name);
   request.set_parallel(parallel);
+  return set_group(request, options);
+}
+
+absl::StatusOr<v1::TaskGroup> Tasks::set_group(const v1::SetGroupRequest& request,
+                                               const CallOptions& options) {
   return unary(connection_, *stub_of(connection_), &Stub::SetGroup, request, options,
+               Repeat::kSafe);
+}
+
+absl::StatusOr<v1::ListResourcesReply> Tasks::list_resources(const CallOptions& options) {
+  return unary(connection_, *stub_of(connection_), &Stub::ListResources, v1::ListResourcesRequest(),
+               options, Repeat::kSafe);
+}
+
+absl::StatusOr<v1::TaskResource> Tasks::set_resource(const std::string& name,
+                                                     std::uint32_t capacity,
+                                                     const CallOptions& options) {
+  v1::SetResourceRequest request;
+  request.set_name(name);
+  request.set_capacity(capacity);
+  return unary(connection_, *stub_of(connection_), &Stub::SetResource, request, options,
                Repeat::kSafe);
 }
 

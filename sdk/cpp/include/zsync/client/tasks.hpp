@@ -119,6 +119,18 @@ class Tasks {
   [[nodiscard]] absl::StatusOr<v1::TaskGroup> set_group(const std::string& name,
                                                         std::uint32_t parallel,
                                                         const CallOptions& options = {});
+  // Changes what the request names: how many run at once, in which order, how many may wait, and
+  // whether the group is paused (nothing starts) or drained (nothing is submitted).
+  [[nodiscard]] absl::StatusOr<v1::TaskGroup> set_group(const v1::SetGroupRequest& request,
+                                                        const CallOptions& options = {});
+
+  // Counted resources, and the locks that tasks hold or wait for.
+  [[nodiscard]] absl::StatusOr<v1::ListResourcesReply> list_resources(
+      const CallOptions& options = {});
+  // How much of a resource there is: 0 to 1,000,000. What runs keeps what it has.
+  [[nodiscard]] absl::StatusOr<v1::TaskResource> set_resource(const std::string& name,
+                                                              std::uint32_t capacity,
+                                                              const CallOptions& options = {});
 
  private:
   absl::Status follow_attempts(v1::TaskOutputRequest request, const OutputCallback& callback,

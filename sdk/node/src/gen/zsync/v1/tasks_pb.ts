@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file zsync/v1/tasks.proto.
  */
 export const file_zsync_v1_tasks: GenFile = /*@__PURE__*/
-  fileDesc("ChR6c3luYy92MS90YXNrcy5wcm90bxIIenN5bmMudjEi4wYKCFRhc2tTcGVjEgwKBGFyZ3YYASADKAkSDQoFc2hlbGwYAiABKAkSCwoDY3dkGAMgASgJEigKA2VudhgEIAMoCzIbLnpzeW5jLnYxLlRhc2tTcGVjLkVudkVudHJ5EhMKC3JlcGxhY2VfZW52GAUgASgIEg0KBXN0ZGluGAYgASgMEhQKDHN0ZGluX3N0cmVhbRgHIAEoCBIMCgRuYW1lGAggASgJEi4KBmxhYmVscxgJIAMoCzIeLnpzeW5jLnYxLlRhc2tTcGVjLkxhYmVsc0VudHJ5Eg0KBWdyb3VwGAogASgJEhAKCHByaW9yaXR5GAsgASgFEioKB3RpbWVvdXQYDCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoKa2lsbF9ncmFjZRgNIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIPCgdyZXRyaWVzGA4gASgNEhcKD2lkZW1wb3RlbmN5X2tleRgPIAEoCRIVCg1rZWVwX2NoaWxkcmVuGBAgASgIEhMKC3RyYWNlcGFyZW50GBEgASgJEiQKBXJldHJ5GBIgASgLMhUuenN5bmMudjEuUmV0cnlQb2xpY3kSIQoHb25fbG9zdBgTIAEoDjIQLnpzeW5jLnYxLk9uTG9zdBInCgVhZnRlchgUIAMoCzIYLnpzeW5jLnYxLlRhc2tEZXBlbmRlbmN5EigKBWRlbGF5GBUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhoKEnN0YXJ0X2F0X3VuaXhfbmFubxgWIAEoAxINCgVsb2NrcxgXIAMoCRIMCgRuaWNlGCggASgFEiMKCGlvX2NsYXNzGCkgASgOMhEuenN5bmMudjEuSW9DbGFzcxIQCghpb19sZXZlbBgqIAEoDRIoCgZsaW1pdHMYKyABKAsyGC56c3luYy52MS5SZXNvdXJjZUxpbWl0cxIoCgh0ZXJtaW5hbBgsIAEoCzIWLnpzeW5jLnYxLlRlcm1pbmFsU2l6ZRoqCghFbnZFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiLQoMVGVybWluYWxTaXplEgwKBHJvd3MYASABKA0SDwoHY29sdW1ucxgCIAEoDSJgCg5SZXNvdXJjZUxpbWl0cxIUCgxtZW1vcnlfYnl0ZXMYASABKAQSEgoKY3B1X21pbGxpcxgCIAEoDRIRCglwcm9jZXNzZXMYAyABKAQSEQoJaW9fd2VpZ2h0GAQgASgNIssBCglUYXNrVXNhZ2USKwoIY3B1X3VzZXIYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoKY3B1X3N5c3RlbRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIZChFtZW1vcnlfcGVha19ieXRlcxgDIAEoBBIVCg1pb19yZWFkX2J5dGVzGAQgASgEEhgKEGlvX3dyaXR0ZW5fYnl0ZXMYBSABKAQSFgoObWVtb3J5X2lzX3RyZWUYBiABKAgiUAoOVGFza0RlcGVuZGVuY3kSDAoEdGFzaxgBIAEoCRIwCgljb25kaXRpb24YAiABKA4yHS56c3luYy52MS5EZXBlbmRlbmN5Q29uZGl0aW9uIusBCgtSZXRyeVBvbGljeRIqCgdiYWNrb2ZmGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBmZhY3RvchgCIAEoARIuCgtiYWNrb2ZmX21heBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIgCgZqaXR0ZXIYBCABKA4yEC56c3luYy52MS5KaXR0ZXISJAoCb24YBSABKAsyGC56c3luYy52MS5SZXRyeUNvbmRpdGlvbhIoCgZub3Rfb24YBiABKAsyGC56c3luYy52MS5SZXRyeUNvbmRpdGlvbiJFCg5SZXRyeUNvbmRpdGlvbhISCgpleGl0X2NvZGVzGAEgAygFEg8KB3RpbWVvdXQYAiABKAgSDgoGc2lnbmFsGAMgASgIIv4BCgtUYXNrQXR0ZW1wdBIPCgdhdHRlbXB0GAEgASgNEiIKBXN0YXRlGAIgASgOMhMuenN5bmMudjEuVGFza1N0YXRlEhEKCWV4aXRfY29kZRgDIAEoBRIOCgZzaWduYWwYBCABKAUSDgoGcmVhc29uGAUgASgJEhkKEXN0YXJ0ZWRfdW5peF9uYW5vGAYgASgDEhoKEmZpbmlzaGVkX3VuaXhfbmFubxgHIAEoAxIUCgxvdXRwdXRfYnl0ZXMYCCABKAQSFgoOb3V0cHV0X3JlY29yZHMYCSABKAQSIgoFdXNhZ2UYFCABKAsyEy56c3luYy52MS5UYXNrVXNhZ2UiiwQKBFRhc2sSCgoCaWQYASABKAkSIAoEc3BlYxgCIAEoCzISLnpzeW5jLnYxLlRhc2tTcGVjEiIKBXN0YXRlGAMgASgOMhMuenN5bmMudjEuVGFza1N0YXRlEg8KB2F0dGVtcHQYBCABKA0SEQoJZXhpdF9jb2RlGAUgASgFEg4KBnNpZ25hbBgGIAEoBRIOCgZyZWFzb24YByABKAkSGQoRY3JlYXRlZF91bml4X25hbm8YCCABKAMSGQoRc3RhcnRlZF91bml4X25hbm8YCSABKAMSGgoSZmluaXNoZWRfdW5peF9uYW5vGAogASgDEgsKA3BpZBgLIAEoAxIYChBjYW5jZWxfcmVxdWVzdGVkGAwgASgIEhQKDG91dHB1dF9ieXRlcxgNIAEoBBIWCg5vdXRwdXRfcmVjb3JkcxgOIAEoBBIVCg1zdWJtaXR0ZXJfdWlkGA8gASgNEhUKDXN1Ym1pdHRlcl9waWQYECABKAUSJwoIYXR0ZW1wdHMYESADKAsyFS56c3luYy52MS5UYXNrQXR0ZW1wdBIcChRub3RfYmVmb3JlX3VuaXhfbmFubxgSIAEoAxIiCgV1c2FnZRgeIAEoCzITLnpzeW5jLnYxLlRhc2tVc2FnZRIYChBwYXVzZWRfdW5peF9uYW5vGB8gASgDEhMKC2xpbWl0c19ub3RlGCAgASgJIjcKElN1Ym1pdFRhc2tzUmVxdWVzdBIhCgVzcGVjcxgBIAMoCzISLnpzeW5jLnYxLlRhc2tTcGVjIjEKEFN1Ym1pdFRhc2tzUmVwbHkSCwoDaWRzGAEgAygJEhAKCGV4aXN0aW5nGAIgAygIIhwKDkdldFRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIvgBChBMaXN0VGFza3NSZXF1ZXN0EiMKBnN0YXRlcxgBIAMoDjITLnpzeW5jLnYxLlRhc2tTdGF0ZRINCgVncm91cBgCIAEoCRIMCgRuYW1lGAMgASgJEjYKBmxhYmVscxgEIAMoCzImLnpzeW5jLnYxLkxpc3RUYXNrc1JlcXVlc3QuTGFiZWxzRW50cnkSEQoJcGFnZV9zaXplGAUgASgNEhIKCnBhZ2VfdG9rZW4YBiABKAkSFAoMb2xkZXN0X2ZpcnN0GAcgASgIGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiSAoOTGlzdFRhc2tzUmVwbHkSHQoFdGFza3MYASADKAsyDi56c3luYy52MS5UYXNrEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIfChBXYWl0VGFza3NSZXF1ZXN0EgsKA2lkcxgBIAMoCSIvCg5XYWl0VGFza3NSZXBseRIdCgV0YXNrcxgBIAMoCzIOLnpzeW5jLnYxLlRhc2siXAoRQ2FuY2VsVGFza1JlcXVlc3QSCgoCaWQYASABKAkSDAoEd2FpdBgCIAEoCBItCgpraWxsX2dyYWNlGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIh4KEFJldHJ5VGFza1JlcXVlc3QSCgoCaWQYASABKAkiHgoQUGF1c2VUYXNrUmVxdWVzdBIKCgJpZBgBIAEoCSIfChFSZXN1bWVUYXNrUmVxdWVzdBIKCgJpZBgBIAEoCSIvChFTaWduYWxUYXNrUmVxdWVzdBIKCgJpZBgBIAEoCRIOCgZzaWduYWwYAiABKAUiHwoRUmVtb3ZlVGFza1JlcXVlc3QSCgoCaWQYASABKAkiEQoPUmVtb3ZlVGFza1JlcGx5IlIKEVRhc2tPdXRwdXRSZXF1ZXN0EgoKAmlkGAEgASgJEhAKCGZyb21fc2VxGAIgASgEEg4KBmZvbGxvdxgDIAEoCBIPCgdhdHRlbXB0GAQgASgNIoMBCg9UYXNrT3V0cHV0QmF0Y2gSIQoHcmVjb3JkcxgBIAMoCzIQLnpzeW5jLnYxLlJlY29yZBIaCgNnYXAYAiABKAsyDS56c3luYy52MS5HYXASIAoIZmluaXNoZWQYAyABKAsyDi56c3luYy52MS5UYXNrEg8KB2F0dGVtcHQYBCABKA0iXwoOVGFza0lucHV0Q2h1bmsSCgoCaWQYASABKAkSDAoEZGF0YRgCIAEoDBILCgNlb2YYAyABKAgSJgoGcmVzaXplGAQgASgLMhYuenN5bmMudjEuVGVybWluYWxTaXplIh8KDlRhc2tJbnB1dFJlcGx5Eg0KBWJ5dGVzGAEgASgEIhwKDldoeVRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIj0KDFdoeVRhc2tSZXBseRIcCgR0YXNrGAEgASgLMg4uenN5bmMudjEuVGFzaxIPCgdyZWFzb25zGAIgAygJIkwKCVRhc2tHcm91cBIMCgRuYW1lGAEgASgJEhAKCHBhcmFsbGVsGAIgASgNEg4KBnF1ZXVlZBgDIAEoDRIPCgdydW5uaW5nGAQgASgNIhMKEUxpc3RHcm91cHNSZXF1ZXN0IjYKD0xpc3RHcm91cHNSZXBseRIjCgZncm91cHMYASADKAsyEy56c3luYy52MS5UYXNrR3JvdXAiMQoPU2V0R3JvdXBSZXF1ZXN0EgwKBG5hbWUYASABKAkSEAoIcGFyYWxsZWwYAiABKA0qgAIKCVRhc2tTdGF0ZRIaChZUQVNLX1NUQVRFX1VOU1BFQ0lGSUVEEAASFQoRVEFTS19TVEFURV9RVUVVRUQQARIWChJUQVNLX1NUQVRFX1JVTk5JTkcQAhIYChRUQVNLX1NUQVRFX1NVQ0NFRURFRBADEhUKEVRBU0tfU1RBVEVfRkFJTEVEEAQSFwoTVEFTS19TVEFURV9TSUdOQUxFRBAFEhgKFFRBU0tfU1RBVEVfVElNRURfT1VUEAYSFwoTVEFTS19TVEFURV9DQU5DRUxFRBAHEhMKD1RBU0tfU1RBVEVfTE9TVBAIEhYKElRBU0tfU1RBVEVfU0tJUFBFRBAJKlAKB0lvQ2xhc3MSGAoUSU9fQ0xBU1NfVU5TUEVDSUZJRUQQABIYChRJT19DTEFTU19CRVNUX0VGRk9SVBACEhEKDUlPX0NMQVNTX0lETEUQAyqXAQoTRGVwZW5kZW5jeUNvbmRpdGlvbhIkCiBERVBFTkRFTkNZX0NPTkRJVElPTl9VTlNQRUNJRklFRBAAEhsKF0RFUEVOREVOQ1lfQ09ORElUSU9OX09LEAESHwobREVQRU5ERU5DWV9DT05ESVRJT05fRkFJTEVEEAISHAoYREVQRU5ERU5DWV9DT05ESVRJT05fQU5ZEAMqQgoGSml0dGVyEhYKEkpJVFRFUl9VTlNQRUNJRklFRBAAEg8KC0pJVFRFUl9GVUxMEAESDwoLSklUVEVSX05PTkUQAipGCgZPbkxvc3QSFwoTT05fTE9TVF9VTlNQRUNJRklFRBAAEhAKDE9OX0xPU1RfRkFJTBABEhEKDU9OX0xPU1RfUkVUUlkQAjKHBwoFVGFza3MSQgoGU3VibWl0EhwuenN5bmMudjEuU3VibWl0VGFza3NSZXF1ZXN0GhouenN5bmMudjEuU3VibWl0VGFza3NSZXBseRIvCgNHZXQSGC56c3luYy52MS5HZXRUYXNrUmVxdWVzdBoOLnpzeW5jLnYxLlRhc2sSPAoETGlzdBIaLnpzeW5jLnYxLkxpc3RUYXNrc1JlcXVlc3QaGC56c3luYy52MS5MaXN0VGFza3NSZXBseRI8CgRXYWl0EhouenN5bmMudjEuV2FpdFRhc2tzUmVxdWVzdBoYLnpzeW5jLnYxLldhaXRUYXNrc1JlcGx5EjUKBkNhbmNlbBIbLnpzeW5jLnYxLkNhbmNlbFRhc2tSZXF1ZXN0Gg4uenN5bmMudjEuVGFzaxIzCgVSZXRyeRIaLnpzeW5jLnYxLlJldHJ5VGFza1JlcXVlc3QaDi56c3luYy52MS5UYXNrEkAKBlJlbW92ZRIbLnpzeW5jLnYxLlJlbW92ZVRhc2tSZXF1ZXN0GhkuenN5bmMudjEuUmVtb3ZlVGFza1JlcGx5EkIKBk91dHB1dBIbLnpzeW5jLnYxLlRhc2tPdXRwdXRSZXF1ZXN0GhkuenN5bmMudjEuVGFza091dHB1dEJhdGNoMAESPQoFSW5wdXQSGC56c3luYy52MS5UYXNrSW5wdXRDaHVuaxoYLnpzeW5jLnYxLlRhc2tJbnB1dFJlcGx5KAESMwoFUGF1c2USGi56c3luYy52MS5QYXVzZVRhc2tSZXF1ZXN0Gg4uenN5bmMudjEuVGFzaxI1CgZSZXN1bWUSGy56c3luYy52MS5SZXN1bWVUYXNrUmVxdWVzdBoOLnpzeW5jLnYxLlRhc2sSNQoGU2lnbmFsEhsuenN5bmMudjEuU2lnbmFsVGFza1JlcXVlc3QaDi56c3luYy52MS5UYXNrEjcKA1doeRIYLnpzeW5jLnYxLldoeVRhc2tSZXF1ZXN0GhYuenN5bmMudjEuV2h5VGFza1JlcGx5EkQKCkxpc3RHcm91cHMSGy56c3luYy52MS5MaXN0R3JvdXBzUmVxdWVzdBoZLnpzeW5jLnYxLkxpc3RHcm91cHNSZXBseRI6CghTZXRHcm91cBIZLnpzeW5jLnYxLlNldEdyb3VwUmVxdWVzdBoTLnpzeW5jLnYxLlRhc2tHcm91cGIGcHJvdG8z", [file_google_protobuf_duration, file_zsync_v1_common]);
+  fileDesc("ChR6c3luYy92MS90YXNrcy5wcm90bxIIenN5bmMudjEirAgKCFRhc2tTcGVjEgwKBGFyZ3YYASADKAkSDQoFc2hlbGwYAiABKAkSCwoDY3dkGAMgASgJEigKA2VudhgEIAMoCzIbLnpzeW5jLnYxLlRhc2tTcGVjLkVudkVudHJ5EhMKC3JlcGxhY2VfZW52GAUgASgIEg0KBXN0ZGluGAYgASgMEhQKDHN0ZGluX3N0cmVhbRgHIAEoCBIMCgRuYW1lGAggASgJEi4KBmxhYmVscxgJIAMoCzIeLnpzeW5jLnYxLlRhc2tTcGVjLkxhYmVsc0VudHJ5Eg0KBWdyb3VwGAogASgJEhAKCHByaW9yaXR5GAsgASgFEioKB3RpbWVvdXQYDCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoKa2lsbF9ncmFjZRgNIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIPCgdyZXRyaWVzGA4gASgNEhcKD2lkZW1wb3RlbmN5X2tleRgPIAEoCRIVCg1rZWVwX2NoaWxkcmVuGBAgASgIEhMKC3RyYWNlcGFyZW50GBEgASgJEiQKBXJldHJ5GBIgASgLMhUuenN5bmMudjEuUmV0cnlQb2xpY3kSIQoHb25fbG9zdBgTIAEoDjIQLnpzeW5jLnYxLk9uTG9zdBInCgVhZnRlchgUIAMoCzIYLnpzeW5jLnYxLlRhc2tEZXBlbmRlbmN5EigKBWRlbGF5GBUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhoKEnN0YXJ0X2F0X3VuaXhfbmFubxgWIAEoAxINCgVsb2NrcxgXIAMoCRIpCglyZXNvdXJjZXMYGCADKAsyFi56c3luYy52MS5SZXNvdXJjZU5lZWQSMQoOc3RhcnRfZGVhZGxpbmUYGSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SIAoYc3RhcnRfZGVhZGxpbmVfdW5peF9uYW5vGBogASgDEisKCGRlYWRsaW5lGBsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhoKEmRlYWRsaW5lX3VuaXhfbmFubxgcIAEoAxIMCgRuaWNlGCggASgFEiMKCGlvX2NsYXNzGCkgASgOMhEuenN5bmMudjEuSW9DbGFzcxIQCghpb19sZXZlbBgqIAEoDRIoCgZsaW1pdHMYKyABKAsyGC56c3luYy52MS5SZXNvdXJjZUxpbWl0cxIoCgh0ZXJtaW5hbBgsIAEoCzIWLnpzeW5jLnYxLlRlcm1pbmFsU2l6ZRoqCghFbnZFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiLQoMVGVybWluYWxTaXplEgwKBHJvd3MYASABKA0SDwoHY29sdW1ucxgCIAEoDSJgCg5SZXNvdXJjZUxpbWl0cxIUCgxtZW1vcnlfYnl0ZXMYASABKAQSEgoKY3B1X21pbGxpcxgCIAEoDRIRCglwcm9jZXNzZXMYAyABKAQSEQoJaW9fd2VpZ2h0GAQgASgNIssBCglUYXNrVXNhZ2USKwoIY3B1X3VzZXIYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoKY3B1X3N5c3RlbRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIZChFtZW1vcnlfcGVha19ieXRlcxgDIAEoBBIVCg1pb19yZWFkX2J5dGVzGAQgASgEEhgKEGlvX3dyaXR0ZW5fYnl0ZXMYBSABKAQSFgoObWVtb3J5X2lzX3RyZWUYBiABKAgiLAoMUmVzb3VyY2VOZWVkEgwKBG5hbWUYASABKAkSDgoGYW1vdW50GAIgASgNIlAKDlRhc2tEZXBlbmRlbmN5EgwKBHRhc2sYASABKAkSMAoJY29uZGl0aW9uGAIgASgOMh0uenN5bmMudjEuRGVwZW5kZW5jeUNvbmRpdGlvbiLrAQoLUmV0cnlQb2xpY3kSKgoHYmFja29mZhgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZmYWN0b3IYAiABKAESLgoLYmFja29mZl9tYXgYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SIAoGaml0dGVyGAQgASgOMhAuenN5bmMudjEuSml0dGVyEiQKAm9uGAUgASgLMhguenN5bmMudjEuUmV0cnlDb25kaXRpb24SKAoGbm90X29uGAYgASgLMhguenN5bmMudjEuUmV0cnlDb25kaXRpb24iRQoOUmV0cnlDb25kaXRpb24SEgoKZXhpdF9jb2RlcxgBIAMoBRIPCgd0aW1lb3V0GAIgASgIEg4KBnNpZ25hbBgDIAEoCCL+AQoLVGFza0F0dGVtcHQSDwoHYXR0ZW1wdBgBIAEoDRIiCgVzdGF0ZRgCIAEoDjITLnpzeW5jLnYxLlRhc2tTdGF0ZRIRCglleGl0X2NvZGUYAyABKAUSDgoGc2lnbmFsGAQgASgFEg4KBnJlYXNvbhgFIAEoCRIZChFzdGFydGVkX3VuaXhfbmFubxgGIAEoAxIaChJmaW5pc2hlZF91bml4X25hbm8YByABKAMSFAoMb3V0cHV0X2J5dGVzGAggASgEEhYKDm91dHB1dF9yZWNvcmRzGAkgASgEEiIKBXVzYWdlGBQgASgLMhMuenN5bmMudjEuVGFza1VzYWdlIvMECgRUYXNrEgoKAmlkGAEgASgJEiAKBHNwZWMYAiABKAsyEi56c3luYy52MS5UYXNrU3BlYxIiCgVzdGF0ZRgDIAEoDjITLnpzeW5jLnYxLlRhc2tTdGF0ZRIPCgdhdHRlbXB0GAQgASgNEhEKCWV4aXRfY29kZRgFIAEoBRIOCgZzaWduYWwYBiABKAUSDgoGcmVhc29uGAcgASgJEhkKEWNyZWF0ZWRfdW5peF9uYW5vGAggASgDEhkKEXN0YXJ0ZWRfdW5peF9uYW5vGAkgASgDEhoKEmZpbmlzaGVkX3VuaXhfbmFubxgKIAEoAxILCgNwaWQYCyABKAMSGAoQY2FuY2VsX3JlcXVlc3RlZBgMIAEoCBIUCgxvdXRwdXRfYnl0ZXMYDSABKAQSFgoOb3V0cHV0X3JlY29yZHMYDiABKAQSFQoNc3VibWl0dGVyX3VpZBgPIAEoDRIVCg1zdWJtaXR0ZXJfcGlkGBAgASgFEicKCGF0dGVtcHRzGBEgAygLMhUuenN5bmMudjEuVGFza0F0dGVtcHQSHAoUbm90X2JlZm9yZV91bml4X25hbm8YEiABKAMSIAoYc3RhcnRfZGVhZGxpbmVfdW5peF9uYW5vGBMgASgDEhoKEmRlYWRsaW5lX3VuaXhfbmFubxgUIAEoAxIoCgVzbGFjaxgVIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIiCgV1c2FnZRgeIAEoCzITLnpzeW5jLnYxLlRhc2tVc2FnZRIYChBwYXVzZWRfdW5peF9uYW5vGB8gASgDEhMKC2xpbWl0c19ub3RlGCAgASgJIjcKElN1Ym1pdFRhc2tzUmVxdWVzdBIhCgVzcGVjcxgBIAMoCzISLnpzeW5jLnYxLlRhc2tTcGVjIjEKEFN1Ym1pdFRhc2tzUmVwbHkSCwoDaWRzGAEgAygJEhAKCGV4aXN0aW5nGAIgAygIIhwKDkdldFRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIvgBChBMaXN0VGFza3NSZXF1ZXN0EiMKBnN0YXRlcxgBIAMoDjITLnpzeW5jLnYxLlRhc2tTdGF0ZRINCgVncm91cBgCIAEoCRIMCgRuYW1lGAMgASgJEjYKBmxhYmVscxgEIAMoCzImLnpzeW5jLnYxLkxpc3RUYXNrc1JlcXVlc3QuTGFiZWxzRW50cnkSEQoJcGFnZV9zaXplGAUgASgNEhIKCnBhZ2VfdG9rZW4YBiABKAkSFAoMb2xkZXN0X2ZpcnN0GAcgASgIGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiSAoOTGlzdFRhc2tzUmVwbHkSHQoFdGFza3MYASADKAsyDi56c3luYy52MS5UYXNrEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIfChBXYWl0VGFza3NSZXF1ZXN0EgsKA2lkcxgBIAMoCSIvCg5XYWl0VGFza3NSZXBseRIdCgV0YXNrcxgBIAMoCzIOLnpzeW5jLnYxLlRhc2siXAoRQ2FuY2VsVGFza1JlcXVlc3QSCgoCaWQYASABKAkSDAoEd2FpdBgCIAEoCBItCgpraWxsX2dyYWNlGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIh4KEFJldHJ5VGFza1JlcXVlc3QSCgoCaWQYASABKAkiHgoQUGF1c2VUYXNrUmVxdWVzdBIKCgJpZBgBIAEoCSIfChFSZXN1bWVUYXNrUmVxdWVzdBIKCgJpZBgBIAEoCSIvChFTaWduYWxUYXNrUmVxdWVzdBIKCgJpZBgBIAEoCRIOCgZzaWduYWwYAiABKAUiHwoRUmVtb3ZlVGFza1JlcXVlc3QSCgoCaWQYASABKAkiEQoPUmVtb3ZlVGFza1JlcGx5IlIKEVRhc2tPdXRwdXRSZXF1ZXN0EgoKAmlkGAEgASgJEhAKCGZyb21fc2VxGAIgASgEEg4KBmZvbGxvdxgDIAEoCBIPCgdhdHRlbXB0GAQgASgNIoMBCg9UYXNrT3V0cHV0QmF0Y2gSIQoHcmVjb3JkcxgBIAMoCzIQLnpzeW5jLnYxLlJlY29yZBIaCgNnYXAYAiABKAsyDS56c3luYy52MS5HYXASIAoIZmluaXNoZWQYAyABKAsyDi56c3luYy52MS5UYXNrEg8KB2F0dGVtcHQYBCABKA0iXwoOVGFza0lucHV0Q2h1bmsSCgoCaWQYASABKAkSDAoEZGF0YRgCIAEoDBILCgNlb2YYAyABKAgSJgoGcmVzaXplGAQgASgLMhYuenN5bmMudjEuVGVybWluYWxTaXplIh8KDlRhc2tJbnB1dFJlcGx5Eg0KBWJ5dGVzGAEgASgEIhwKDldoeVRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIj0KDFdoeVRhc2tSZXBseRIcCgR0YXNrGAEgASgLMg4uenN5bmMudjEuVGFzaxIPCgdyZWFzb25zGAIgAygJIvwBCglUYXNrR3JvdXASDAoEbmFtZRgBIAEoCRIQCghwYXJhbGxlbBgCIAEoDRIOCgZxdWV1ZWQYAyABKA0SDwoHcnVubmluZxgEIAEoDRIjCgVvcmRlchgFIAEoDjIULnpzeW5jLnYxLkdyb3VwT3JkZXISKgoIb3ZlcmxvYWQYBiABKA4yGC56c3luYy52MS5PdmVybG9hZFBvbGljeRISCgpxdWV1ZWRfbWF4GAcgASgNEiMKBnBhdXNlZBgIIAEoCzITLnpzeW5jLnYxLkdyb3VwSG9sZBIkCgdkcmFpbmVkGAkgASgLMhMuenN5bmMudjEuR3JvdXBIb2xkIj4KCUdyb3VwSG9sZBIXCg9zaW5jZV91bml4X25hbm8YASABKAMSCwoDdWlkGAIgASgNEgsKA3BpZBgDIAEoBSITChFMaXN0R3JvdXBzUmVxdWVzdCI2Cg9MaXN0R3JvdXBzUmVwbHkSIwoGZ3JvdXBzGAEgAygLMhMuenN5bmMudjEuVGFza0dyb3VwIuwBCg9TZXRHcm91cFJlcXVlc3QSDAoEbmFtZRgBIAEoCRIQCghwYXJhbGxlbBgCIAEoDRIjCgVvcmRlchgDIAEoDjIULnpzeW5jLnYxLkdyb3VwT3JkZXISKgoIb3ZlcmxvYWQYBCABKA4yGC56c3luYy52MS5PdmVybG9hZFBvbGljeRIXCgpxdWV1ZWRfbWF4GAUgASgNSACIAQESEwoGcGF1c2VkGAYgASgISAGIAQESFAoHZHJhaW5lZBgHIAEoCEgCiAEBQg0KC19xdWV1ZWRfbWF4QgkKB19wYXVzZWRCCgoIX2RyYWluZWQiWwoMVGFza1Jlc291cmNlEgwKBG5hbWUYASABKAkSDAoEbG9jaxgCIAEoCBIQCghjYXBhY2l0eRgDIAEoDRIMCgR1c2VkGAQgASgNEg8KB2hvbGRlcnMYBSADKAkiFgoUTGlzdFJlc291cmNlc1JlcXVlc3QiPwoSTGlzdFJlc291cmNlc1JlcGx5EikKCXJlc291cmNlcxgBIAMoCzIWLnpzeW5jLnYxLlRhc2tSZXNvdXJjZSI0ChJTZXRSZXNvdXJjZVJlcXVlc3QSDAoEbmFtZRgBIAEoCRIQCghjYXBhY2l0eRgCIAEoDSqAAgoJVGFza1N0YXRlEhoKFlRBU0tfU1RBVEVfVU5TUEVDSUZJRUQQABIVChFUQVNLX1NUQVRFX1FVRVVFRBABEhYKElRBU0tfU1RBVEVfUlVOTklORxACEhgKFFRBU0tfU1RBVEVfU1VDQ0VFREVEEAMSFQoRVEFTS19TVEFURV9GQUlMRUQQBBIXChNUQVNLX1NUQVRFX1NJR05BTEVEEAUSGAoUVEFTS19TVEFURV9USU1FRF9PVVQQBhIXChNUQVNLX1NUQVRFX0NBTkNFTEVEEAcSEwoPVEFTS19TVEFURV9MT1NUEAgSFgoSVEFTS19TVEFURV9TS0lQUEVEEAkqUAoHSW9DbGFzcxIYChRJT19DTEFTU19VTlNQRUNJRklFRBAAEhgKFElPX0NMQVNTX0JFU1RfRUZGT1JUEAISEQoNSU9fQ0xBU1NfSURMRRADKpcBChNEZXBlbmRlbmN5Q29uZGl0aW9uEiQKIERFUEVOREVOQ1lfQ09ORElUSU9OX1VOU1BFQ0lGSUVEEAASGwoXREVQRU5ERU5DWV9DT05ESVRJT05fT0sQARIfChtERVBFTkRFTkNZX0NPTkRJVElPTl9GQUlMRUQQAhIcChhERVBFTkRFTkNZX0NPTkRJVElPTl9BTlkQAypCCgZKaXR0ZXISFgoSSklUVEVSX1VOU1BFQ0lGSUVEEAASDwoLSklUVEVSX0ZVTEwQARIPCgtKSVRURVJfTk9ORRACKkYKBk9uTG9zdBIXChNPTl9MT1NUX1VOU1BFQ0lGSUVEEAASEAoMT05fTE9TVF9GQUlMEAESEQoNT05fTE9TVF9SRVRSWRACKl0KCkdyb3VwT3JkZXISGwoXR1JPVVBfT1JERVJfVU5TUEVDSUZJRUQQABIYChRHUk9VUF9PUkRFUl9QUklPUklUWRABEhgKFEdST1VQX09SREVSX0RFQURMSU5FEAIqggEKDk92ZXJsb2FkUG9saWN5Eh8KG09WRVJMT0FEX1BPTElDWV9VTlNQRUNJRklFRBAAEhkKFU9WRVJMT0FEX1BPTElDWV9RVUVVRRABEhoKFk9WRVJMT0FEX1BPTElDWV9SRUpFQ1QQAhIYChRPVkVSTE9BRF9QT0xJQ1lfU0hFRBADMpsICgVUYXNrcxJCCgZTdWJtaXQSHC56c3luYy52MS5TdWJtaXRUYXNrc1JlcXVlc3QaGi56c3luYy52MS5TdWJtaXRUYXNrc1JlcGx5Ei8KA0dldBIYLnpzeW5jLnYxLkdldFRhc2tSZXF1ZXN0Gg4uenN5bmMudjEuVGFzaxI8CgRMaXN0EhouenN5bmMudjEuTGlzdFRhc2tzUmVxdWVzdBoYLnpzeW5jLnYxLkxpc3RUYXNrc1JlcGx5EjwKBFdhaXQSGi56c3luYy52MS5XYWl0VGFza3NSZXF1ZXN0GhguenN5bmMudjEuV2FpdFRhc2tzUmVwbHkSNQoGQ2FuY2VsEhsuenN5bmMudjEuQ2FuY2VsVGFza1JlcXVlc3QaDi56c3luYy52MS5UYXNrEjMKBVJldHJ5EhouenN5bmMudjEuUmV0cnlUYXNrUmVxdWVzdBoOLnpzeW5jLnYxLlRhc2sSQAoGUmVtb3ZlEhsuenN5bmMudjEuUmVtb3ZlVGFza1JlcXVlc3QaGS56c3luYy52MS5SZW1vdmVUYXNrUmVwbHkSQgoGT3V0cHV0EhsuenN5bmMudjEuVGFza091dHB1dFJlcXVlc3QaGS56c3luYy52MS5UYXNrT3V0cHV0QmF0Y2gwARI9CgVJbnB1dBIYLnpzeW5jLnYxLlRhc2tJbnB1dENodW5rGhguenN5bmMudjEuVGFza0lucHV0UmVwbHkoARIzCgVQYXVzZRIaLnpzeW5jLnYxLlBhdXNlVGFza1JlcXVlc3QaDi56c3luYy52MS5UYXNrEjUKBlJlc3VtZRIbLnpzeW5jLnYxLlJlc3VtZVRhc2tSZXF1ZXN0Gg4uenN5bmMudjEuVGFzaxI1CgZTaWduYWwSGy56c3luYy52MS5TaWduYWxUYXNrUmVxdWVzdBoOLnpzeW5jLnYxLlRhc2sSNwoDV2h5EhguenN5bmMudjEuV2h5VGFza1JlcXVlc3QaFi56c3luYy52MS5XaHlUYXNrUmVwbHkSRAoKTGlzdEdyb3VwcxIbLnpzeW5jLnYxLkxpc3RHcm91cHNSZXF1ZXN0GhkuenN5bmMudjEuTGlzdEdyb3Vwc1JlcGx5EjoKCFNldEdyb3VwEhkuenN5bmMudjEuU2V0R3JvdXBSZXF1ZXN0GhMuenN5bmMudjEuVGFza0dyb3VwEk0KDUxpc3RSZXNvdXJjZXMSHi56c3luYy52MS5MaXN0UmVzb3VyY2VzUmVxdWVzdBocLnpzeW5jLnYxLkxpc3RSZXNvdXJjZXNSZXBseRJDCgtTZXRSZXNvdXJjZRIcLnpzeW5jLnYxLlNldFJlc291cmNlUmVxdWVzdBoWLnpzeW5jLnYxLlRhc2tSZXNvdXJjZWIGcHJvdG8z", [file_google_protobuf_duration, file_zsync_v1_common]);
 
 /**
  * @generated from message zsync.v1.TaskSpec
@@ -178,6 +178,41 @@ export type TaskSpec = Message<"zsync.v1.TaskSpec"> & {
   locks: string[];
 
   /**
+   * had while it runs; at most 16
+   *
+   * @generated from field: repeated zsync.v1.ResourceNeed resources = 24;
+   */
+  resources: ResourceNeed[];
+
+  /**
+   * its first attempt begins so soon after the submission, or never; at most 366 days
+   *
+   * @generated from field: google.protobuf.Duration start_deadline = 25;
+   */
+  startDeadline?: Duration | undefined;
+
+  /**
+   * the same as a time; 0: none; of both the earlier one counts
+   *
+   * @generated from field: int64 start_deadline_unix_nano = 26;
+   */
+  startDeadlineUnixNano: bigint;
+
+  /**
+   * it has ended so soon after the submission, or is ended; at most 366 days
+   *
+   * @generated from field: google.protobuf.Duration deadline = 27;
+   */
+  deadline?: Duration | undefined;
+
+  /**
+   * the same as a time; 0: none; of both the earlier one counts
+   *
+   * @generated from field: int64 deadline_unix_nano = 28;
+   */
+  deadlineUnixNano: bigint;
+
+  /**
    * added to the daemon's own: -20..19; only root may go below 0
    *
    * @generated from field: int32 nice = 40;
@@ -335,6 +370,32 @@ export const TaskUsageSchema: GenMessage<TaskUsage> = /*@__PURE__*/
   messageDesc(file_zsync_v1_tasks, 3);
 
 /**
+ * So much of a counted resource whose capacity was set (SetResource, tasks.resources).
+ *
+ * @generated from message zsync.v1.ResourceNeed
+ */
+export type ResourceNeed = Message<"zsync.v1.ResourceNeed"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * 0: 1; at most 1,000,000; more than there is waits until there is enough
+   *
+   * @generated from field: uint32 amount = 2;
+   */
+  amount: number;
+};
+
+/**
+ * Describes the message zsync.v1.ResourceNeed.
+ * Use `create(ResourceNeedSchema)` to create a new message.
+ */
+export const ResourceNeedSchema: GenMessage<ResourceNeed> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 4);
+
+/**
  * @generated from message zsync.v1.TaskDependency
  */
 export type TaskDependency = Message<"zsync.v1.TaskDependency"> & {
@@ -356,7 +417,7 @@ export type TaskDependency = Message<"zsync.v1.TaskDependency"> & {
  * Use `create(TaskDependencySchema)` to create a new message.
  */
 export const TaskDependencySchema: GenMessage<TaskDependency> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 4);
+  messageDesc(file_zsync_v1_tasks, 5);
 
 /**
  * The pause before the attempt after failure n is backoff * factor^(n-1), at most backoff_max; with full jitter it is
@@ -411,7 +472,7 @@ export type RetryPolicy = Message<"zsync.v1.RetryPolicy"> & {
  * Use `create(RetryPolicySchema)` to create a new message.
  */
 export const RetryPolicySchema: GenMessage<RetryPolicy> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 5);
+  messageDesc(file_zsync_v1_tasks, 6);
 
 /**
  * @generated from message zsync.v1.RetryCondition
@@ -444,7 +505,7 @@ export type RetryCondition = Message<"zsync.v1.RetryCondition"> & {
  * Use `create(RetryConditionSchema)` to create a new message.
  */
 export const RetryConditionSchema: GenMessage<RetryCondition> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 6);
+  messageDesc(file_zsync_v1_tasks, 7);
 
 /**
  * One attempt of a task.
@@ -512,7 +573,7 @@ export type TaskAttempt = Message<"zsync.v1.TaskAttempt"> & {
  * Use `create(TaskAttemptSchema)` to create a new message.
  */
 export const TaskAttemptSchema: GenMessage<TaskAttempt> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 7);
+  messageDesc(file_zsync_v1_tasks, 8);
 
 /**
  * @generated from message zsync.v1.Task
@@ -625,6 +686,28 @@ export type Task = Message<"zsync.v1.Task"> & {
   notBeforeUnixNano: bigint;
 
   /**
+   * as it counts; 0: none, or an attempt has begun
+   *
+   * @generated from field: int64 start_deadline_unix_nano = 19;
+   */
+  startDeadlineUnixNano: bigint;
+
+  /**
+   * as it counts; 0: none
+   *
+   * @generated from field: int64 deadline_unix_nano = 20;
+   */
+  deadlineUnixNano: bigint;
+
+  /**
+   * Only of a task that has a deadline and has not ended. Queued: how long it may still wait, so that it starts in time and its
+   * `timeout` ends before its deadline. Running: what is left until its deadline. Negative: too late.
+   *
+   * @generated from field: google.protobuf.Duration slack = 21;
+   */
+  slack?: Duration | undefined;
+
+  /**
    * of the newest attempt, once it has ended
    *
    * @generated from field: zsync.v1.TaskUsage usage = 30;
@@ -651,7 +734,7 @@ export type Task = Message<"zsync.v1.Task"> & {
  * Use `create(TaskSchema)` to create a new message.
  */
 export const TaskSchema: GenMessage<Task> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 8);
+  messageDesc(file_zsync_v1_tasks, 9);
 
 /**
  * @generated from message zsync.v1.SubmitTasksRequest
@@ -668,7 +751,7 @@ export type SubmitTasksRequest = Message<"zsync.v1.SubmitTasksRequest"> & {
  * Use `create(SubmitTasksRequestSchema)` to create a new message.
  */
 export const SubmitTasksRequestSchema: GenMessage<SubmitTasksRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 9);
+  messageDesc(file_zsync_v1_tasks, 10);
 
 /**
  * @generated from message zsync.v1.SubmitTasksReply
@@ -694,7 +777,7 @@ export type SubmitTasksReply = Message<"zsync.v1.SubmitTasksReply"> & {
  * Use `create(SubmitTasksReplySchema)` to create a new message.
  */
 export const SubmitTasksReplySchema: GenMessage<SubmitTasksReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 10);
+  messageDesc(file_zsync_v1_tasks, 11);
 
 /**
  * @generated from message zsync.v1.GetTaskRequest
@@ -711,7 +794,7 @@ export type GetTaskRequest = Message<"zsync.v1.GetTaskRequest"> & {
  * Use `create(GetTaskRequestSchema)` to create a new message.
  */
 export const GetTaskRequestSchema: GenMessage<GetTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 11);
+  messageDesc(file_zsync_v1_tasks, 12);
 
 /**
  * @generated from message zsync.v1.ListTasksRequest
@@ -764,7 +847,7 @@ export type ListTasksRequest = Message<"zsync.v1.ListTasksRequest"> & {
  * Use `create(ListTasksRequestSchema)` to create a new message.
  */
 export const ListTasksRequestSchema: GenMessage<ListTasksRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 12);
+  messageDesc(file_zsync_v1_tasks, 13);
 
 /**
  * @generated from message zsync.v1.ListTasksReply
@@ -788,7 +871,7 @@ export type ListTasksReply = Message<"zsync.v1.ListTasksReply"> & {
  * Use `create(ListTasksReplySchema)` to create a new message.
  */
 export const ListTasksReplySchema: GenMessage<ListTasksReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 13);
+  messageDesc(file_zsync_v1_tasks, 14);
 
 /**
  * @generated from message zsync.v1.WaitTasksRequest
@@ -805,7 +888,7 @@ export type WaitTasksRequest = Message<"zsync.v1.WaitTasksRequest"> & {
  * Use `create(WaitTasksRequestSchema)` to create a new message.
  */
 export const WaitTasksRequestSchema: GenMessage<WaitTasksRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 14);
+  messageDesc(file_zsync_v1_tasks, 15);
 
 /**
  * @generated from message zsync.v1.WaitTasksReply
@@ -822,7 +905,7 @@ export type WaitTasksReply = Message<"zsync.v1.WaitTasksReply"> & {
  * Use `create(WaitTasksReplySchema)` to create a new message.
  */
 export const WaitTasksReplySchema: GenMessage<WaitTasksReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 15);
+  messageDesc(file_zsync_v1_tasks, 16);
 
 /**
  * @generated from message zsync.v1.CancelTaskRequest
@@ -851,7 +934,7 @@ export type CancelTaskRequest = Message<"zsync.v1.CancelTaskRequest"> & {
  * Use `create(CancelTaskRequestSchema)` to create a new message.
  */
 export const CancelTaskRequestSchema: GenMessage<CancelTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 16);
+  messageDesc(file_zsync_v1_tasks, 17);
 
 /**
  * @generated from message zsync.v1.RetryTaskRequest
@@ -868,7 +951,7 @@ export type RetryTaskRequest = Message<"zsync.v1.RetryTaskRequest"> & {
  * Use `create(RetryTaskRequestSchema)` to create a new message.
  */
 export const RetryTaskRequestSchema: GenMessage<RetryTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 17);
+  messageDesc(file_zsync_v1_tasks, 18);
 
 /**
  * @generated from message zsync.v1.PauseTaskRequest
@@ -885,7 +968,7 @@ export type PauseTaskRequest = Message<"zsync.v1.PauseTaskRequest"> & {
  * Use `create(PauseTaskRequestSchema)` to create a new message.
  */
 export const PauseTaskRequestSchema: GenMessage<PauseTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 18);
+  messageDesc(file_zsync_v1_tasks, 19);
 
 /**
  * @generated from message zsync.v1.ResumeTaskRequest
@@ -902,7 +985,7 @@ export type ResumeTaskRequest = Message<"zsync.v1.ResumeTaskRequest"> & {
  * Use `create(ResumeTaskRequestSchema)` to create a new message.
  */
 export const ResumeTaskRequestSchema: GenMessage<ResumeTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 19);
+  messageDesc(file_zsync_v1_tasks, 20);
 
 /**
  * @generated from message zsync.v1.SignalTaskRequest
@@ -926,7 +1009,7 @@ export type SignalTaskRequest = Message<"zsync.v1.SignalTaskRequest"> & {
  * Use `create(SignalTaskRequestSchema)` to create a new message.
  */
 export const SignalTaskRequestSchema: GenMessage<SignalTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 20);
+  messageDesc(file_zsync_v1_tasks, 21);
 
 /**
  * @generated from message zsync.v1.RemoveTaskRequest
@@ -943,7 +1026,7 @@ export type RemoveTaskRequest = Message<"zsync.v1.RemoveTaskRequest"> & {
  * Use `create(RemoveTaskRequestSchema)` to create a new message.
  */
 export const RemoveTaskRequestSchema: GenMessage<RemoveTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 21);
+  messageDesc(file_zsync_v1_tasks, 22);
 
 /**
  * @generated from message zsync.v1.RemoveTaskReply
@@ -956,7 +1039,7 @@ export type RemoveTaskReply = Message<"zsync.v1.RemoveTaskReply"> & {
  * Use `create(RemoveTaskReplySchema)` to create a new message.
  */
 export const RemoveTaskReplySchema: GenMessage<RemoveTaskReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 22);
+  messageDesc(file_zsync_v1_tasks, 23);
 
 /**
  * @generated from message zsync.v1.TaskOutputRequest
@@ -994,7 +1077,7 @@ export type TaskOutputRequest = Message<"zsync.v1.TaskOutputRequest"> & {
  * Use `create(TaskOutputRequestSchema)` to create a new message.
  */
 export const TaskOutputRequestSchema: GenMessage<TaskOutputRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 23);
+  messageDesc(file_zsync_v1_tasks, 24);
 
 /**
  * @generated from message zsync.v1.TaskOutputBatch
@@ -1032,7 +1115,7 @@ export type TaskOutputBatch = Message<"zsync.v1.TaskOutputBatch"> & {
  * Use `create(TaskOutputBatchSchema)` to create a new message.
  */
 export const TaskOutputBatchSchema: GenMessage<TaskOutputBatch> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 24);
+  messageDesc(file_zsync_v1_tasks, 25);
 
 /**
  * @generated from message zsync.v1.TaskInputChunk
@@ -1070,7 +1153,7 @@ export type TaskInputChunk = Message<"zsync.v1.TaskInputChunk"> & {
  * Use `create(TaskInputChunkSchema)` to create a new message.
  */
 export const TaskInputChunkSchema: GenMessage<TaskInputChunk> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 25);
+  messageDesc(file_zsync_v1_tasks, 26);
 
 /**
  * @generated from message zsync.v1.TaskInputReply
@@ -1087,7 +1170,7 @@ export type TaskInputReply = Message<"zsync.v1.TaskInputReply"> & {
  * Use `create(TaskInputReplySchema)` to create a new message.
  */
 export const TaskInputReplySchema: GenMessage<TaskInputReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 26);
+  messageDesc(file_zsync_v1_tasks, 27);
 
 /**
  * @generated from message zsync.v1.WhyTaskRequest
@@ -1104,7 +1187,7 @@ export type WhyTaskRequest = Message<"zsync.v1.WhyTaskRequest"> & {
  * Use `create(WhyTaskRequestSchema)` to create a new message.
  */
 export const WhyTaskRequestSchema: GenMessage<WhyTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 27);
+  messageDesc(file_zsync_v1_tasks, 28);
 
 /**
  * @generated from message zsync.v1.WhyTaskReply
@@ -1128,7 +1211,7 @@ export type WhyTaskReply = Message<"zsync.v1.WhyTaskReply"> & {
  * Use `create(WhyTaskReplySchema)` to create a new message.
  */
 export const WhyTaskReplySchema: GenMessage<WhyTaskReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 28);
+  messageDesc(file_zsync_v1_tasks, 29);
 
 /**
  * @generated from message zsync.v1.TaskGroup
@@ -1155,6 +1238,37 @@ export type TaskGroup = Message<"zsync.v1.TaskGroup"> & {
    * @generated from field: uint32 running = 4;
    */
   running: number;
+
+  /**
+   * @generated from field: zsync.v1.GroupOrder order = 5;
+   */
+  order: GroupOrder;
+
+  /**
+   * @generated from field: zsync.v1.OverloadPolicy overload = 6;
+   */
+  overload: OverloadPolicy;
+
+  /**
+   * 0: no bound but that of the daemon
+   *
+   * @generated from field: uint32 queued_max = 7;
+   */
+  queuedMax: number;
+
+  /**
+   * absent: it is not
+   *
+   * @generated from field: zsync.v1.GroupHold paused = 8;
+   */
+  paused?: GroupHold | undefined;
+
+  /**
+   * absent: it is not
+   *
+   * @generated from field: zsync.v1.GroupHold drained = 9;
+   */
+  drained?: GroupHold | undefined;
 };
 
 /**
@@ -1162,7 +1276,36 @@ export type TaskGroup = Message<"zsync.v1.TaskGroup"> & {
  * Use `create(TaskGroupSchema)` to create a new message.
  */
 export const TaskGroupSchema: GenMessage<TaskGroup> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 29);
+  messageDesc(file_zsync_v1_tasks, 30);
+
+/**
+ * Who paused or drained a group, and when.
+ *
+ * @generated from message zsync.v1.GroupHold
+ */
+export type GroupHold = Message<"zsync.v1.GroupHold"> & {
+  /**
+   * @generated from field: int64 since_unix_nano = 1;
+   */
+  sinceUnixNano: bigint;
+
+  /**
+   * @generated from field: uint32 uid = 2;
+   */
+  uid: number;
+
+  /**
+   * @generated from field: int32 pid = 3;
+   */
+  pid: number;
+};
+
+/**
+ * Describes the message zsync.v1.GroupHold.
+ * Use `create(GroupHoldSchema)` to create a new message.
+ */
+export const GroupHoldSchema: GenMessage<GroupHold> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 31);
 
 /**
  * @generated from message zsync.v1.ListGroupsRequest
@@ -1175,7 +1318,7 @@ export type ListGroupsRequest = Message<"zsync.v1.ListGroupsRequest"> & {
  * Use `create(ListGroupsRequestSchema)` to create a new message.
  */
 export const ListGroupsRequestSchema: GenMessage<ListGroupsRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 30);
+  messageDesc(file_zsync_v1_tasks, 32);
 
 /**
  * @generated from message zsync.v1.ListGroupsReply
@@ -1192,7 +1335,7 @@ export type ListGroupsReply = Message<"zsync.v1.ListGroupsReply"> & {
  * Use `create(ListGroupsReplySchema)` to create a new message.
  */
 export const ListGroupsReplySchema: GenMessage<ListGroupsReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 31);
+  messageDesc(file_zsync_v1_tasks, 33);
 
 /**
  * @generated from message zsync.v1.SetGroupRequest
@@ -1204,11 +1347,46 @@ export type SetGroupRequest = Message<"zsync.v1.SetGroupRequest"> & {
   name: string;
 
   /**
-   * 1..4096
+   * 1..4096; 0: as it is
    *
    * @generated from field: uint32 parallel = 2;
    */
   parallel: number;
+
+  /**
+   * unspecified: as it is
+   *
+   * @generated from field: zsync.v1.GroupOrder order = 3;
+   */
+  order: GroupOrder;
+
+  /**
+   * unspecified: as it is
+   *
+   * @generated from field: zsync.v1.OverloadPolicy overload = 4;
+   */
+  overload: OverloadPolicy;
+
+  /**
+   * 1..10,000,000; 0: no bound
+   *
+   * @generated from field: optional uint32 queued_max = 5;
+   */
+  queuedMax?: number | undefined;
+
+  /**
+   * nothing starts, what runs goes on
+   *
+   * @generated from field: optional bool paused = 6;
+   */
+  paused?: boolean | undefined;
+
+  /**
+   * nothing is submitted any more, what is queued runs
+   *
+   * @generated from field: optional bool drained = 7;
+   */
+  drained?: boolean | undefined;
 };
 
 /**
@@ -1216,7 +1394,102 @@ export type SetGroupRequest = Message<"zsync.v1.SetGroupRequest"> & {
  * Use `create(SetGroupRequestSchema)` to create a new message.
  */
 export const SetGroupRequestSchema: GenMessage<SetGroupRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 32);
+  messageDesc(file_zsync_v1_tasks, 34);
+
+/**
+ * @generated from message zsync.v1.TaskResource
+ */
+export type TaskResource = Message<"zsync.v1.TaskResource"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * a lock: its capacity is 1 and it need not be set
+   *
+   * @generated from field: bool lock = 2;
+   */
+  lock: boolean;
+
+  /**
+   * @generated from field: uint32 capacity = 3;
+   */
+  capacity: number;
+
+  /**
+   * @generated from field: uint32 used = 4;
+   */
+  used: number;
+
+  /**
+   * ids of running tasks
+   *
+   * @generated from field: repeated string holders = 5;
+   */
+  holders: string[];
+};
+
+/**
+ * Describes the message zsync.v1.TaskResource.
+ * Use `create(TaskResourceSchema)` to create a new message.
+ */
+export const TaskResourceSchema: GenMessage<TaskResource> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 35);
+
+/**
+ * @generated from message zsync.v1.ListResourcesRequest
+ */
+export type ListResourcesRequest = Message<"zsync.v1.ListResourcesRequest"> & {
+};
+
+/**
+ * Describes the message zsync.v1.ListResourcesRequest.
+ * Use `create(ListResourcesRequestSchema)` to create a new message.
+ */
+export const ListResourcesRequestSchema: GenMessage<ListResourcesRequest> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 36);
+
+/**
+ * @generated from message zsync.v1.ListResourcesReply
+ */
+export type ListResourcesReply = Message<"zsync.v1.ListResourcesReply"> & {
+  /**
+   * @generated from field: repeated zsync.v1.TaskResource resources = 1;
+   */
+  resources: TaskResource[];
+};
+
+/**
+ * Describes the message zsync.v1.ListResourcesReply.
+ * Use `create(ListResourcesReplySchema)` to create a new message.
+ */
+export const ListResourcesReplySchema: GenMessage<ListResourcesReply> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 37);
+
+/**
+ * @generated from message zsync.v1.SetResourceRequest
+ */
+export type SetResourceRequest = Message<"zsync.v1.SetResourceRequest"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * 0..1,000,000; what runs keeps what it has
+   *
+   * @generated from field: uint32 capacity = 2;
+   */
+  capacity: number;
+};
+
+/**
+ * Describes the message zsync.v1.SetResourceRequest.
+ * Use `create(SetResourceRequestSchema)` to create a new message.
+ */
+export const SetResourceRequestSchema: GenMessage<SetResourceRequest> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 38);
 
 /**
  * @generated from enum zsync.v1.TaskState
@@ -1423,6 +1696,75 @@ export const OnLostSchema: GenEnum<OnLost> = /*@__PURE__*/
   enumDesc(file_zsync_v1_tasks, 4);
 
 /**
+ * @generated from enum zsync.v1.GroupOrder
+ */
+export enum GroupOrder {
+  /**
+   * @generated from enum value: GROUP_ORDER_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * by priority, then the earlier deadline, then the order of submission
+   *
+   * @generated from enum value: GROUP_ORDER_PRIORITY = 1;
+   */
+  PRIORITY = 1,
+
+  /**
+   * the earliest deadline first, whatever the priority; one without counts as due in an hour
+   *
+   * @generated from enum value: GROUP_ORDER_DEADLINE = 2;
+   */
+  DEADLINE = 2,
+}
+
+/**
+ * Describes the enum zsync.v1.GroupOrder.
+ */
+export const GroupOrderSchema: GenEnum<GroupOrder> = /*@__PURE__*/
+  enumDesc(file_zsync_v1_tasks, 5);
+
+/**
+ * What happens to tasks that a group is given when `queued_max` of them wait already.
+ *
+ * @generated from enum zsync.v1.OverloadPolicy
+ */
+export enum OverloadPolicy {
+  /**
+   * @generated from enum value: OVERLOAD_POLICY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * they wait as well; the event log tells of it
+   *
+   * @generated from enum value: OVERLOAD_POLICY_QUEUE = 1;
+   */
+  QUEUE = 1,
+
+  /**
+   * they are refused: RESOURCE_EXHAUSTED
+   *
+   * @generated from enum value: OVERLOAD_POLICY_REJECT = 2;
+   */
+  REJECT = 2,
+
+  /**
+   * the oldest ones of the lowest priority are canceled for them
+   *
+   * @generated from enum value: OVERLOAD_POLICY_SHED = 3;
+   */
+  SHED = 3,
+}
+
+/**
+ * Describes the enum zsync.v1.OverloadPolicy.
+ */
+export const OverloadPolicySchema: GenEnum<OverloadPolicy> = /*@__PURE__*/
+  enumDesc(file_zsync_v1_tasks, 6);
+
+/**
  * @generated from service zsync.v1.Tasks
  */
 export const Tasks: GenService<{
@@ -1560,12 +1902,34 @@ export const Tasks: GenService<{
     output: typeof ListGroupsReplySchema;
   },
   /**
+   * Changes what the request names and leaves the rest; replies once it is on disk.
+   *
    * @generated from rpc zsync.v1.Tasks.SetGroup
    */
   setGroup: {
     methodKind: "unary";
     input: typeof SetGroupRequestSchema;
     output: typeof TaskGroupSchema;
+  },
+  /**
+   * Counted resources and the locks that somebody holds or waits for.
+   *
+   * @generated from rpc zsync.v1.Tasks.ListResources
+   */
+  listResources: {
+    methodKind: "unary";
+    input: typeof ListResourcesRequestSchema;
+    output: typeof ListResourcesReplySchema;
+  },
+  /**
+   * How much of a resource there is; replies once it is on disk.
+   *
+   * @generated from rpc zsync.v1.Tasks.SetResource
+   */
+  setResource: {
+    methodKind: "unary";
+    input: typeof SetResourceRequestSchema;
+    output: typeof TaskResourceSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_zsync_v1_tasks, 0);

@@ -1,0 +1,212 @@
+#include "cli/task_groups.hpp"
+
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "cli/durations.hpp"
+#include "cli/nouns.hpp"
+#include "cli/render/progress.hpp"
+#include "cli/render/text.hpp"
+#include "cli/task_view.hpp"
+
+namespace zsync::cli {
+namespace {
+
+// Connects, and calls with what every call is given.
+template <typename Reply>
+absl::StatusOr<Reply> call_tasks(
+    Context& context,
+    const std::function<absl::StatusOr<Reply>(client::Tasks, const client::CallOptions&)>& each) {
+  absl::StatusOr<client::Client*> client = context.client();
+  if (!client.ok()) return client.status();
+  const absl::StatusOr<client::CallOptions> call = context.call();
+  if (!call.ok()) return call.status();
+  return each((*client)->tasks(), *call);
+}
+
+std::string overload_text(const v1::TaskGroup& group) {
+  if (group.queued_max() == 0) return "-";
+  const char* policy = group.overload() == v1::OVERLOAD_POLICY_REJECT ? "reject"
+                       : group.overload() == v1::OVERLOAD_POLICY_SHED ? "shed"
+                                                                      : "queue";
+  return absl::StrCat(policy, " from ", group.queued_max());
+}
+
+std::string mode_text(const v1::TaskGroup& group) {
+  if (group.has_paused()) return group.has_drained() ? "paused, drained" : "paused";
+  return group.has_drained() ? "drained" : "open";
+}
+
+const char* order_text(const v1::TaskGroup& group) {
+  return group.order() == v1::GROUP_ORDER_DEADLINE ? "deadline" : "priority";
+}
+
+absl::StatusOr<int> list_groups(Context& context) {
+  const auto reply = call_tasks<v1::ListGroupsReply>(
+      context,
+      [](client::Tasks tasks, const client::CallOptions& call) { return tasks.list_groups(call); });
+  if (!reply.ok()) return reply.status();
+  Table table({"GROUP", "PARALLEL", "RUNNING", "QUEUED", "MODE", "ORDER", "OVERLOAD"});
+  ListPrinter printer(context);
+  for (const v1::TaskGroup& group : reply->groups()) {
+    if (printer.add(group, group.name())) continue;
+    table.add({{group.name()},
+               {absl::StrCat(group.parallel())},
+               {absl::StrCat(group.running())},
+               {absl::StrCat(group.queued())},
+               {mode_text(group)},
+               {order_text(group)},
+               {overload_text(group)}});
+  }
+  printer.end();
+  if (!context.json() && !context.jsonl() && !context.names())
+    context.show_table(table, "no groups");
+  return static_cast<int>(kExitOk);
+}
+
+absl::StatusOr<int> set_group(Context& context, const v1::SetGroupRequest& request) {
+  const auto group =
+      call_tasks<v1::TaskGroup>(context, [&](client::Tasks tasks, const client::CallOptions& call) {
+        return tasks.set_group(request, call);
+      });
+  if (!group.ok()) return group.status();
+  context.show(*group, group->name(), [&] {
+    std::string text = absl::StrCat(group->name(), ": ", mode_text(*group), ", ", group->parallel(),
+                                    " at once, by ", order_text(*group));
+    if (group->queued_max() != 0) absl::StrAppend(&text, ", ", overload_text(*group), " queued");
+    return text + "\n";
+  });
+  return static_cast<int>(kExitOk);
+}
+
+struct GroupFlags {
+  v1::SetGroupRequest request;
+  std::string name, order, overload;
+  unsigned parallel = 0;
+  long long queued_max = -1;
+};
+
+absl::StatusOr<int> apply(Context& context, const GroupFlags& flags) {
+  v1::SetGroupRequest request;
+  request.set_name(flags.name);
+  request.set_parallel(flags.parallel);
+  if (!flags.order.empty()) {
+    request.set_order(flags.order == "deadline" ? v1::GROUP_ORDER_DEADLINE
+                                                : v1::GROUP_ORDER_PRIORITY);
+  }
+  if (!flags.overload.empty()) {
+    request.set_overload(flags.overload == "reject" ? v1::OVERLOAD_POLICY_REJECT
+                         : flags.overload == "shed" ? v1::OVERLOAD_POLICY_SHED
+                                                    : v1::OVERLOAD_POLICY_QUEUE);
+  }
+  if (flags.queued_max >= 0) {
+    request.set_queued_max(static_cast<std::uint32_t>(flags.queued_max));
+  }
+  return set_group(context, request);
+}
+
+void add_set(CLI::App& parent, Context& context, const char* verb) {
+  auto flags = std::make_shared<GroupFlags>();
+  CLI::App* set =
+      add_leaf(parent, context, verb, "How many tasks of a group run at once, in which order",
+               [&context, flags] { return apply(context, *flags); });
+  set->add_option("GROUP", flags->name, "Name of the group")->required();
+  set->add_option("PARALLEL", flags->parallel, "Tasks at once: 1..4096; left out: as it is")
+      ->check(CLI::Range(1, 4096));
+  set->add_option("--order", flags->order,
+                  "What starts first: priority (default), or the earliest deadline")
+      ->check(CLI::IsMember({"priority", "deadline"}))
+      ->type_name("ORDER");
+  set->add_option("--queued-max", flags->queued_max,
+                  "How many may wait before the group counts as overloaded; 0: any number")
+      ->check(CLI::Range(0, 10'000'000))
+      ->type_name("N");
+  set->add_option("--overload", flags->overload,
+                  "What happens to more: queue (default), reject, or shed the oldest ones of the "
+                  "lowest priority")
+      ->check(CLI::IsMember({"queue", "reject", "shed"}))
+      ->type_name("POLICY");
+}
+
+void add_switch(CLI::App& parent, Context& context, const char* verb, const char* help,
+                const std::function<void(v1::SetGroupRequest&)>& set) {
+  auto name = std::make_shared<std::string>();
+  CLI::App* leaf = add_leaf(parent, context, verb, help, [&context, name, set] {
+    v1::SetGroupRequest request;
+    request.set_name(*name);
+    set(request);
+    return set_group(context, request);
+  });
+  leaf->add_option("GROUP", *name, "Name of the group")->required();
+}
+
+absl::StatusOr<int> list_resources(Context& context) {
+  const auto reply = call_tasks<v1::ListResourcesReply>(
+      context, [](client::Tasks tasks, const client::CallOptions& call) {
+        return tasks.list_resources(call);
+      });
+  if (!reply.ok()) return reply.status();
+  Table table({"NAME", "KIND", "USED", "OF", "HOLDERS"});
+  ListPrinter printer(context);
+  for (const v1::TaskResource& resource : reply->resources()) {
+    if (printer.add(resource, resource.name())) continue;
+    table.add({{resource.name()},
+               {resource.lock() ? "lock" : "resource"},
+               {absl::StrCat(resource.used())},
+               {absl::StrCat(resource.capacity())},
+               {resource.holders().empty() ? "-" : absl::StrJoin(resource.holders(), ", ")}});
+  }
+  printer.end();
+  if (!context.json() && !context.jsonl() && !context.names())
+    context.show_table(table, "no resources");
+  return static_cast<int>(kExitOk);
+}
+
+absl::StatusOr<int> set_resource(Context& context, const std::string& name, unsigned capacity) {
+  const auto resource = call_tasks<v1::TaskResource>(
+      context, [&](client::Tasks tasks, const client::CallOptions& call) {
+        return tasks.set_resource(name, capacity, call);
+      });
+  if (!resource.ok()) return resource.status();
+  context.show(*resource, resource->name(), [&] {
+    return absl::StrCat(resource->name(), ": ", resource->used(), " of ", resource->capacity(),
+                        " used\n");
+  });
+  return static_cast<int>(kExitOk);
+}
+
+void add_resources(CLI::App& tasks, Context& context) {
+  CLI::App* noun = add_noun(tasks, "resource", "resources", "What tasks share, and how much of it");
+  add_leaf(*noun, context, "list", "Resources and locks, and which tasks have them",
+           [&context] { return list_resources(context); });
+  auto resource = std::make_shared<std::pair<std::string, unsigned>>();
+  CLI::App* set = add_leaf(
+      *noun, context, "set", "How much of a resource there is",
+      [&context, resource] { return set_resource(context, resource->first, resource->second); });
+  set->add_option("NAME", resource->first, "Name of the resource, as in gpu")->required();
+  set->add_option("CAPACITY", resource->second, "0..1000000")
+      ->required()
+      ->check(CLI::Range(0, 1'000'000));
+}
+
+}  // namespace
+
+void add_task_groups(CLI::App& tasks, Context& context) {
+  add_leaf(tasks, context, "groups", "Groups and how many of each run at once",
+           [&context] { return list_groups(context); });
+  add_set(tasks, context, "set-group");
+  CLI::App* group = add_noun(tasks, "group", "", "One group: what it runs and takes");
+  add_set(*group, context, "set");
+  add_switch(*group, context, "pause", "Start nothing of it any more; what runs goes on",
+             [](v1::SetGroupRequest& request) { request.set_paused(true); });
+  add_switch(*group, context, "resume", "Start its tasks again",
+             [](v1::SetGroupRequest& request) { request.set_paused(false); });
+  add_switch(*group, context, "drain", "Let it take no new tasks; what is queued runs",
+             [](v1::SetGroupRequest& request) { request.set_drained(true); });
+  add_switch(*group, context, "undrain", "Let it take tasks again",
+             [](v1::SetGroupRequest& request) { request.set_drained(false); });
+  add_resources(tasks, context);
+}
+
+}  // namespace zsync::cli
