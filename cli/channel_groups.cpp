@@ -8,6 +8,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "cli/channel_policy.hpp"
 #include "cli/durations.hpp"
 #include "cli/errors.hpp"
 #include "cli/nouns.hpp"
@@ -22,7 +23,7 @@ constexpr const char* kGroupHelp = "Name of the group";
 struct GroupFlags {
   std::string channel, group, ack_wait;
   std::uint32_t max_deliveries = 0, in_flight_max = 0;
-  std::uint64_t from_seq = 0;
+  StartFlags start;
   bool from_now = false;
 };
 
@@ -48,8 +49,12 @@ absl::StatusOr<int> add_group(Context& context, const GroupFlags& flags) {
   request.mutable_spec()->set_name(flags.group);
   request.mutable_spec()->set_max_deliveries(flags.max_deliveries);
   request.mutable_spec()->set_in_flight_max(flags.in_flight_max);
-  request.set_from_seq(flags.from_seq);
-  request.set_from_now(flags.from_now);
+  const absl::StatusOr<Start> start = start_of(flags.start);
+  if (!start.ok()) return start.status();
+  request.set_from_seq(start->seq);
+  request.set_from_start(start->start);
+  request.set_from_time_unix_nano(start->time_unix_nano);
+  request.set_from_now(flags.from_now || start->end);
   if (!flags.ack_wait.empty()) {
     absl::Status set =
         set_duration(flags.ack_wait, "--ack-wait", *request.mutable_spec()->mutable_ack_wait());
@@ -190,10 +195,10 @@ void add_channel_groups(CLI::App& channels, Context& context) {
   add->add_option("--in-flight", flags->in_flight_max,
                   "Unacknowledged messages of one consumer (default 1000)")
       ->type_name("N");
-  auto* from = add->add_option("--from", flags->from_seq,
-                               "First message (default: the oldest that the channel holds)")
-                   ->type_name("SEQ");
-  add->add_flag("--from-now", flags->from_now, "Only what is sent from now on")->excludes(from);
+  add_start_flags(*add, flags->start, "the oldest that was not received");
+  add->add_flag("--from-now", flags->from_now, "Only what is sent from now on: --from end")
+      ->excludes("--from")
+      ->excludes("--from-time");
 
   auto list = std::make_shared<std::string>();
   add_leaf(channels, context, "groups", "Groups of a channel, and why they wait or lag",

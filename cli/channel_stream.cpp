@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "cli/channel_policy.hpp"
 #include "cli/errors.hpp"
 #include "cli/frames.hpp"
 #include "cli/nouns.hpp"
@@ -34,7 +35,9 @@ struct RecvFlags {
   std::string name;
   bool frames = false;
   std::uint64_t count = 0;
-  std::optional<std::uint64_t> follow_from;
+  bool follows = false;
+  std::optional<std::uint64_t> follow_from;  // of `recv`
+  StartFlags start;                          // of `follow`
   std::string group;
   bool no_ack = false;
 };
@@ -120,7 +123,21 @@ absl::StatusOr<int> send(Context& context, const SendFlags& flags) {
   return static_cast<int>(kExitOk);
 }
 
+absl::StatusOr<v1::FollowChannelRequest> follow_request(const RecvFlags& flags) {
+  const absl::StatusOr<Start> start = start_of(flags.start);
+  if (!start.ok()) return start.status();
+  v1::FollowChannelRequest request;
+  request.set_channel(flags.name);
+  request.set_from_seq(flags.follow_from.value_or(start->seq));
+  request.set_from_start(start->start);
+  request.set_from_time_unix_nano(start->time_unix_nano);
+  return request;
+}
+
 absl::StatusOr<int> receive(Context& context, const RecvFlags& flags) {
+  const bool follows = flags.follows || flags.follow_from.has_value();
+  const absl::StatusOr<v1::FollowChannelRequest> follow = follow_request(flags);
+  if (!follow.ok()) return follow.status();
   absl::StatusOr<client::Client*> client = context.client();
   if (!client.ok()) return client.status();
   const absl::StatusOr<client::CallOptions> call = context.call();
@@ -146,13 +163,13 @@ absl::StatusOr<int> receive(Context& context, const RecvFlags& flags) {
       enough = flags.count != 0 && --left == 0;
     }
     // A competing receiver ends by its limit; an observer has none and is ended here.
-    return context.out.flush() && !(enough && flags.follow_from.has_value());
+    return context.out.flush() && !(enough && follows);
   };
   const HangupGuard guard(context.out.fd(), [&] { context.stop.cancel(); });
   client::Channels channels = (*client)->channels();
   absl::Status status;
-  if (flags.follow_from.has_value()) {
-    status = channels.follow(flags.name, *flags.follow_from, take, *call);
+  if (follows) {
+    status = channels.follow(*follow, take, *call);
   } else if (!flags.group.empty()) {
     const client::Acks acks = flags.no_ack ? client::Acks::kByHand : client::Acks::kOnReturn;
     status = channels.consume(flags.name, flags.group, flags.count, acks, take, *call);
@@ -194,8 +211,9 @@ void add_channel_streams(CLI::App& channels, Context& context) {
                    "Groups have messages of one key in one consumer's hands at a time, in order")
       ->type_name("KEY");
   sending
-      ->add_option("--id", send_flags->id,
-                   "Of the message: sent again within two minutes, it is not kept twice")
+      ->add_option(
+          "--id", send_flags->id,
+          "Of the message: sent again within the channel's --dedup-window, it is not kept twice")
       ->type_name("ID");
 
   auto recv_flags = std::make_shared<RecvFlags>();
@@ -216,15 +234,12 @@ void add_channel_streams(CLI::App& channels, Context& context) {
       ->needs(group);
 
   auto follow_flags = std::make_shared<RecvFlags>();
-  follow_flags->follow_from = 0;
+  follow_flags->follows = true;
   CLI::App* follow = add_leaf(channels, context, "follow",
                               "Observe messages and take nothing away, until the channel is closed",
                               [&context, follow_flags] { return receive(context, *follow_flags); });
   add_output_flags(*follow, *follow_flags);
-  follow
-      ->add_option("--from", follow_flags->follow_from,
-                   "First message wanted (default: what comes from now on)")
-      ->type_name("SEQ");
+  add_start_flags(*follow, follow_flags->start, "what comes from now on");
 }
 
 }  // namespace zsync::cli

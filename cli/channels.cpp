@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "cli/channel_groups.hpp"
+#include "cli/channel_policy.hpp"
 #include "cli/channel_stream.hpp"
 #include "cli/errors.hpp"
 #include "cli/nouns.hpp"
@@ -23,6 +24,7 @@ struct CreateFlags {
   std::uint64_t bytes_max = 0;
   std::string overflow = "block";
   bool unbounded = false, durable = false, if_absent = false;
+  PolicyFlags policy;
 };
 
 std::string class_word(const v1::ChannelSpec& spec) {
@@ -56,6 +58,7 @@ std::string details(const v1::Channel& channel, bool color) {
       {"waiting", absl::StrCat(channel.senders_waiting(), " senders, ", channel.receivers_waiting(),
                                " receivers")},
       {"created", utc_time(channel.created_unix_nano())}};
+  describe_policy(channel, rows);
   for (const v1::ChannelGroup& group : channel.groups()) {
     rows.push_back({absl::StrCat("group ", group.spec().name()), group_line(group)});
   }
@@ -97,6 +100,7 @@ absl::StatusOr<int> create(Context& context, const CreateFlags& flags) {
                                                       : v1::OVERFLOW_BLOCK);
   spec.set_class_(flags.durable ? v1::CHANNEL_CLASS_DURABLE : v1::CHANNEL_CLASS_MEMORY);
   request.set_if_absent(flags.if_absent);
+  if (absl::Status set = set_policy(flags.policy, *spec.mutable_policy()); !set.ok()) return set;
   absl::StatusOr<client::Client*> client = context.client();
   if (!client.ok()) return client.status();
   const absl::StatusOr<client::CallOptions> call = context.call();
@@ -173,6 +177,7 @@ void add_create(CLI::App& channels, Context& context) {
       ->type_name("WHAT");
   leaf->add_flag("--durable", flags->durable, "Accepted means on disk");
   leaf->add_flag("--if-absent", flags->if_absent, "An equal channel that exists is a success");
+  add_policy_flags(*leaf, flags->policy);
 }
 
 }  // namespace
@@ -183,6 +188,7 @@ void add_channels(CLI::App& app, Context& context) {
   add_create(*channels, context);
   add_channel_streams(*channels, context);
   add_channel_groups(*channels, context);
+  add_channel_set(*channels, context);
   add_leaf(*channels, context, "list", "Every channel", [&context] { return list(context); });
   add_one(*channels, context, "get", "One channel in full", &client::Channels::get);
   add_one(*channels, context, "close", "Later sends fail, receivers drain what is there",

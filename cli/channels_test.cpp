@@ -26,6 +26,48 @@ TEST(ChannelsCli, CreateSaysEverything) {
   EXPECT_EQ(run(server, {"channels", "create", "x", "--unbounded", "--capacity", "5"}).code, 2);
 }
 
+TEST(ChannelsCli, SetChangesOnlyWhatIsNamed) {
+  FakeServer server;
+  const CliResult result =
+      run(server, {"channels", "set", "jobs", "--retention-age", "2d", "--retention-bytes", "none",
+                   "--retention-drops-unsettled", "yes"});
+  EXPECT_EQ(result.code, 0) << result.err;
+  const v1::ChannelPolicy& policy = server.state.update.policy();
+  EXPECT_EQ(policy.retention_age().seconds(), 2 * 24 * 3600);
+  EXPECT_TRUE(policy.has_retention_bytes());
+  EXPECT_EQ(policy.retention_bytes(), 0u);
+  EXPECT_TRUE(policy.retention_drops_unsettled());
+  EXPECT_FALSE(policy.has_dedup_window());
+  run(server,
+      {"channels", "create", "jobs", "--dedup-window", "none", "--retention-bytes", "1MiB"});
+  EXPECT_TRUE(server.state.create.spec().policy().has_dedup_window());
+  EXPECT_EQ(server.state.create.spec().policy().dedup_window().seconds(), 0);
+  EXPECT_EQ(server.state.create.spec().policy().retention_bytes(), 1u << 20);
+  EXPECT_EQ(run(server, {"channels", "set", "jobs"}).code, 2);
+  EXPECT_THAT(run(server, {"channels", "set", "jobs", "--retention-bytes", "x"}).err,
+              HasSubstr("--retention-bytes"));
+  EXPECT_EQ(run(server, {"channels", "set", "jobs", "--retention-age", "x"}).code, 2);
+}
+
+TEST(ChannelsCli, FollowBeginsAtTheStartAtANumberOrAtATime) {
+  FakeServer server;
+  const auto followed = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), {"channels", "follow", "jobs"});
+    server.state.channel_follows.clear();
+    const CliResult result = run(server, words);
+    return server.state.channel_follows.empty() ? v1::FollowChannelRequest()
+                                                : server.state.channel_follows.front();
+  };
+  EXPECT_TRUE(followed({"--from", "start"}).from_start());
+  EXPECT_EQ(followed({"--from", "5"}).from_seq(), 5u);
+  EXPECT_EQ(followed({"--from", "end"}).from_seq(), 7u) << "the next one, as it is now";
+  EXPECT_EQ(followed({"--from-time", "2026-01-01T00:00:00Z"}).from_time_unix_nano(),
+            1'767'225'600'000'000'000);
+  EXPECT_GT(followed({"--from-time", "10m"}).from_time_unix_nano(), 1'700'000'000'000'000'000);
+  EXPECT_EQ(run(server, {"channels", "follow", "jobs", "--from", "0"}).code, 2);
+  EXPECT_EQ(run(server, {"channels", "follow", "jobs", "--from-time", "then"}).code, 2);
+}
+
 TEST(ChannelsCli, SendTakesLinesInBatches) {
   FakeServer server;
   std::string input;

@@ -101,8 +101,9 @@ absl::StatusOr<State> open_state(const Config& config) {
   chmod(config.state_dir.c_str(), 0700);
   StoreOptions options;
   options.path = config.state_dir + "/store.db";
-  options.migrations = {{1, kTaskSchemaV1}, {2, kChannelSchemaV2}, {3, kChannelSchemaV3},
-                        {4, kTaskSchemaV4}, {5, kTaskSchemaV5},    {6, kTaskSchemaV6}};
+  options.migrations = {{1, kTaskSchemaV1},   {2, kChannelSchemaV2}, {3, kChannelSchemaV3},
+                        {4, kTaskSchemaV4},   {5, kTaskSchemaV5},    {6, kTaskSchemaV6},
+                        {7, kChannelSchemaV7}};
   absl::StatusOr<std::unique_ptr<Store>> store = Store::open(std::move(options));
   if (!store.ok()) return store.status();
   absl::StatusOr<std::unique_ptr<EventLog>> events =

@@ -71,6 +71,14 @@ class FakeChannels final : public v1::Channels::Service {
     note_settling("extend", *request);
     return grpc::Status::OK;
   }
+  grpc::Status Update(grpc::ServerContext*, const v1::UpdateChannelRequest* request,
+                      v1::Channel* reply) override {
+    const std::lock_guard<std::mutex> lock(state_.mutex);
+    state_.update = *request;
+    reply->mutable_spec()->set_name(request->name());
+    *reply->mutable_spec()->mutable_policy() = request->policy();
+    return grpc::Status::OK;
+  }
   grpc::Status TrySend(grpc::ServerContext*, const v1::SendRequest* request,
                        v1::SendReply* reply) override {
     reply->set_accepted(static_cast<std::uint64_t>(request->messages_size()));

@@ -46,6 +46,7 @@ struct FakeState {
   v1::SetGroupRequest set_group;
   v1::CreateChannelRequest create;
   v1::CreateGroupRequest create_group;
+  v1::UpdateChannelRequest update;
   std::vector<std::string> sent;
   int send_batches = 0;
   std::vector<v1::RecvRequest> recvs;

@@ -8,19 +8,49 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "daemon/store/segment_log.hpp"
 
 namespace zsync::daemon {
 
 inline constexpr size_t kChannelNameBytesMax = 128;
-inline constexpr uint64_t kCapacityMax = 1ull << 24;        // messages of a bounded channel
-inline constexpr uint64_t kMessageOverheadBytes = 64;       // counted for each message held
-inline constexpr size_t kKeyBytesMax = 256;                 // of a key, and of an id
-inline constexpr int64_t kDedupWindowNs = 120'000'000'000;  // how long an id is remembered
+inline constexpr uint64_t kCapacityMax = 1ull << 24;   // messages of a bounded channel
+inline constexpr uint64_t kMessageOverheadBytes = 64;  // counted for each message held
+inline constexpr size_t kKeyBytesMax = 256;            // of a key, and of an id
+
+// What a channel keeps unless it is told otherwise, and the limits of that.
+inline constexpr int64_t kSecondNs = 1'000'000'000;
+inline constexpr int64_t kDedupWindowNs = 120 * kSecondNs;
+inline constexpr int64_t kDedupWindowNsMax = 24 * 3600 * kSecondNs;
+inline constexpr uint64_t kDedupIdsMax = 262'144;
+inline constexpr uint64_t kDedupIdsMaxMax = 4'194'304;
+inline constexpr int64_t kRetentionAgeNs = 7 * 24 * 3600 * kSecondNs;
+inline constexpr int64_t kRetentionAgeNsMin = kSecondNs;
+inline constexpr int64_t kRetentionAgeNsMax = 3650ll * 24 * 3600 * kSecondNs;
+inline constexpr uint64_t kRetentionBytes = 1ull << 30;
+inline constexpr uint64_t kRetentionBytesMin = 64ull << 10;
 
 // Stored as numbers: never renumbered.
 enum class ChannelClass : uint8_t { kMemory = 1, kDurable = 2 };
 enum class Overflow : uint8_t { kBlock = 1, kError = 2, kDropOldest = 3 };
+
+// How long messages and their ids are kept; may be changed. Not set: the default, or as it was.
+struct ChannelPolicy {
+  std::optional<int64_t> retention_age_ns;  // 0: no limit; so in retention_bytes
+  std::optional<uint64_t> retention_bytes;
+  std::optional<bool> retention_drops_unsettled;
+  std::optional<int64_t> dedup_window_ns;  // 0: ids are not remembered
+  std::optional<uint64_t> dedup_ids_max;
+  bool operator==(const ChannelPolicy&) const = default;
+
+  // What is set in `change` replaces what is set here.
+  void apply(const ChannelPolicy& change);
+  int64_t age_ns() const { return retention_age_ns.value_or(0); }
+  uint64_t bytes() const { return retention_bytes.value_or(0); }
+  bool drops_unsettled() const { return retention_drops_unsettled.value_or(false); }
+  int64_t window_ns() const { return dedup_window_ns.value_or(kDedupWindowNs); }
+  uint64_t ids_max() const { return dedup_ids_max.value_or(kDedupIdsMax); }
+};
 
 struct ChannelSpec {
   std::string name;
@@ -29,6 +59,7 @@ struct ChannelSpec {
   uint64_t bytes_max = 0;
   Overflow overflow = Overflow::kBlock;
   ChannelClass kind = ChannelClass::kMemory;
+  ChannelPolicy policy = {};
   bool operator==(const ChannelSpec&) const = default;
 };
 
@@ -45,6 +76,8 @@ struct ChannelInfo {
   uint32_t senders_waiting = 0;
   uint32_t receivers_waiting = 0;
   int64_t created_unix_nano = 0;
+  uint64_t first_seq = 1;
+  uint64_t log_bytes = 0;
 };
 
 // Where a dead letter comes from, and why.
@@ -85,6 +118,11 @@ struct Delivery {
 
 // Errors: kInvalidArgument with field, limit and cure.
 absl::Status validate_channel_name(const std::string& name, const char* field = "name");
+
+// With the defaults of its class.
+//
+// Errors: kInvalidArgument with field, limit and cure.
+absl::StatusOr<ChannelPolicy> complete_policy(ChannelPolicy policy, ChannelClass kind);
 
 // A message as a record of a segment log. Stream 0: size of the trace, trace, data. Stream 1: the
 // extra between trace and data, its size before it.

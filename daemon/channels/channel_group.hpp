@@ -19,7 +19,7 @@ namespace zsync::daemon {
 inline constexpr size_t kGroupsMax = 64;  // of one channel
 inline constexpr int64_t kAckWaitNs = 30'000'000'000;
 inline constexpr int64_t kAckWaitNsMin = 10'000'000;
-inline constexpr int64_t kAckWaitNsMax = 12ll * 3600 * 1'000'000'000;
+inline constexpr int64_t kAckWaitNsMax = kNackDelayNsMax;
 inline constexpr uint32_t kMaxDeliveries = 5;
 inline constexpr uint32_t kMaxDeliveriesMax = 1000;
 inline constexpr uint32_t kInFlight = 1000;

@@ -44,18 +44,6 @@ absl::Status NamedChannel::check_new_group() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<uint64_t> NamedChannel::first_of_group(uint64_t from_seq, bool from_now) {
-  rt::LockGuard guard(lock_);
-  if (from_now) return queue_.next_seq();
-  if (from_seq > queue_.next_seq()) {
-    return fault(absl::StatusCode::kInvalidArgument,
-                 absl::StrCat("message ", from_seq, " of channel \"", spec_.name,
-                              "\" is not there yet; the next one will be ", queue_.next_seq()),
-                 {"from_seq", "OUT_OF_RANGE", "", "begin with an earlier one, or from now on", {}});
-  }
-  return from_seq == 0 ? queue_.floor() : from_seq;
-}
-
 void NamedChannel::put_group(ConsumerGroup state, int64_t created_unix_nano) {
   rt::LockGuard guard(lock_);
   const std::string name = state.spec().name;
@@ -259,7 +247,8 @@ Task<absl::StatusOr<Settled>> NamedChannel::settle(std::string name, Settling se
   }
   after_settling();
   // Also what was settled earlier is answered only once it is on disk.
-  if (settling.kind == Settling::kAck) {
+  if (settling.kind == Settling::kAck ||
+      (settling.kind == Settling::kNack && settling.delay_ns > 0)) {
     if (absl::Status saved = co_await shield(save(group)); !saved.ok()) co_return saved;
   }
   co_return settled;
@@ -299,8 +288,11 @@ Task<absl::Status> NamedChannel::load(std::shared_ptr<ChannelGroup> group, uint6
         }
         continue;
       }
-      const segment_log::Gap gap = record.gap.value_or(
+      segment_log::Gap gap = record.gap.value_or(
           segment_log::Gap{record.seq, record.seq, segment_log::GapReason::kPowerLoss, 0});
+      if (gap.reason == segment_log::GapReason::kExpired) {
+        gap.reason = segment_log::GapReason::kRetention;
+      }
       if (group->state.lose(gap.from, gap.to) == 0) continue;
       if (!group->gap) group->gap = gap;
       group->gap->to = std::max(group->gap->to, gap.to);
@@ -430,7 +422,7 @@ void NamedChannel::save_later(std::shared_ptr<ChannelGroup> group) {
       [self = shared_from_this(), group] {
         rt::LockGuard guard(self->lock_);
         group->writing = group->version;
-        return group->state.encode();
+        return group->state.encode({self->monotonic(), self->clock_()});
       },
       [self = shared_from_this(), group](absl::Status status) {
         const bool ok = status.ok();

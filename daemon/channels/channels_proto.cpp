@@ -9,8 +9,6 @@
 namespace zsync::daemon {
 namespace {
 
-constexpr int64_t kSecondNs = 1'000'000'000;
-
 void set_extra(const MessageExtra& extra, v1::Record& record) {
   record.set_key(extra.key);
   if (!extra.dead) {
@@ -40,6 +38,21 @@ absl::StatusOr<int64_t> to_ns(const google::protobuf::Duration& duration, const 
                 absl::StrCat(field, " is at most ", max_ns / kSecondNs, " s"),
                 "use a shorter one",
                 {}});
+}
+
+void set_ns(int64_t ns, google::protobuf::Duration& duration) {
+  duration.set_seconds(ns / kSecondNs);
+  duration.set_nanos(static_cast<int32_t>(ns % kSecondNs));
+}
+
+void set_policy(const ChannelPolicy& policy, ChannelClass kind, v1::ChannelPolicy& proto) {
+  if (kind == ChannelClass::kDurable) {
+    set_ns(policy.age_ns(), *proto.mutable_retention_age());
+    proto.set_retention_bytes(policy.bytes());
+    proto.set_retention_drops_unsettled(policy.drops_unsettled());
+  }
+  set_ns(policy.window_ns(), *proto.mutable_dedup_window());
+  proto.set_dedup_ids_max(policy.ids_max());
 }
 
 template <typename Request>
@@ -109,8 +122,7 @@ v1::ChannelGroup to_proto(const GroupInfo& info, const std::string& channel) {
   proto.set_channel(channel);
   v1::GroupSpec& spec = *proto.mutable_spec();
   spec.set_name(info.spec.name);
-  spec.mutable_ack_wait()->set_seconds(info.spec.ack_wait_ns / kSecondNs);
-  spec.mutable_ack_wait()->set_nanos(static_cast<int32_t>(info.spec.ack_wait_ns % kSecondNs));
+  set_ns(info.spec.ack_wait_ns, *spec.mutable_ack_wait());
   spec.set_max_deliveries(info.spec.max_deliveries);
   spec.set_in_flight_max(info.spec.in_flight_max);
   proto.set_lag(info.lag);
@@ -187,6 +199,7 @@ v1::Channel to_proto(const ChannelInfo& info, const std::vector<GroupInfo>& grou
   spec.set_bytes_max(info.spec.bytes_max);
   spec.set_overflow(static_cast<v1::Overflow>(info.spec.overflow));
   spec.set_class_(static_cast<v1::ChannelClass>(info.spec.kind));
+  set_policy(info.spec.policy, info.spec.kind, *spec.mutable_policy());
   proto.set_closed(info.closed);
   proto.set_depth(info.depth);
   proto.set_bytes(info.bytes);
@@ -197,8 +210,32 @@ v1::Channel to_proto(const ChannelInfo& info, const std::vector<GroupInfo>& grou
   proto.set_senders_waiting(info.senders_waiting);
   proto.set_receivers_waiting(info.receivers_waiting);
   proto.set_created_unix_nano(info.created_unix_nano);
+  proto.set_first_seq(info.first_seq);
+  proto.set_log_bytes(info.log_bytes);
   for (const GroupInfo& group : groups) *proto.add_groups() = to_proto(group, info.spec.name);
   return proto;
+}
+
+absl::StatusOr<ChannelPolicy> from_proto(const v1::ChannelPolicy& proto) {
+  ChannelPolicy policy;
+  if (proto.has_retention_age()) {
+    absl::StatusOr<int64_t> age =
+        to_ns(proto.retention_age(), "policy.retention_age", kRetentionAgeNsMax);
+    if (!age.ok()) return age.status();
+    policy.retention_age_ns = *age;
+  }
+  if (proto.has_retention_bytes()) policy.retention_bytes = proto.retention_bytes();
+  if (proto.has_retention_drops_unsettled()) {
+    policy.retention_drops_unsettled = proto.retention_drops_unsettled();
+  }
+  if (proto.has_dedup_window()) {
+    absl::StatusOr<int64_t> window =
+        to_ns(proto.dedup_window(), "policy.dedup_window", kDedupWindowNsMax);
+    if (!window.ok()) return window.status();
+    policy.dedup_window_ns = *window;
+  }
+  if (proto.has_dedup_ids_max()) policy.dedup_ids_max = proto.dedup_ids_max();
+  return policy;
 }
 
 absl::StatusOr<ChannelSpec> from_proto(const v1::ChannelSpec& proto) {
@@ -221,6 +258,9 @@ absl::StatusOr<ChannelSpec> from_proto(const v1::ChannelSpec& proto) {
     }
     spec.kind = static_cast<ChannelClass>(proto.class_());
   }
+  absl::StatusOr<ChannelPolicy> policy = from_proto(proto.policy());
+  if (!policy.ok()) return policy.status();
+  spec.policy = *policy;
   return spec;
 }
 

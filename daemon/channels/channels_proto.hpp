@@ -20,6 +20,7 @@ v1::SendReply to_proto(const Accepted& accepted);
 
 // Errors: kInvalidArgument naming field and limit.
 absl::StatusOr<ChannelSpec> from_proto(const v1::ChannelSpec& proto);
+absl::StatusOr<ChannelPolicy> from_proto(const v1::ChannelPolicy& proto);
 absl::StatusOr<GroupSpec> from_proto(const v1::GroupSpec& proto);
 absl::StatusOr<std::vector<MessageExtraPtr>> extras_of(const v1::SendRequest& request);
 absl::StatusOr<Settling> from_proto(const v1::AckRequest& request, Settling::Kind kind);

@@ -203,7 +203,10 @@ Task<absl::Status> follow(ChannelsEngine& engine, v1::FollowChannelRequest reque
                           StreamWriter<v1::RecvBatch>& out) {
   absl::StatusOr<ChannelPtr> channel = engine.find(request.channel());
   if (!channel.ok()) co_return channel.status();
-  uint64_t seq = request.from_seq();
+  absl::StatusOr<uint64_t> from = co_await (*channel)->resolve(
+      {request.from_seq(), false, request.from_start(), request.from_time_unix_nano()});
+  if (!from.ok()) co_return from.status();
+  uint64_t seq = *from;
   NamedChannel::Replay replay;
   while (true) {
     absl::StatusOr<Delivery> delivery = co_await (*channel)->follow(seq, &replay);
@@ -237,8 +240,10 @@ Task<absl::StatusOr<v1::ChannelGroup>> create_group(ChannelsEngine& engine,
                                                     v1::CreateGroupRequest request) {
   absl::StatusOr<GroupSpec> spec = from_proto(request.spec());
   if (!spec.ok()) co_return spec.status();
-  absl::StatusOr<GroupInfo> info = co_await engine.create_group(
-      request.channel(), std::move(*spec), request.from_seq(), request.from_now());
+  absl::StatusOr<GroupInfo> info =
+      co_await engine.create_group(request.channel(), std::move(*spec),
+                                   {request.from_seq(), request.from_now(), request.from_start(),
+                                    request.from_time_unix_nano()});
   if (!info.ok()) co_return info.status();
   co_return to_proto(*info, request.channel());
 }
@@ -248,6 +253,14 @@ Task<absl::StatusOr<v1::RemoveGroupReply>> remove_group(ChannelsEngine& engine,
   absl::Status status = co_await engine.remove_group(request.channel(), request.group());
   if (!status.ok()) co_return status;
   co_return v1::RemoveGroupReply();
+}
+
+Task<absl::StatusOr<v1::Channel>> update(ChannelsEngine& engine, v1::UpdateChannelRequest request) {
+  absl::StatusOr<ChannelPolicy> change = from_proto(request.policy());
+  if (!change.ok()) co_return change.status();
+  absl::StatusOr<ChannelInfo> info = co_await engine.update(request.name(), std::move(*change));
+  if (!info.ok()) co_return info.status();
+  co_return to_proto(*info);
 }
 
 Task<absl::StatusOr<v1::SendReply>> send_once(ChannelPtr channel, CallContext call,
@@ -365,6 +378,13 @@ class Service final : public v1::Channels::CallbackService {
   grpc::ServerUnaryReactor* Extend(Context* context, const v1::ExtendRequest* request,
                                    v1::AckReply* reply) override {
     return settling_call(context, request, reply, Settling::kExtend);
+  }
+  grpc::ServerUnaryReactor* Update(Context* context, const v1::UpdateChannelRequest* request,
+                                   v1::Channel* reply) override {
+    return unary_call(gate_, context, request, reply,
+                      [this](CallContext, v1::UpdateChannelRequest request) {
+                        return update(engine_, std::move(request));
+                      });
   }
 
  private:

@@ -7,7 +7,7 @@
 namespace zsync::daemon {
 namespace {
 
-constexpr uint64_t kStateVersion = 1;
+constexpr uint64_t kStateVersion = 2;  // 1: without what is delayed
 constexpr char kCutOff[] = "its consumer was cut off when the daemon ended";
 
 }  // namespace
@@ -172,6 +172,12 @@ void ConsumerGroup::make_ready(uint64_t seq, Open& open) {
   ready_.insert(seq);
 }
 
+void ConsumerGroup::make_delayed(uint64_t seq, Open& open, Nanos until) {
+  open.place = Place::kDelayed;
+  open.until = until;
+  delayed_.insert({until, seq});
+}
+
 void ConsumerGroup::fail(uint64_t seq, Open& open, Nanos ready_at, std::string reason) {
   withdraw(seq, open);
   open.reason = std::move(reason);
@@ -179,9 +185,7 @@ void ConsumerGroup::fail(uint64_t seq, Open& open, Nanos ready_at, std::string r
     open.place = Place::kDying;
     dying_.insert(seq);
   } else if (ready_at != 0) {
-    open.place = Place::kDelayed;
-    open.until = ready_at;
-    delayed_.insert({ready_at, seq});
+    make_delayed(seq, open, ready_at);
   } else {
     make_ready(seq, open);
   }
@@ -293,7 +297,7 @@ size_t ConsumerGroup::in_hand(ConsumerId consumer) const {
   return found == consumers_.end() ? 0 : found->second.size();
 }
 
-std::string ConsumerGroup::encode() const {
+std::string ConsumerGroup::encode(GroupClocks clocks) const {
   std::string bytes;
   put_varint(bytes, kStateVersion);
   for (uint64_t number : {floor_, head_, acked_, dead_, redelivered_, lost_}) {
@@ -316,12 +320,44 @@ std::string ConsumerGroup::encode() const {
     put_varint(bytes, open.deliveries);
     last = seq;
   }
+  encode_delayed(bytes, clocks);
   return bytes;
 }
 
-std::optional<ConsumerGroup> ConsumerGroup::decode(GroupSpec spec, std::string_view bytes) {
+// With their keys: what is behind one of them in its line has to stay there.
+void ConsumerGroup::encode_delayed(std::string& bytes, GroupClocks clocks) const {
+  put_varint(bytes, delayed_.size());
+  for (const auto& [until, seq] : delayed_) {
+    const std::string& key = open_.at(seq).key;
+    put_varint(bytes, seq);
+    put_varint(bytes, static_cast<uint64_t>(until - clocks.now + clocks.wall));
+    put_varint(bytes, key.size());
+    bytes.append(key);
+  }
+}
+
+bool ConsumerGroup::decode_delayed(VarintReader& in, GroupClocks clocks) {
+  for (uint64_t left = in.next(); left > 0 && in.ok(); --left) {
+    const uint64_t seq = in.next();
+    const Nanos until = static_cast<Nanos>(in.next());
+    const std::string_view key = in.take(in.next());
+    auto found = open_.find(seq);
+    if (!in.ok() || found == open_.end()) return false;
+    Open& open = found->second;
+    if (open.place != Place::kReady || !stand_in_line(seq, open, key)) return false;
+    withdraw(seq, open);
+    // A clock that was set back meanwhile holds nothing longer than a nack may.
+    const Nanos wait = until < clocks.wall ? 0 : std::min(until - clocks.wall, kNackDelayNsMax);
+    make_delayed(seq, open, clocks.now + wait);
+  }
+  return true;
+}
+
+std::optional<ConsumerGroup> ConsumerGroup::decode(GroupSpec spec, std::string_view bytes,
+                                                   GroupClocks clocks) {
   VarintReader in(bytes);
-  if (in.next() != kStateVersion) return std::nullopt;
+  const uint64_t version = in.next();
+  if (version == 0 || version > kStateVersion) return std::nullopt;
   const uint64_t floor = in.next();
   const uint64_t head = in.next();
   if (floor == 0 || head < floor) return std::nullopt;
@@ -361,6 +397,7 @@ std::optional<ConsumerGroup> ConsumerGroup::decode(GroupSpec spec, std::string_v
     found->second.deliveries = static_cast<uint32_t>(deliveries);
     group.fail(last, found->second, 0, kCutOff);
   }
+  if (version >= 2 && !group.decode_delayed(in, clocks)) return std::nullopt;
   if (!in.ok() || !in.at_end()) return std::nullopt;
   return group;
 }

@@ -28,6 +28,9 @@
 
 namespace zsync::daemon {
 
+class VarintReader;
+
+inline constexpr int64_t kNackDelayNsMax = 12ll * 3600 * 1'000'000'000;
 inline constexpr size_t kGroupOpenMax = 100'000;  // messages handed out or parked, and not settled
 
 struct GroupSpec {
@@ -36,6 +39,12 @@ struct GroupSpec {
   uint32_t max_deliveries = 0;  // 0: no limit
   uint32_t in_flight_max = 0;   // unacknowledged messages of one consumer
   bool operator==(const GroupSpec&) const = default;
+};
+
+// A group's clock begins anew with every daemon, so its times are kept by the time of day.
+struct GroupClocks {
+  int64_t now = 0;
+  int64_t wall = 0;  // ns since the Unix epoch, at `now`
 };
 
 class ConsumerGroup {
@@ -78,10 +87,12 @@ class ConsumerGroup {
 
   // Begins at `from_seq`.
   ConsumerGroup(GroupSpec spec, uint64_t from_seq);
-  // What encode() wrote; whatever was in somebody's hands is to be handed out again. nullopt: these
-  // are not such bytes.
-  static std::optional<ConsumerGroup> decode(GroupSpec spec, std::string_view bytes);
-  std::string encode() const;
+  // What encode() wrote; whatever was in somebody's hands is to be handed out again, what was
+  // delayed not before its time. nullopt: these are not such bytes.
+  //
+  static std::optional<ConsumerGroup> decode(GroupSpec spec, std::string_view bytes,
+                                             GroupClocks clocks = {});
+  std::string encode(GroupClocks clocks = {}) const;
 
   ConsumerId join();
   // What it has in hand comes back at once.
@@ -141,6 +152,9 @@ class ConsumerGroup {
   // Out of its place, into none.
   void withdraw(uint64_t seq, Open& open);
   void make_ready(uint64_t seq, Open& open);
+  void make_delayed(uint64_t seq, Open& open, Nanos until);
+  void encode_delayed(std::string& bytes, GroupClocks clocks) const;
+  bool decode_delayed(VarintReader& in, GroupClocks clocks);
   // A delivery ended without an acknowledgement.
   void fail(uint64_t seq, Open& open, Nanos ready_at, std::string reason);
   void settle(uint64_t seq);

@@ -189,6 +189,33 @@ TEST(ConsumerGroup, AnEncodedGroupComesBackWithItsDeliveriesAndForeignBytesAreRe
   EXPECT_FALSE(ConsumerGroup::decode(spec(), bytes + "x"));
 }
 
+TEST(ConsumerGroup, ADelayIsKeptAcrossDaemonsAndWhatIsBehindItsKeyStaysThere) {
+  ConsumerGroup group(spec(), 1);
+  const auto consumer = group.join();
+  const auto key_of = [](uint64_t seq) -> std::optional<std::string_view> {
+    return seq == 3 ? "other" : "key";
+  };
+  EXPECT_EQ(group.take(consumer, 9, 1000, 4, key_of).size(), 2u) << "1 and 3: 2 waits for 1";
+  EXPECT_EQ(group.nack(1, 1, 1000, 500, "later"), Verdict::kDone);
+  const std::string bytes = group.encode({.now = 1100, .wall = 70'000});
+  // Another clock; 150 of the 500 had passed when the daemon was there again.
+  std::optional<ConsumerGroup> back =
+      ConsumerGroup::decode(spec(), bytes, {.now = 5, .wall = 70'050});
+  ASSERT_TRUE(back);
+  EXPECT_EQ(back->counts().delayed, 1u);
+  const auto next = back->join();
+  EXPECT_EQ(back->take(next, 9, 5, 4, key_of).size(), 1u) << "3; 2 stays behind 1";
+  EXPECT_EQ(back->next_event(), 5 + 350);
+  const auto handed = back->take(next, 9, 355, 4, key_of);
+  ASSERT_EQ(handed.size(), 1u);
+  EXPECT_EQ(handed[0].seq, 1u);
+  EXPECT_EQ(handed[0].delivery, 2u);
+  // A clock that was set back does not hold it for longer than a delay may be.
+  back = ConsumerGroup::decode(spec(), bytes, {.now = 5, .wall = -kNackDelayNsMax});
+  ASSERT_TRUE(back);
+  EXPECT_EQ(back->next_event(), 5 + kNackDelayNsMax);
+}
+
 // The same, as plainly as it can be said: every message on its own, everything looked for.
 class Model {
  public:
@@ -319,15 +346,15 @@ class RandomGroup {
       model_.at(dead.seq).at = Model::Entry::kDead;
     }
   }
-  // The daemon is killed: consumers are gone, delays too; everything durable is what it was.
+  // The daemon is killed: consumers are gone; everything durable is what it was, delays too.
   void restart() {
-    std::optional<ConsumerGroup> back = ConsumerGroup::decode(spec(max_), group_.encode());
+    std::optional<ConsumerGroup> back = ConsumerGroup::decode(
+        spec(max_), group_.encode({.now = now_, .wall = 5000}), {.now = now_, .wall = 5000});
     ASSERT_TRUE(back);
     group_ = std::move(*back);
     consumers_.clear();
     for (Model::Entry& entry : model_.entries) {
       if (entry.at == Model::Entry::kInHand) model_.fail(entry, 0);
-      if (entry.at == Model::Entry::kWaiting) entry.until = 0;
     }
     // What dies is buried first: its key does not hold others back once it is known as dead.
     while (!group_.dying(1).empty()) bury();

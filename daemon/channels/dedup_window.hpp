@@ -10,12 +10,14 @@
 
 namespace zsync::daemon {
 
-inline constexpr size_t kDedupIdsMax = 262'144;  // of one channel
-
 class DedupWindow {
  public:
-  // An id is known for `window_ns` after its message was accepted.
-  explicit DedupWindow(int64_t window_ns) : window_ns_(window_ns) {}
+  // An id is known for `window_ns` after its message was accepted; at most `ids_max` are.
+  DedupWindow(int64_t window_ns, size_t ids_max) : window_ns_(window_ns), ids_max_(ids_max) {}
+  void set_limits(int64_t window_ns, size_t ids_max) {
+    window_ns_ = window_ns;
+    ids_max_ = ids_max;
+  }
 
   // The message that had this id within the window before `now`.
   std::optional<uint64_t> find(const std::string& id, int64_t now) {
@@ -26,13 +28,14 @@ class DedupWindow {
   }
   // Ids come in the order of their times.
   void add(const std::string& id, uint64_t seq, int64_t time) {
+    if (window_ns_ == 0) return;
     if (!seqs_.emplace(id, seq).second) return;
     order_.push_back({time, id});
   }
   // More ids would be within the window than are kept.
   bool full(int64_t now) {
     forget(now);
-    return order_.size() >= kDedupIdsMax;
+    return window_ns_ != 0 && order_.size() >= ids_max_;
   }
   size_t size() const { return order_.size(); }
 
@@ -48,7 +51,8 @@ class DedupWindow {
     }
   }
 
-  const int64_t window_ns_;
+  int64_t window_ns_;
+  size_t ids_max_;
   std::deque<Known> order_;
   std::unordered_map<std::string, uint64_t> seqs_;
 };

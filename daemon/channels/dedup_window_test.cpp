@@ -6,7 +6,7 @@ namespace zsync::daemon {
 namespace {
 
 TEST(DedupWindow, AnIdIsKnownForTheWindowAfterItsFirstMessageAndNoLonger) {
-  DedupWindow window(100);
+  DedupWindow window(100, 10);
   window.add("a", 1, 10);
   window.add("b", 2, 50);
   EXPECT_EQ(window.find("a", 109), 1u);
@@ -18,7 +18,7 @@ TEST(DedupWindow, AnIdIsKnownForTheWindowAfterItsFirstMessageAndNoLonger) {
 }
 
 TEST(DedupWindow, AKnownIdKeepsItsFirstMessageAndTime) {
-  DedupWindow window(100);
+  DedupWindow window(100, 10);
   window.add("a", 1, 10);
   window.add("a", 2, 90);
   EXPECT_EQ(window.find("a", 100), 1u);
@@ -27,8 +27,8 @@ TEST(DedupWindow, AKnownIdKeepsItsFirstMessageAndTime) {
 }
 
 TEST(DedupWindow, ItSaysWhenItIsFullAndHasRoomAgainLater) {
-  DedupWindow window(100);
-  for (size_t i = 0; i < kDedupIdsMax; ++i) window.add(std::to_string(i), i + 1, 0);
+  DedupWindow window(100, 10);
+  for (size_t i = 0; i < 10; ++i) window.add(std::to_string(i), i + 1, 0);
   EXPECT_TRUE(window.full(99));
   EXPECT_FALSE(window.full(100));
 }

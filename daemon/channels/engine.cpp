@@ -26,6 +26,14 @@ const char kChannelSchemaV3[] = R"sql(
     state BLOB NOT NULL, PRIMARY KEY(channel, name)) WITHOUT ROWID;
 )sql";
 
+const char kChannelSchemaV7[] = R"sql(
+  ALTER TABLE channel ADD COLUMN retention_age INTEGER NOT NULL DEFAULT 604800000000000;
+  ALTER TABLE channel ADD COLUMN retention_bytes INTEGER NOT NULL DEFAULT 1073741824;
+  ALTER TABLE channel ADD COLUMN retention_drops INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE channel ADD COLUMN dedup_window INTEGER NOT NULL DEFAULT 120000000000;
+  ALTER TABLE channel ADD COLUMN dedup_ids INTEGER NOT NULL DEFAULT 262144;
+)sql";
+
 // How far a durable channel was received. Writes are not waited for and at most one is under way: a
 // crash can only make messages come again that were confirmed in the last moment.
 struct ChannelsEngine::Cursor : std::enable_shared_from_this<Cursor> {
@@ -90,6 +98,7 @@ absl::Status ChannelsEngine::start() {
     absl::StatusOr<ChannelPtr> channel = restore(row);
     rt::LockGuard guard(lock_);
     if (channel.ok()) {
+      (*channel)->set_policy(row.spec.policy);
       channels_[row.spec.name] = std::move(*channel);
       continue;
     }
@@ -106,7 +115,8 @@ absl::StatusOr<std::vector<ChannelsEngine::Row>> ChannelsEngine::load_rows() {
   std::vector<Row> rows;
   absl::Status loaded = store_.read([&rows](Database& db) -> absl::Status {
     absl::StatusOr<Statement> found = db.query(
-        "SELECT id,name,capacity,unbounded,bytes_max,overflow,closed,created,floor FROM channel");
+        "SELECT id,name,capacity,unbounded,bytes_max,overflow,closed,created,floor,retention_age,"
+        "retention_bytes,retention_drops,dedup_window,dedup_ids FROM channel");
     if (!found.ok()) return found.status();
     while (true) {
       absl::StatusOr<bool> more = found->step();
@@ -115,7 +125,10 @@ absl::StatusOr<std::vector<ChannelsEngine::Row>> ChannelsEngine::load_rows() {
       rows.push_back({std::string(found->text_at(0)),
                       {std::string(found->text_at(1)), static_cast<uint64_t>(found->int_at(2)),
                        found->int_at(3) != 0, static_cast<uint64_t>(found->int_at(4)),
-                       static_cast<Overflow>(found->int_at(5)), ChannelClass::kDurable},
+                       static_cast<Overflow>(found->int_at(5)), ChannelClass::kDurable,
+                       ChannelPolicy{found->int_at(9), static_cast<uint64_t>(found->int_at(10)),
+                                     found->int_at(11) != 0, found->int_at(12),
+                                     static_cast<uint64_t>(found->int_at(13))}},
                       found->int_at(6) != 0,
                       found->int_at(7),
                       static_cast<uint64_t>(found->int_at(8))});
@@ -161,7 +174,7 @@ absl::StatusOr<ChannelsEngine::ChannelPtr> ChannelsEngine::open_durable(const st
     if (!gap.ok()) return gap;
   }
   // Ids are remembered for a while after their messages were received.
-  const int64_t remembered_from = clock_() - kDedupWindowNs;
+  const int64_t remembered_from = clock_() - spec.policy.window_ns();
   absl::StatusOr<uint64_t> with_ids = writer->segment_at_time(remembered_from);
   if (!with_ids.ok()) return with_ids.status();
   absl::StatusOr<segment_log::Reader> reader =
@@ -230,6 +243,9 @@ absl::StatusOr<ChannelSpec> ChannelsEngine::complete(ChannelSpec spec) const {
   }
   if (spec.capacity == 0 || spec.unbounded) spec.capacity = options_.capacity_default;
   if (spec.bytes_max == 0) spec.bytes_max = options_.bytes_max;
+  absl::StatusOr<ChannelPolicy> policy = complete_policy(std::move(spec.policy), spec.kind);
+  if (!policy.ok()) return policy.status();
+  spec.policy = *policy;
   return spec;
 }
 
@@ -240,7 +256,8 @@ Task<absl::StatusOr<ChannelInfo>> ChannelsEngine::create(ChannelSpec wanted, boo
   {
     rt::LockGuard guard(lock_);
     if (auto known = channels_.find(spec->name); known != channels_.end()) {
-      if (if_absent && known->second->spec() == *spec) co_return known->second->info();
+      ChannelInfo info = known->second->info();
+      if (if_absent && info.spec == *spec) co_return info;
       co_return fault(absl::StatusCode::kAlreadyExists,
                       absl::StrCat("channel \"", spec->name, "\" exists",
                                    if_absent ? " with another specification" : ""),
@@ -263,10 +280,12 @@ Task<absl::StatusOr<ChannelInfo>> ChannelsEngine::create(ChannelSpec wanted, boo
   if (spec->kind == ChannelClass::kDurable) {
     const ChannelSpec row = *spec;
     absl::Status committed = co_await commit(store_, [row, id, now](Database& db) {
-      return db.run("INSERT INTO channel VALUES(?,?,?,?,?,?,?,?,?)", id, row.name,
+      return db.run("INSERT INTO channel VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)", id, row.name,
                     static_cast<int64_t>(row.capacity), row.unbounded,
                     static_cast<int64_t>(row.bytes_max), static_cast<int>(row.overflow), false, now,
-                    1);
+                    1, row.policy.age_ns(), static_cast<int64_t>(row.policy.bytes()),
+                    row.policy.drops_unsettled(), row.policy.window_ns(),
+                    static_cast<int64_t>(row.policy.ids_max()));
     });
     if (!committed.ok()) co_return committed;
     absl::StatusOr<ChannelPtr> opened = open_durable(id, *spec, now, 1, 1);
@@ -279,6 +298,7 @@ Task<absl::StatusOr<ChannelInfo>> ChannelsEngine::create(ChannelSpec wanted, boo
     rt::LockGuard guard(lock_);
     channels_[spec->name] = channel;
   }
+  channel->set_policy(spec->policy);
   events_.append("channel.created", spec->name,
                  {{"class", spec->kind == ChannelClass::kDurable ? "durable" : "memory"}});
   co_return channel->info();
@@ -343,6 +363,32 @@ Task<absl::StatusOr<ChannelInfo>> ChannelsEngine::close(std::string name) {
   }
   (*channel)->close();
   events_.append("channel.closed", name);
+  co_return (*channel)->info();
+}
+
+Task<absl::StatusOr<ChannelInfo>> ChannelsEngine::update(std::string name, ChannelPolicy change) {
+  Permit turn = co_await creating_.lock();
+  absl::StatusOr<ChannelPtr> channel = find(name);
+  if (!channel.ok()) co_return channel.status();
+  const ChannelInfo info = (*channel)->info();
+  ChannelPolicy policy = info.spec.policy;
+  policy.apply(change);
+  absl::StatusOr<ChannelPolicy> complete = complete_policy(policy, info.spec.kind);
+  if (!complete.ok()) co_return complete.status();
+  if (info.spec.kind == ChannelClass::kDurable) {
+    absl::Status committed = co_await commit(store_, [policy, id = info.id](Database& db) {
+      return db.run(
+          "UPDATE channel SET retention_age=?,retention_bytes=?,retention_drops=?,dedup_window=?,"
+          "dedup_ids=? WHERE id=?",
+          policy.age_ns(), static_cast<int64_t>(policy.bytes()), policy.drops_unsettled(),
+          policy.window_ns(), static_cast<int64_t>(policy.ids_max()), id);
+    });
+    if (!committed.ok()) co_return committed;
+  }
+  (*channel)->set_policy(std::move(policy));
+  events_.append("channel.updated", name);
+  // What cannot go now is tried again later.
+  if (info.spec.kind == ChannelClass::kDurable) (void)co_await (*channel)->retire();
   co_return (*channel)->info();
 }
 

@@ -34,6 +34,7 @@ struct ChannelsOptions {
 // The channels' part of the schema.
 extern const char kChannelSchemaV2[];
 extern const char kChannelSchemaV3[];
+extern const char kChannelSchemaV7[];
 
 class ChannelsEngine {
  public:
@@ -58,12 +59,16 @@ class ChannelsEngine {
   std::vector<ChannelInfo> list(const std::string& after, size_t limit);
   Task<absl::StatusOr<ChannelInfo>> close(std::string name);
   Task<absl::Status> remove(std::string name);
+  // What `change` leaves out stays.
+  //
+  // Errors: kNotFound; kInvalidArgument naming field, limit and cure.
+  Task<absl::StatusOr<ChannelInfo>> update(std::string name, ChannelPolicy change);
 
   // A group of the same settings that exists already is a success.
   //
   // Errors: kInvalidArgument; kNotFound; kAlreadyExists; those of NamedChannel::check_new_group.
   Task<absl::StatusOr<GroupInfo>> create_group(std::string channel, GroupSpec spec,
-                                               uint64_t from_seq, bool from_now);
+                                               NamedChannel::Start start);
   // Errors: kNotFound.
   Task<absl::Status> remove_group(std::string channel, std::string group);
 
@@ -98,7 +103,8 @@ class ChannelsEngine {
                                           int64_t created, uint64_t floor, uint64_t next_seq);
   absl::StatusOr<std::vector<StoredGroup>> load_groups(const Row& row);
   NamedChannel::SaveGroup group_saver(std::string id);
-  // Takes back what was not acknowledged in time and moves dead letters, until cancelled.
+  // Takes back what was not acknowledged in time, moves dead letters and drops what is not kept any
+  // more, until cancelled.
   Task<void> tend();
   Task<absl::Status> move_dead_letters(ChannelPtr channel);
   void due(int64_t at);

@@ -40,7 +40,8 @@ absl::StatusOr<std::vector<ChannelsEngine::StoredGroup>> ChannelsEngine::load_gr
                      static_cast<uint32_t>(found->int_at(3))};
       const BlobView state = found->blob_at(5);
       std::optional<ConsumerGroup> group =
-          ConsumerGroup::decode(spec, {reinterpret_cast<const char*>(state.data()), state.size()});
+          ConsumerGroup::decode(spec, {reinterpret_cast<const char*>(state.data()), state.size()},
+                                {monotonic_now(), clock_()});
       if (!group) {
         return absl::DataLossError(
             absl::StrCat("the store's state of its group \"", spec.name, "\" cannot be read"));
@@ -66,13 +67,9 @@ NamedChannel::SaveGroup ChannelsEngine::group_saver(std::string id) {
 }
 
 Task<absl::StatusOr<GroupInfo>> ChannelsEngine::create_group(std::string name, GroupSpec wanted,
-                                                             uint64_t from_seq, bool from_now) {
+                                                             NamedChannel::Start start) {
   absl::StatusOr<GroupSpec> spec = complete_group(std::move(wanted));
   if (!spec.ok()) co_return spec.status();
-  if (from_now && from_seq != 0) {
-    co_return fault(absl::StatusCode::kInvalidArgument, "both a first message and from now on",
-                    {"from_seq", "INVALID", "", "give one of from_seq and from_now", {}});
-  }
   Permit turn = co_await creating_.lock();
   absl::StatusOr<ChannelPtr> channel = find(name);
   if (!channel.ok()) co_return channel.status();
@@ -94,9 +91,9 @@ Task<absl::StatusOr<GroupInfo>> ChannelsEngine::create_group(std::string name, G
                      {}});
   }
   if (absl::Status status = (*channel)->check_new_group(); !status.ok()) co_return status;
-  absl::StatusOr<uint64_t> first = (*channel)->first_of_group(from_seq, from_now);
+  absl::StatusOr<uint64_t> first = co_await (*channel)->resolve(start);
   if (!first.ok()) co_return first.status();
-  ConsumerGroup group(*spec, *first);
+  ConsumerGroup group(*spec, *first != 0 ? *first : (*channel)->floor());
   const std::string id = (*channel)->info().id;
   const int64_t now = clock_();
   absl::Status committed =
@@ -138,11 +135,19 @@ Task<void> ChannelsEngine::tend() {
     {
       rt::LockGuard guard(lock_);
       for (const auto& [name, channel] : channels_) {
-        if (channel->has_groups()) channels.push_back(channel);
+        if (channel->spec().kind == ChannelClass::kDurable) channels.push_back(channel);
       }
     }
     int64_t next = INT64_MAX;
     for (const ChannelPtr& channel : channels) {
+      if (channel->retires_at() <= monotonic_now()) {
+        if (absl::Status retired = co_await channel->retire(); !retired.ok()) {
+          events_.append("channel.retention_failed", channel->spec().name,
+                         {{"error", std::string(retired.message())}});
+        }
+      }
+      next = std::min(next, channel->retires_at());
+      if (!channel->has_groups()) continue;
       next = std::min(next, channel->tend().value_or(INT64_MAX));
       if (absl::Status moved = co_await move_dead_letters(channel); !moved.ok()) {
         channel->blame_dead_letters(std::string(moved.message()));
@@ -154,7 +159,9 @@ Task<void> ChannelsEngine::tend() {
       co_await due_.changed(seen);
     } else {
       const int64_t left = std::max<int64_t>(next - monotonic_now(), 0);
-      (void)co_await timeout(changed_from(due_, seen), std::chrono::nanoseconds(left));
+      const absl::Status slept =
+          co_await timeout(changed_from(due_, seen), std::chrono::nanoseconds(left));
+      if (absl::IsCancelled(slept)) co_return;
     }
   }
 }

@@ -47,7 +47,7 @@ void MessageQueue::trim() {
   }
 }
 
-bool MessageQueue::drop_oldest() {
+bool MessageQueue::drop_oldest(segment_log::GapReason reason) {
   uint64_t seq = head_;
   if (!returned_.empty()) {
     seq = *returned_.begin();
@@ -61,7 +61,7 @@ bool MessageQueue::drop_oldest() {
   settle(seq);
   ++dropped_;
   newest_dropped_ = std::max(newest_dropped_, seq);
-  if (!gap_) gap_ = segment_log::Gap{seq, seq, segment_log::GapReason::kDroppedOldest, 0};
+  if (!gap_) gap_ = segment_log::Gap{seq, seq, reason, 0};
   gap_->from = std::min(gap_->from, seq);
   gap_->to = std::max(gap_->to, seq);
   gap_->bytes += size;
@@ -105,6 +105,28 @@ void MessageQueue::settle_before(uint64_t seq) {
   }
   for (; head_ < std::min(seq, next_); ++head_) settle(head_);
   trim();
+}
+
+void MessageQueue::forget_before(uint64_t seq) {
+  const uint64_t end = std::min(seq, floor());
+  while (!messages_.empty() && first_seq() < end) {
+    bytes_ -= cost(messages_.front().data.size());
+    messages_.pop_front();
+  }
+}
+
+void MessageQueue::drop_before(uint64_t seq, segment_log::GapReason reason) {
+  while ((!returned_.empty() && *returned_.begin() < seq) ||
+         (returned_.empty() && head_ < std::min(seq, next_))) {
+    drop_oldest(reason);
+  }
+}
+
+uint64_t MessageQueue::seq_at_time(int64_t time_unix_nano) const {
+  const auto found = std::partition_point(
+      messages_.begin(), messages_.end(),
+      [&](const Message& message) { return message.time_unix_nano < time_unix_nano; });
+  return first_seq() + static_cast<uint64_t>(found - messages_.begin());
 }
 
 std::vector<Message> MessageQueue::look(uint64_t seq, size_t max, size_t bytes_max,

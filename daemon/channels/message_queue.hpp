@@ -37,7 +37,7 @@ class MessageQueue {
   // Appends; its seq.
   uint64_t push(Message message);
   // Drops the oldest message that nobody has in hand; false: there is none.
-  bool drop_oldest();
+  bool drop_oldest(segment_log::GapReason reason = segment_log::GapReason::kDroppedOldest);
   // Handing out up to `max` messages of together about `bytes_max` (at least one if any).
   std::vector<Message> take(size_t max, size_t bytes_max);
   // What was handed out is received for good, or comes back.
@@ -45,6 +45,12 @@ class MessageQueue {
   void give_back(uint64_t seq);
   // What waits before `seq` was received elsewhere.
   void settle_before(uint64_t seq);
+  // What was received before `seq` is not kept for followers any more.
+  void forget_before(uint64_t seq);
+  // Drops what waits before `seq`; what somebody has in hand stays.
+  void drop_before(uint64_t seq, segment_log::GapReason reason);
+  // The first message in memory at or after that time; next_seq() when there is none.
+  uint64_t seq_at_time(int64_t time_unix_nano) const;
   // A message that is in memory, held or history; null: it is not.
   const Message* find(uint64_t seq) const {
     return seq >= first_seq() && seq < next_ ? &at(seq) : nullptr;

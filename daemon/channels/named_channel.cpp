@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "daemon/fault/fault.hpp"
 #include "zsync/runtime.hpp"
 #include "zsync/timeout.hpp"
@@ -27,7 +28,13 @@ NamedChannel::NamedChannel(std::string id, ChannelSpec spec, int64_t created_uni
       created_unix_nano_(created_unix_nano),
       clock_(std::move(clock)),
       durable_(std::move(durable)),
-      queue_(spec_.unbounded ? UINT64_MAX : spec_.capacity, spec_.bytes_max, first_seq) {}
+      queue_(spec_.unbounded ? UINT64_MAX : spec_.capacity, spec_.bytes_max, first_seq),
+      policy_(spec_.policy),
+      dedup_(policy_.window_ns(), policy_.ids_max()) {
+  if (!durable_) return;
+  log_first_ = durable_->writer->first_seq();
+  log_bytes_ = durable_->writer->disk_bytes();
+}
 
 void NamedChannel::restore(Message message, bool held) {
   rt::LockGuard guard(lock_);
@@ -51,6 +58,7 @@ ChannelInfo NamedChannel::info() {
   ChannelInfo info;
   info.id = id_;
   info.spec = spec_;
+  info.spec.policy = policy_;
   info.closed = closed_;
   info.depth = queue_.held();
   info.bytes = queue_.held_bytes();
@@ -61,6 +69,8 @@ ChannelInfo NamedChannel::info() {
   info.senders_waiting = senders_waiting_;
   info.receivers_waiting = receivers_waiting_;
   info.created_unix_nano = created_unix_nano_;
+  info.first_seq = durable_ ? log_first_ : queue_.first_seq();
+  info.log_bytes = log_bytes_;
   return info;
 }
 
@@ -93,14 +103,16 @@ bool NamedChannel::make_room(size_t bytes) {
   return true;
 }
 
-absl::Status NamedChannel::too_many_ids() const {
+absl::Status NamedChannel::too_many_ids() {
   return fault(
       absl::StatusCode::kResourceExhausted,
-      absl::StrCat("channel \"", spec_.name, "\" remembers the ids of ", kDedupIdsMax, " messages"),
+      absl::StrCat("channel \"", spec_.name, "\" remembers the ids of ", policy_.ids_max(),
+                   " messages"),
       {"ids",
        "LIMIT",
-       absl::StrCat("dedup_ids_max = ", kDedupIdsMax, " within 2m"),
-       "send fewer messages with ids, or wait until some are forgotten",
+       absl::StrCat("dedup_ids_max = ", policy_.ids_max(), " within ",
+                    absl::FormatDuration(absl::Nanoseconds(policy_.window_ns()))),
+       "send fewer messages with ids, wait until some are forgotten, or raise it: channels set",
        {}});
 }
 
@@ -220,9 +232,11 @@ Task<void> NamedChannel::write_round(std::vector<DurableSend*> sends) {
     entries.push_back({round.messages[i].time_unix_nano, stream, round.encoded[i], 0});
   }
   segment_log::Appended written;
+  uint64_t log_bytes = 0;
   if (!entries.empty()) {
-    written = co_await rt::call_blocking([this, &entries] {
+    written = co_await rt::call_blocking([this, &entries, &log_bytes] {
       segment_log::Appended appended = durable_->writer->append(entries);
+      log_bytes = durable_->writer->disk_bytes();
       if (appended.count == 0) return appended;
       // In doubt once a sync has failed: nothing is accepted from then on.
       absl::Status synced = durable_->writer->sync();
@@ -234,6 +248,7 @@ Task<void> NamedChannel::write_round(std::vector<DurableSend*> sends) {
     rt::LockGuard guard(lock_);
     accept_round(round, written);
   }
+  if (!entries.empty()) note_log(log_bytes);
   data_.notify_all();
 }
 
@@ -398,7 +413,15 @@ void NamedChannel::Receiver::give_back() {
 }
 
 void NamedChannel::tell_confirmed(uint64_t floor) {
-  if (durable_ && durable_->confirmed) durable_->confirmed(floor);
+  if (!durable_) return;
+  if (durable_->confirmed) durable_->confirmed(floor);
+  bool more = false;
+  {
+    rt::LockGuard guard(lock_);
+    more = held_until_ <= settled_floor();
+    if (more) held_until_ = UINT64_MAX;
+  }
+  if (more) retire_at(0);
 }
 
 Task<absl::StatusOr<Delivery>> NamedChannel::read_log(uint64_t& seq, uint64_t end, Replay& replay) {
@@ -420,6 +443,9 @@ Task<absl::StatusOr<Delivery>> NamedChannel::read_log(uint64_t& seq, uint64_t en
     if (record.gap) {
       if (!delivery.messages.empty() || delivery.gap) break;  // the next call begins with it
       delivery.gap = record.gap;
+      if (delivery.gap->reason == segment_log::GapReason::kExpired) {
+        delivery.gap->reason = segment_log::GapReason::kRetention;
+      }
     } else if (std::optional<Message> message = decode_message(record)) {
       delivery.messages.push_back(std::move(*message));
     }

@@ -16,9 +16,11 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "daemon/channels/accepted.hpp"
 #include "daemon/channels/channel.hpp"
 #include "daemon/channels/channel_group.hpp"
 #include "daemon/channels/dedup_window.hpp"
+#include "daemon/channels/durable_round.hpp"
 #include "daemon/channels/message_queue.hpp"
 #include "zsync/notify.hpp"
 #include "zsync/rt/lock.hpp"
@@ -30,36 +32,11 @@ namespace zsync::daemon {
 inline constexpr size_t kDeliveryBytesMax = 1 << 20;  // one batch to a receiver
 inline constexpr size_t kDeliveryMessagesMax = 4096;
 
-struct Accepted {
-  uint64_t count = 0;       // the first `count` messages were accepted
-  uint64_t last_seq = 0;    // of the last accepted one
-  uint64_t duplicates = 0;  // accepted earlier, by their id
-  absl::Status status;      // why the rest was not
-};
-
-// Counts somebody who waits.
-class Waiting {
- public:
-  Waiting(rt::Lock& lock, uint32_t& count) : lock_(lock), count_(count) {
-    rt::LockGuard guard(lock_);
-    ++count_;
-  }
-  ~Waiting() {
-    rt::LockGuard guard(lock_);
-    --count_;
-  }
-  Waiting(const Waiting&) = delete;
-  Waiting& operator=(const Waiting&) = delete;
-
- private:
-  rt::Lock& lock_;
-  uint32_t& count_;
-};
-
 // Lifetime: shared by the engine's table and every call that uses it.
 // Threads:  every member may be called from any thread.
 class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
  public:
+  using Extras = zsync::daemon::Extras;
   using Clock = std::function<int64_t()>;  // ns since the Unix epoch
   // Told the seq below which everything is received for good.
   using Confirmed = std::function<void(uint64_t floor)>;
@@ -87,12 +64,14 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   void restore_id(const std::string& id, uint64_t seq, int64_t time_unix_nano);
 
   ChannelInfo info();
+  ChannelPolicy policy();
+  // What is over a smaller limit goes with the next retire().
+  void set_policy(ChannelPolicy policy);
   const ChannelSpec& spec() const { return spec_; }
 
   // Accepts what fits now. Not for the durable class.
   //
   // Errors: kFailedPrecondition CLOSED, kNotFound when removed, kResourceExhausted when full.
-  using Extras = std::vector<MessageExtraPtr>;  // none, or one for each message
   Accepted try_send(std::vector<std::string> messages, const std::string& trace,
                     const Extras& extras = {});
   // The same; a full channel with overflow `block` makes it wait, in the order of asking.
@@ -141,13 +120,32 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   using Replay = std::optional<segment_log::Reader>;
   Task<absl::StatusOr<Delivery>> follow(uint64_t& seq, Replay* replay = nullptr);
 
+  // Where a reader begins: at most one of these.
+  struct Start {
+    uint64_t seq = 0;
+    bool now = false;
+    bool oldest = false;
+    int64_t time_unix_nano = 0;
+  };
+  // The message to begin with; 0: nothing was said.
+  //
+  // Errors: kInvalidArgument for more than one, and for a message that is not there yet.
+  Task<absl::StatusOr<uint64_t>> resolve(Start start);
+
+  // Retention, of the durable class (channel_retention.cpp).
+
+  // Drops what the policy gives up.
+  Task<absl::Status> retire();
+  // When it should be called again, by the monotonic clock.
+  int64_t retires_at();
+
   // Consumer groups, of the durable class (channel_groups.cpp).
 
   // Errors: kFailedPrecondition for the memory class, and while receivers without a group are
   //         connected; kResourceExhausted (groups_max).
   absl::Status check_new_group();
-  // The first message of a new group.
-  absl::StatusOr<uint64_t> first_of_group(uint64_t from_seq, bool from_now);
+  // The oldest message that is not received.
+  uint64_t floor();
   void put_group(ConsumerGroup state, int64_t created_unix_nano);
   void drop_group(const std::string& name);
   std::optional<GroupInfo> group_info(const std::string& name);
@@ -199,31 +197,6 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   void blame_dead_letters(std::string why);
 
  private:
-  // A batch on its way to the disk; lives in its sender's frame, which waits until `done`.
-  struct DurableSend {
-    std::vector<std::string>& messages;
-    const std::string& trace;
-    const Extras& extras;
-    uint64_t from = 0;  // messages before it were accepted earlier
-    uint64_t accepted = 0;
-    uint64_t last_seq = 0;
-    uint64_t duplicates = 0;
-    absl::Status stop;  // a final refusal
-    bool done = false;
-  };
-  // One write to the disk: what is new, and what becomes of every message of the round.
-  struct Planned {
-    bool fresh = false;
-    size_t index = 0;         // into Round::messages: this one, or the one it doubles
-    uint64_t duplicates = 0;  // seq of the message that it doubles; 0: one of this round, or none
-  };
-  struct Round {
-    std::vector<DurableSend*> sends;
-    std::vector<std::vector<Planned>> plans;  // of each send
-    std::vector<Message> messages;
-    std::vector<std::string> encoded;
-  };
-
   absl::Status refusal() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   absl::Status full() const;
   // Accepts messages from `from` on while they fit -> how many; sets `stop` for a final refusal.
@@ -238,10 +211,17 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   void plan_round(Round& round) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void accept_round(Round& round, const segment_log::Appended& written)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
-  absl::Status too_many_ids() const;
+  absl::Status too_many_ids() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void tell_confirmed(uint64_t floor);
+  // Everything before it may go.
+  uint64_t settled_floor() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void forget_retired(uint64_t first, bool drops_unsettled) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // After a write: whether there is more than the policy keeps, now or soon.
+  void note_log(uint64_t bytes);
+  void retire_at(int64_t at);
+  Task<absl::StatusOr<uint64_t>> first_at_time(int64_t time_unix_nano);
 
-  int64_t monotonic() const { return durable_->monotonic(); }
+  int64_t monotonic() const { return durable_->monotonic ? durable_->monotonic() : 0; }
   std::shared_ptr<ChannelGroup> group_named(const std::string& name)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   absl::Status no_group(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
@@ -288,7 +268,12 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   uint32_t senders_waiting_ = 0;
   uint32_t receivers_waiting_ = 0;
   std::vector<DurableSend*> disk_queue_ ABSL_GUARDED_BY(lock_);
-  DedupWindow dedup_ ABSL_GUARDED_BY(lock_){kDedupWindowNs};
+  ChannelPolicy policy_ ABSL_GUARDED_BY(lock_);
+  DedupWindow dedup_ ABSL_GUARDED_BY(lock_);
+  uint64_t log_first_ ABSL_GUARDED_BY(lock_) = 1;  // the next four: of the durable class
+  uint64_t log_bytes_ ABSL_GUARDED_BY(lock_) = 0;
+  uint64_t held_until_ ABSL_GUARDED_BY(lock_) = UINT64_MAX;  // more may go from this floor on
+  int64_t retires_at_ ABSL_GUARDED_BY(lock_) = INT64_MAX;
   uint32_t receivers_ ABSL_GUARDED_BY(lock_) = 0;  // connected, without a group
   std::map<std::string, std::shared_ptr<ChannelGroup>> groups_ ABSL_GUARDED_BY(lock_);
   std::string dead_letters_blamed_ ABSL_GUARDED_BY(lock_);

@@ -58,6 +58,8 @@ std::string_view gap_reason_name(GapReason reason) {
       return "expired";
     case GapReason::kPowerLoss:
       return "power_loss";
+    case GapReason::kRetention:
+      return "retention";
   }
   return "unknown";
 }
@@ -362,6 +364,8 @@ absl::StatusOr<uint64_t> Writer::drop_oldest() {
   const Segment oldest = segments_.front();
   const std::string path = path_of(oldest.first_seq);
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) return errno_status(errno, "remove", path);
+  // One at a time: a power cut that kept this one and lost the next would leave a hole.
+  if (options_.durable && ::fsync(dir_fd_.get()) != 0) return errno_status(errno, "sync", dir_);
   segments_.erase(segments_.begin());
   return oldest.bytes;
 }
@@ -416,20 +420,6 @@ absl::Status Writer::write_gap_file(const Segment& from, uint64_t to, uint64_t b
   }
   if (!status.ok()) (void)::unlink(path.c_str());
   return status;
-}
-
-absl::StatusOr<uint64_t> Writer::segment_at_time(int64_t time_unix_nano) const {
-  for (size_t i = segments_.size(); i > 0; --i) {
-    const uint64_t first = segments_[i - 1].first_seq;
-    absl::StatusOr<Reader> reader = Reader::open(dir_, first);
-    if (!reader.ok()) return reader.status();
-    absl::StatusOr<Batch> batch = reader->read(1);
-    if (!batch.ok()) return batch.status();
-    const bool older =
-        !batch->records.empty() && batch->records.front().time_unix_nano < time_unix_nano;
-    if (older || i == 1) return first;
-  }
-  return next_seq_;
 }
 
 uint64_t Writer::disk_bytes() const {

@@ -36,6 +36,7 @@ enum class GapReason : uint8_t {
   kLagged = 4,
   kExpired = 5,
   kPowerLoss = 6,
+  kRetention = 7,
 };
 // The word of the wire contract: "dropped_oldest", "disk_full", ...
 std::string_view gap_reason_name(GapReason reason);
@@ -144,6 +145,24 @@ class Writer {
   absl::StatusOr<uint64_t> drop_middle(uint64_t head_bytes, GapReason reason,
                                        int64_t time_unix_nano);
 
+  // What may be dropped: whole segments, oldest first.
+  struct Retention {
+    int64_t older_than = INT64_MIN;   // whose newest record is older
+    uint64_t bytes_max = UINT64_MAX;  // or while the files together are larger
+    uint64_t keep_from = UINT64_MAX;  // but nothing at or after this record
+  };
+  struct Retired {
+    bool dropped = false;
+    std::optional<uint64_t> held_until;  // goes when keep_from reaches this record
+    std::optional<int64_t> newest;       // time of the newest record of the oldest closed segment
+  };
+  // Drops what `retention` says. The segment being written is never dropped.
+  absl::StatusOr<Retired> retire(const Retention& retention);
+  // Begins a new segment if the one being written begins with a record older than `time_unix_nano`.
+  absl::Status roll_if_older(int64_t time_unix_nano);
+  // Of the segments that begin from now on.
+  void set_segment_bytes(uint64_t bytes);
+
   // The first seq of a segment before which every record is older than `time_unix_nano`, as far as
   // the first record of each segment tells. Reads one record of some segments.
   absl::StatusOr<uint64_t> segment_at_time(int64_t time_unix_nano) const;
@@ -159,8 +178,9 @@ class Writer {
   struct Segment {
     uint64_t first_seq = 0;
     uint64_t first_offset = 0;
-    uint64_t bytes = 0;  // of the file
-    bool gap = false;    // holds one gap record and nothing else
+    uint64_t bytes = 0;                  // of the file
+    bool gap = false;                    // holds one gap record and nothing else
+    std::optional<int64_t> newest = {};  // time of its last record, once known
   };
   struct Pending;  // encoded entries not written yet
 
@@ -168,6 +188,9 @@ class Writer {
   absl::Status load_segments();
   absl::Status open_newest();
   absl::Status roll();
+  absl::StatusOr<std::optional<int64_t>> first_time(size_t segment) const;
+  // At most the time of the first record behind it, if that is cheaper to know.
+  absl::StatusOr<int64_t> newest_time(size_t segment);
   absl::Status repair_tail();
   absl::Status add(const Entry& entry, uint8_t stream, uint64_t covers, uint64_t source_bytes,
                    Pending& pending);
@@ -250,6 +273,13 @@ class Reader {
   uint64_t mark_at_ = 0;                         // position of the next mark
   std::map<uint64_t, std::vector<Mark>> marks_;  // by segment, one about every kMarkBytes
 };
+
+// The first record at or after `time_unix_nano`: the segment is found by the first record of some
+// of them, the record by reading it. The record behind the last one when all are older; where the
+// clock went back, one of those that fit.
+//
+// Errors: kDataLoss.
+absl::StatusOr<uint64_t> seq_at_time(const std::string& dir, int64_t time_unix_nano);
 
 // What a log holds, without opening it for writing. Reads the newest segment once.
 struct Summary {

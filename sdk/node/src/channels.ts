@@ -17,7 +17,7 @@ const batchBytesMax = 1 << 20;
 
 /**
  * A message, alone or with its key and id. A group has messages of one key in one consumer's hands at a time; a message whose
- * id was accepted within the last two minutes is not kept twice.
+ * id was accepted within the dedup window is not kept twice.
  */
 export type Payload = Uint8Array | string | { data: Uint8Array | string; key?: string; id?: string };
 interface Named { data: Uint8Array | string; key?: string; id?: string }
@@ -36,7 +36,7 @@ const batchOf = (messages: Payload[]) => {
   };
 };
 
-export interface ChannelOptions {
+export interface ChannelOptions extends ChannelPolicyOptions {
   /** Messages; 0: 1024. */
   capacity?: number;
   unbounded?: boolean;
@@ -49,15 +49,47 @@ export interface ChannelOptions {
   ifAbsent?: boolean;
 }
 
-export interface GroupOptions {
+/** How long a channel keeps messages and their ids; 0 is no limit. What is left out is the default, or stays. */
+export interface ChannelPolicyOptions {
+  /** Of durable channels: older messages go; default 7 days. */
+  retentionAgeMs?: number;
+  /** Of durable channels: the oldest messages go while the log is larger; default 1 GiB. */
+  retentionBytes?: number;
+  /** Also what a group, or without groups a receiver, still has to get. */
+  retentionDropsUnsettled?: boolean;
+  /** How long ids are remembered; default 2 min; 0: not at all. */
+  dedupWindowMs?: number;
+  dedupIdsMax?: number;
+}
+const policyOf = (policy: ChannelPolicyOptions) => ({
+  ...(policy.retentionAgeMs === undefined ? {} : { retentionAge: duration(policy.retentionAgeMs) }),
+  ...(policy.retentionBytes === undefined ? {} : { retentionBytes: BigInt(policy.retentionBytes) }),
+  ...(policy.retentionDropsUnsettled === undefined ? {} : { retentionDropsUnsettled: policy.retentionDropsUnsettled }),
+  ...(policy.dedupWindowMs === undefined ? {} : { dedupWindow: duration(policy.dedupWindowMs) }),
+  ...(policy.dedupIdsMax === undefined ? {} : { dedupIdsMax: BigInt(policy.dedupIdsMax) }),
+});
+
+/** Where reading begins; at most one. */
+export interface StartOptions {
+  fromSeq?: bigint;
+  /** The oldest message that is kept. */
+  fromStart?: boolean;
+  /** The first message sent at that time or later. */
+  fromTime?: Date;
+}
+const startOf = (start: StartOptions) => ({
+  fromSeq: start.fromSeq ?? 0n,
+  fromStart: start.fromStart ?? false,
+  fromTimeUnixNano: start.fromTime ? BigInt(start.fromTime.getTime()) * 1_000_000n : 0n,
+});
+
+export interface GroupOptions extends StartOptions {
   /** Until an unacknowledged message is delivered again; default 30 s. */
   ackWaitMs?: number;
   /** Then a message goes to NAME.dead; default 5. */
   maxDeliveries?: number;
   /** Unacknowledged messages of one consumer; default 1000. */
   inFlightMax?: number;
-  /** The first message; default: the oldest that the channel holds. */
-  fromSeq?: bigint;
   /** Only what is sent from now on. */
   fromNow?: boolean;
 }
@@ -164,6 +196,7 @@ export class Channels {
       bytesMax: BigInt(channel.bytesMax ?? 0),
       overflow: overflows[channel.overflow ?? "block"],
       class: channel.durable ? ChannelClass.DURABLE : ChannelClass.MEMORY,
+      policy: policyOf(channel),
     };
     const ifAbsent = channel.ifAbsent ?? false;
     return this.connection.unary(Service.method.create, { spec, ifAbsent }, options, ifAbsent);
@@ -191,6 +224,11 @@ export class Channels {
 
   async remove(name: string, options: CallOptions = {}): Promise<void> {
     await this.connection.unary(Service.method.remove, { name }, options, false);
+  }
+
+  /** Changes how long a channel keeps messages and their ids; what is left out stays. */
+  update(name: string, policy: ChannelPolicyOptions, options: CallOptions = {}): Promise<Channel> {
+    return this.connection.unary(Service.method.update, { name, policy: policyOf(policy) }, options, true);
   }
 
   /** One batch that never waits for room: how many messages of it were accepted. */
@@ -233,7 +271,7 @@ export class Channels {
       maxDeliveries: group.maxDeliveries ?? 0,
       inFlightMax: group.inFlightMax ?? 0,
     };
-    const request = { channel, spec, fromSeq: group.fromSeq ?? 0n, fromNow: group.fromNow ?? false };
+    const request = { channel, spec, ...startOf(group), fromNow: group.fromNow ?? false };
     return this.connection.unary(Service.method.createGroup, request, options, true);
   }
 
@@ -320,18 +358,20 @@ export class Channels {
     }
   }
 
-  /** Observes from a cursor (0: from the first next() on) and takes nothing away. */
-  async *follow(name: string, options: CallOptions & { fromSeq?: bigint } = {}): AsyncGenerator<Record | Gap, void, void> {
+  /** Observes, by default from the first next() on, and takes nothing away. */
+  async *follow(name: string, options: CallOptions & StartOptions = {}): AsyncGenerator<Record | Gap, void, void> {
     const bounds = this.connection.bounds(options);
-    let fromSeq = options.fromSeq ?? 0n;
+    let start = startOf(options);
+    const goOnFrom = (fromSeq: bigint) => (start = startOf({ fromSeq }));
     // "From now on" must be a number, or what is sent during a restart would be a silent hole.
-    if (fromSeq === 0n && this.connection.settings.resume) fromSeq = (await this.get(name, bounds.options())).nextSeq;
-    for await (const batch of this.connection.follow(Service.method.follow, () => ({ channel: name, fromSeq }), bounds)) {
+    const fromNow = !start.fromSeq && !start.fromStart && !start.fromTimeUnixNano;
+    if (fromNow && this.connection.settings.resume) goOnFrom((await this.get(name, bounds.options())).nextSeq);
+    for await (const batch of this.connection.follow(Service.method.follow, () => ({ channel: name, ...start }), bounds)) {
       if (batch.gap) yield batch.gap;
       yield* batch.records;
-      if (batch.gap) fromSeq = batch.gap.to + 1n;
+      if (batch.gap) goOnFrom(batch.gap.to + 1n);
       const last = batch.records.at(-1);
-      if (last) fromSeq = last.seq + 1n;
+      if (last) goOnFrom(last.seq + 1n);
     }
   }
 }

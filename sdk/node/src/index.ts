@@ -1,7 +1,9 @@
 /** Client of zsyncd, the daemon that runs, connects and watches the work of one machine. */
 export { Client, type ClientOptions } from "./client.js";
 export type { CallOptions } from "./connection.js";
-export { type ChannelOptions, type Delivery, type GroupOptions, type Payload, Sender } from "./channels.js";
+export {
+  type ChannelOptions, type ChannelPolicyOptions, type Delivery, type GroupOptions, type Payload, Sender, type StartOptions,
+} from "./channels.js";
 export {
   AlreadyExists, Canceled, Conflict, DataLoss, DeadlineExceeded, Denied, type ErrorCode, InvalidArgument, LimitExceeded,
   NotFound, Unavailable, Unimplemented, ZsyncError,

@@ -204,6 +204,25 @@ describe("zsync client", { skip, timeout: 240_000 }, () => {
     assert.equal(rest.length, 90);
   });
 
+  it("keeps what it is told and is read from a place of choice", async () => {
+    await client.channels.create("kept", { durable: true, retentionBytes: 1 << 20, dedupWindowMs: 60_000 });
+    const { spec } = await client.channels.update("kept", { retentionAgeMs: 86_400_000 });
+    assert.equal(spec?.policy?.retentionAge?.seconds, 86_400n);
+    assert.equal(spec?.policy?.retentionBytes, 1n << 20n);
+    assert.equal(spec?.policy?.dedupWindow?.seconds, 60n);
+    await failure(InvalidArgument, client.channels.update("kept", { retentionBytes: 1 }));
+    await client.channels.send("kept", ["1", "2"]);
+    const fromTime = new Date(Date.now() - 3_600_000);
+    for (const start of [{ fromStart: true }, { fromTime }]) {
+      for await (const one of client.channels.follow("kept", start)) {
+        assert.equal("data" in one && text(one.data), "1");
+        break;
+      }
+    }
+    assert.equal((await client.channels.createGroup("kept", "g", { fromTime })).nextSeq, 1n);
+    await failure(InvalidArgument, client.channels.follow("kept", { fromSeq: 9n }).next());
+  });
+
   it("delivers to a group again until acknowledged, and then to the dead letters", async () => {
     await client.channels.create("work", { durable: true });
     await client.channels.createGroup("work", "g", { ackWaitMs: 60_000, maxDeliveries: 2 });

@@ -325,6 +325,22 @@ class ChannelsTest(SyncTest):
         self.assertEqual(0, channels.get("work").groups[0].lag)
         channels.remove_group("work", "g")
 
+    def test_a_channel_keeps_what_it_is_told_and_is_read_from_a_place_of_choice(self):
+        channels = self.client.channels
+        channels.create("kept", durable=True, retention_bytes=1 << 20, dedup_window=60)
+        policy = channels.update("kept", retention_age=timedelta(days=1)).spec.policy
+        self.assertEqual((86400, 1 << 20, 60), (policy.retention_age.seconds, policy.retention_bytes, policy.dedup_window.seconds))
+        with self.assertRaises(zsync.InvalidArgument):
+            channels.update("kept", retention_bytes=1)
+        channels.send("kept", [b"1", b"2"])
+        first = next(channels.follow("kept", from_start=True))
+        self.assertEqual(b"1", first.data)
+        sent = datetime.fromtimestamp(first.time_unix_nano / 1e9) - timedelta(seconds=1)
+        self.assertEqual(b"1", next(channels.follow("kept", from_time=sent)).data)
+        self.assertEqual(1, channels.create_group("kept", "g", from_time=sent).next_seq)
+        with self.assertRaises(zsync.InvalidArgument):
+            next(channels.follow("kept", from_seq=9))
+
     def test_a_message_with_a_known_id_is_kept_once_and_keys_come_along(self):
         channels = self.client.channels
         channels.create("once")

@@ -227,15 +227,25 @@ def behind(field: str) -> Callable[[Any, Any], None]:
     def advance(request: Any, batch: Any) -> None:
         if batch.HasField("gap"):
             request.from_seq = batch.gap.to + 1
+            begun(request)
         items = getattr(batch, field)
         if items:
             request.from_seq = items[-1].seq + 1
+            begun(request)
 
     return advance
 
 
+def begun(request: Any) -> None:
+    """From a number on, wherever it was to begin."""
+    if isinstance(request, v1.FollowChannelRequest):
+        request.ClearField("from_start")
+        request.ClearField("from_time_unix_nano")
+
+
 def follow_channel(settings: Settings, request: v1.FollowChannelRequest, deadline: Deadline) -> Steps:
-    if request.from_seq == 0 and settings.resume:
+    from_now = request.from_seq == 0 and not request.from_start and request.from_time_unix_nano == 0
+    if from_now and settings.resume:
         # "From now on" must be a number, or what is sent during a restart would be a silent hole.
         get = v1.GetChannelRequest(name=request.channel)
         channel = yield from unary(settings, "Channels.Get", get, deadline, True)

@@ -230,18 +230,57 @@ def set_task_group(name: str, parallel: int, options: GroupOptions) -> v1.SetGro
 
 
 def create_channel(
-    name: str, capacity: int, unbounded: bool, bytes_max: int, overflow: Overflow, durable: bool, if_absent: bool
-) -> v1.CreateChannelRequest:
+    name: str, capacity: int, unbounded: bool, bytes_max: int, overflow: Overflow, durable: bool, if_absent: bool,
+    policy: "ChannelPolicy",
+) -> v1.CreateChannelRequest:  # fmt: skip
     channel = v1.ChannelSpec(name=name, capacity=capacity, unbounded=unbounded, bytes_max=bytes_max)
     channel.overflow = _OVERFLOWS[overflow]
     setattr(channel, "class", v1.CHANNEL_CLASS_DURABLE if durable else v1.CHANNEL_CLASS_MEMORY)
+    channel.policy.CopyFrom(channel_policy(policy))
     return v1.CreateChannelRequest(spec=channel, if_absent=if_absent)
 
 
+class ChannelPolicy(TypedDict, total=False):
+    """How long a channel keeps messages and their ids; 0 is no limit. What is left out is the default, or stays."""
+
+    #: Of durable channels: older messages go; default 7 days.
+    retention_age: Duration
+    #: Of durable channels: the oldest messages go while the log is larger; default 1 GiB.
+    retention_bytes: int
+    #: Also what a group, or without groups a receiver, still has to get.
+    retention_drops_unsettled: bool
+    #: How long ids are remembered; default 2 min; 0: not at all.
+    dedup_window: Duration
+    dedup_ids_max: int
+
+
+def channel_policy(policy: ChannelPolicy) -> v1.ChannelPolicy:
+    durations = ("retention_age", "dedup_window")
+    values: dict[str, Any] = {name: proto_duration(policy[name]) for name in durations if name in policy}
+    return v1.ChannelPolicy(**values, **{name: value for name, value in policy.items() if name not in durations})
+
+
+def follow_channel(name: str, from_seq: int, from_start: bool, from_time: datetime | None) -> v1.FollowChannelRequest:
+    return v1.FollowChannelRequest(
+        channel=name, from_seq=from_seq, from_start=from_start, from_time_unix_nano=unix_nano(from_time)
+    )
+
+
+def unix_nano(time: datetime | None) -> int:
+    """A time without a zone is local."""
+    if time is None:
+        return 0
+    since = time.astimezone(timezone.utc) - datetime(1970, 1, 1, tzinfo=timezone.utc)
+    return since // timedelta(microseconds=1) * 1000
+
+
 def create_group(
-    channel: str, group: str, ack_wait: Duration | None, max_deliveries: int, in_flight_max: int, from_seq: int, from_now: bool
-) -> v1.CreateGroupRequest:
-    request = v1.CreateGroupRequest(channel=channel, from_seq=from_seq, from_now=from_now)
+    channel: str, group: str, ack_wait: Duration | None, max_deliveries: int, in_flight_max: int, from_seq: int,
+    from_now: bool, from_start: bool, from_time: datetime | None,
+) -> v1.CreateGroupRequest:  # fmt: skip
+    request = v1.CreateGroupRequest(
+        channel=channel, from_seq=from_seq, from_now=from_now, from_start=from_start, from_time_unix_nano=unix_nano(from_time)
+    )
     request.spec.name = group
     request.spec.max_deliveries = max_deliveries
     request.spec.in_flight_max = in_flight_max

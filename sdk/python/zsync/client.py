@@ -20,13 +20,14 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any, Unpack
 
 import grpc
 
 from zsync import _core, _endpoint, _requests, v1
 from zsync._observe import Daemon, Events, Traces
-from zsync._requests import Argument, Completed, Duration, Overflow, SpecOptions, seconds
+from zsync._requests import Argument, ChannelPolicy, Completed, Duration, Overflow, SpecOptions, seconds
 from zsync.errors import Conflict, DeadlineExceeded, Error, from_status
 
 MESSAGE_BYTES_MAX = 4 << 20
@@ -408,10 +409,10 @@ class Channels:
 
     def create(
         self, name: str, *, capacity: int = 0, unbounded: bool = False, bytes_max: int = 0, overflow: Overflow = "block",
-        durable: bool = False, if_absent: bool = False, timeout: Duration | None = None,
+        durable: bool = False, if_absent: bool = False, timeout: Duration | None = None, **policy: Unpack[ChannelPolicy],
     ) -> v1.Channel:  # fmt: skip
         """Makes a channel; `if_absent` takes an equal one that exists already for success."""
-        request = _requests.create_channel(name, capacity, unbounded, bytes_max, overflow, durable, if_absent)
+        request = _requests.create_channel(name, capacity, unbounded, bytes_max, overflow, durable, if_absent, policy)
         return self._driver.unary("Channels.Create", request, timeout, if_absent)
 
     def get(self, name: str, *, timeout: Duration | None = None) -> v1.Channel:
@@ -428,6 +429,11 @@ class Channels:
 
     def remove(self, name: str, *, timeout: Duration | None = None) -> None:
         self._driver.unary("Channels.Remove", v1.RemoveChannelRequest(name=name), timeout, False)
+
+    def update(self, name: str, *, timeout: Duration | None = None, **policy: Unpack[ChannelPolicy]) -> v1.Channel:
+        """Changes how long a channel keeps messages and their ids; what is left out stays."""
+        request = v1.UpdateChannelRequest(name=name, policy=_requests.channel_policy(policy))
+        return self._driver.unary("Channels.Update", request, timeout, True)
 
     def try_send(
         self, name: str, *messages: bytes, trace: str = "", keys: Sequence[str] = (), ids: Sequence[str] = (),
@@ -459,10 +465,13 @@ class Channels:
 
     def create_group(
         self, channel: str, group: str, *, ack_wait: Duration | None = None, max_deliveries: int = 0,
-        in_flight_max: int = 0, from_seq: int = 0, from_now: bool = False, timeout: Duration | None = None,
+        in_flight_max: int = 0, from_seq: int = 0, from_now: bool = False, from_start: bool = False,
+        from_time: datetime | None = None, timeout: Duration | None = None,
     ) -> v1.ChannelGroup:  # fmt: skip
         """Makes a consumer group of a durable channel; one of the same settings that exists is a success."""
-        request = _requests.create_group(channel, group, ack_wait, max_deliveries, in_flight_max, from_seq, from_now)
+        request = _requests.create_group(
+            channel, group, ack_wait, max_deliveries, in_flight_max, from_seq, from_now, from_start, from_time
+        )
         return self._driver.unary("Channels.CreateGroup", request, timeout, True)
 
     def remove_group(self, channel: str, group: str, *, timeout: Duration | None = None) -> None:
@@ -506,10 +515,14 @@ class Channels:
         return self._driver.unary("Channels.Extend", request, timeout, False)
 
     def follow(
-        self, name: str, *, from_seq: int = 0, timeout: Duration | None = None
-    ) -> Iterator[v1.Record | v1.Gap]:
-        """Observes from a cursor (0: from the first next() on) and takes nothing away."""
-        request = v1.FollowChannelRequest(channel=name, from_seq=from_seq)
+        self, name: str, *, from_seq: int = 0, from_start: bool = False, from_time: datetime | None = None,
+        timeout: Duration | None = None,
+    ) -> Iterator[v1.Record | v1.Gap]:  # fmt: skip
+        """Observes from a message, from the oldest that is kept, or from a time, and takes nothing away.
+
+        From the first next() on unless one of them is given.
+        """
+        request = _requests.follow_channel(name, from_seq, from_start, from_time)
         driver = self._driver
         return driver.iterate(_core.follow_channel(driver.settings, request, driver.deadline(timeout)))
 

@@ -55,6 +55,11 @@ absl::Status Channels::remove(const std::string& name, const CallOptions& option
       .status();
 }
 
+absl::StatusOr<v1::Channel> Channels::update(const v1::UpdateChannelRequest& request,
+                                             const CallOptions& options) {
+  return unary(connection_, *stub_of(connection_), &Stub::Update, request, options, Repeat::kSafe);
+}
+
 absl::StatusOr<v1::SendReply> Channels::try_send(const v1::SendRequest& request,
                                                  const CallOptions& options) {
   return unary(connection_, *stub_of(connection_), &Stub::TrySend, request, options,
@@ -232,27 +237,37 @@ absl::Status Channels::receive(v1::RecvRequest request, Acks acks, const Records
 
 absl::Status Channels::follow(const std::string& name, std::uint64_t from_seq,
                               const RecordsCallback& callback, const CallOptions& options) {
-  const Bounds bounds = connection_.bounds(options);
-  const std::unique_ptr<Stub> stub = stub_of(connection_);
   v1::FollowChannelRequest request;
   request.set_channel(name);
-  if (from_seq == 0 && connection_.options().resume) {
-    // "From now on" must be a number, or what is sent during a restart would be a silent hole.
-    const absl::StatusOr<v1::Channel> channel = get(name, options);
-    if (!channel.ok()) return channel.status();
-    from_seq = channel->next_seq();
-  }
   request.set_from_seq(from_seq);
+  return follow(std::move(request), callback, options);
+}
+
+absl::Status Channels::follow(v1::FollowChannelRequest request, const RecordsCallback& callback,
+                              const CallOptions& options) {
+  const Bounds bounds = connection_.bounds(options);
+  const std::unique_ptr<Stub> stub = stub_of(connection_);
+  const bool from_now =
+      request.from_seq() == 0 && !request.from_start() && request.from_time_unix_nano() == 0;
+  if (from_now && connection_.options().resume) {
+    // "From now on" must be a number, or what is sent during a restart would be a silent hole.
+    const absl::StatusOr<v1::Channel> channel = get(request.channel(), options);
+    if (!channel.ok()) return channel.status();
+    request.set_from_seq(channel->next_seq());
+  }
+  const auto go_on_from = [&](std::uint64_t seq) {
+    request.set_from_seq(seq);
+    request.clear_from_start();
+    request.clear_from_time_unix_nano();
+  };
   return connection_.resuming(bounds, [&](bool& progressed) {
     Try call(bounds);
     auto reader = stub->Follow(&call.context(), request);
     return internal::read_all<grpc::ClientReader<v1::RecvBatch>, v1::RecvBatch>(
         call, *reader, [&](const v1::RecvBatch& batch) {
           progressed = true;
-          if (batch.has_gap()) request.set_from_seq(batch.gap().to() + 1);
-          if (batch.records_size() > 0) {
-            request.set_from_seq(batch.records().rbegin()->seq() + 1);
-          }
+          if (batch.has_gap()) go_on_from(batch.gap().to() + 1);
+          if (batch.records_size() > 0) go_on_from(batch.records().rbegin()->seq() + 1);
           return callback(batch);
         });
   });

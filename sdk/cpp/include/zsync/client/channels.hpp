@@ -83,6 +83,12 @@ class Channels {
   // Forgets the channel and what is in it.
   [[nodiscard]] absl::Status remove(const std::string& name, const CallOptions& options = {});
 
+  // Changes how long messages and their ids are kept; what the request leaves unset stays.
+  //
+  // Errors: kInvalidArgument, naming field, limit and cure.
+  [[nodiscard]] absl::StatusOr<v1::Channel> update(const v1::UpdateChannelRequest& request,
+                                                   const CallOptions& options = {});
+
   // One batch that never waits for room.
   [[nodiscard]] absl::StatusOr<v1::SendReply> try_send(const v1::SendRequest& request,
                                                        const CallOptions& options = {});
@@ -134,6 +140,12 @@ class Channels {
 
   // Observes from a cursor (0: what comes from now on) and takes nothing away. Resumable.
   [[nodiscard]] absl::Status follow(const std::string& name, std::uint64_t from_seq,
+                                    const RecordsCallback& callback,
+                                    const CallOptions& options = {});
+  // The same from where the request says: a message, a time, the oldest one that is kept.
+  //
+  // Errors: kInvalidArgument for more than one of them, and for a message that is not there yet.
+  [[nodiscard]] absl::Status follow(v1::FollowChannelRequest request,
                                     const RecordsCallback& callback,
                                     const CallOptions& options = {});
 

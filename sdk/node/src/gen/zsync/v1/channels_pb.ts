@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file zsync/v1/channels.proto.
  */
 export const file_zsync_v1_channels: GenFile = /*@__PURE__*/
-  fileDesc("Chd6c3luYy92MS9jaGFubmVscy5wcm90bxIIenN5bmMudjEioAEKC0NoYW5uZWxTcGVjEgwKBG5hbWUYASABKAkSEAoIY2FwYWNpdHkYAiABKAQSEQoJdW5ib3VuZGVkGAMgASgIEhEKCWJ5dGVzX21heBgEIAEoBBIkCghvdmVyZmxvdxgFIAEoDjISLnpzeW5jLnYxLk92ZXJmbG93EiUKBWNsYXNzGAYgASgOMhYuenN5bmMudjEuQ2hhbm5lbENsYXNzIqICCgdDaGFubmVsEgoKAmlkGAEgASgJEiMKBHNwZWMYAiABKAsyFS56c3luYy52MS5DaGFubmVsU3BlYxIOCgZjbG9zZWQYAyABKAgSDQoFZGVwdGgYBCABKAQSDQoFYnl0ZXMYBSABKAQSEAoIbmV4dF9zZXEYBiABKAQSDAoEc2VudBgHIAEoBBIQCghyZWNlaXZlZBgIIAEoBBIPCgdkcm9wcGVkGAkgASgEEhcKD3NlbmRlcnNfd2FpdGluZxgKIAEoDRIZChFyZWNlaXZlcnNfd2FpdGluZxgLIAEoDRIZChFjcmVhdGVkX3VuaXhfbmFubxgMIAEoAxImCgZncm91cHMYDSADKAsyFi56c3luYy52MS5DaGFubmVsR3JvdXAidQoJR3JvdXBTcGVjEgwKBG5hbWUYASABKAkSKwoIYWNrX3dhaXQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFgoObWF4X2RlbGl2ZXJpZXMYAyABKA0SFQoNaW5fZmxpZ2h0X21heBgEIAEoDSLTAgoMQ2hhbm5lbEdyb3VwEg8KB2NoYW5uZWwYASABKAkSIQoEc3BlYxgCIAEoCzITLnpzeW5jLnYxLkdyb3VwU3BlYxILCgNsYWcYAyABKAQSDwoHaW5faGFuZBgEIAEoBBINCgVyZWFkeRgFIAEoBBIPCgdkZWxheWVkGAYgASgEEg4KBnBhcmtlZBgHIAEoBBINCgVkeWluZxgIIAEoBBINCgVhY2tlZBgJIAEoBBITCgtyZWRlbGl2ZXJlZBgKIAEoBBIMCgRkZWFkGAsgASgEEgwKBGxvc3QYDCABKAQSDQoFZmxvb3IYDSABKAQSEAoIbmV4dF9zZXEYDiABKAQSFgoOb2xkZXN0X3VuYWNrZWQYDyABKAQSEQoJY29uc3VtZXJzGBAgASgNEhkKEWNyZWF0ZWRfdW5peF9uYW5vGBEgASgDEgsKA3doeRgSIAEoCSJsChJDcmVhdGVHcm91cFJlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRIhCgRzcGVjGAIgASgLMhMuenN5bmMudjEuR3JvdXBTcGVjEhAKCGZyb21fc2VxGAMgASgEEhAKCGZyb21fbm93GAQgASgIIjQKElJlbW92ZUdyb3VwUmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEg0KBWdyb3VwGAIgASgJIhIKEFJlbW92ZUdyb3VwUmVwbHkiKgoJRGVsaXZlcmVkEgsKA3NlcRgBIAEoBBIQCghkZWxpdmVyeRgCIAEoDSJTCgpBY2tSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDQoFZ3JvdXAYAiABKAkSJQoIbWVzc2FnZXMYAyADKAsyEy56c3luYy52MS5EZWxpdmVyZWQijgEKC05hY2tSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDQoFZ3JvdXAYAiABKAkSJQoIbWVzc2FnZXMYAyADKAsyEy56c3luYy52MS5EZWxpdmVyZWQSKAoFZGVsYXkYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGcmVhc29uGAUgASgJIlYKDUV4dGVuZFJlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRINCgVncm91cBgCIAEoCRIlCghtZXNzYWdlcxgDIAMoCzITLnpzeW5jLnYxLkRlbGl2ZXJlZCI6CgpBY2tSZWZ1c2FsEgsKA3NlcRgBIAEoBBIOCgZyZWFzb24YAiABKAkSDwoHbWVzc2FnZRgDIAEoCSI/CghBY2tSZXBseRIMCgRkb25lGAEgASgEEiUKB3JlZnVzZWQYAiADKAsyFC56c3luYy52MS5BY2tSZWZ1c2FsIk4KFENyZWF0ZUNoYW5uZWxSZXF1ZXN0EiMKBHNwZWMYASABKAsyFS56c3luYy52MS5DaGFubmVsU3BlYxIRCglpZl9hYnNlbnQYAiABKAgiIQoRR2V0Q2hhbm5lbFJlcXVlc3QSDAoEbmFtZRgBIAEoCSI8ChNMaXN0Q2hhbm5lbHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJIlEKEUxpc3RDaGFubmVsc1JlcGx5EiMKCGNoYW5uZWxzGAEgAygLMhEuenN5bmMudjEuQ2hhbm5lbBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiIwoTQ2xvc2VDaGFubmVsUmVxdWVzdBIMCgRuYW1lGAEgASgJIiQKFFJlbW92ZUNoYW5uZWxSZXF1ZXN0EgwKBG5hbWUYASABKAkiFAoSUmVtb3ZlQ2hhbm5lbFJlcGx5IloKC1NlbmRSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSEAoIbWVzc2FnZXMYAiADKAwSDQoFdHJhY2UYAyABKAkSDAoEa2V5cxgEIAMoCRILCgNpZHMYBSADKAkiQwoJU2VuZFJlcGx5EhAKCGFjY2VwdGVkGAEgASgEEhAKCGxhc3Rfc2VxGAIgASgEEhIKCmR1cGxpY2F0ZXMYAyABKAQicAoLUmVjdlJlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRIOCgZjcmVkaXQYAiABKAQSDQoFbGltaXQYAyABKAQSEAoIcmVjZWl2ZWQYBCABKAQSEAoIY29uZmlybXMYBSABKAgSDQoFZ3JvdXAYBiABKAkiWgoJUmVjdkJhdGNoEiEKB3JlY29yZHMYASADKAsyEC56c3luYy52MS5SZWNvcmQSGgoDZ2FwGAIgASgLMg0uenN5bmMudjEuR2FwEg4KBmNsb3NlZBgDIAEoCCI5ChRGb2xsb3dDaGFubmVsUmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEhAKCGZyb21fc2VxGAIgASgEKmIKDENoYW5uZWxDbGFzcxIdChlDSEFOTkVMX0NMQVNTX1VOU1BFQ0lGSUVEEAASGAoUQ0hBTk5FTF9DTEFTU19NRU1PUlkQARIZChVDSEFOTkVMX0NMQVNTX0RVUkFCTEUQAipmCghPdmVyZmxvdxIYChRPVkVSRkxPV19VTlNQRUNJRklFRBAAEhIKDk9WRVJGTE9XX0JMT0NLEAESEgoOT1ZFUkZMT1dfRVJST1IQAhIYChRPVkVSRkxPV19EUk9QX09MREVTVBADMtYGCghDaGFubmVscxI7CgZDcmVhdGUSHi56c3luYy52MS5DcmVhdGVDaGFubmVsUmVxdWVzdBoRLnpzeW5jLnYxLkNoYW5uZWwSNQoDR2V0EhsuenN5bmMudjEuR2V0Q2hhbm5lbFJlcXVlc3QaES56c3luYy52MS5DaGFubmVsEkIKBExpc3QSHS56c3luYy52MS5MaXN0Q2hhbm5lbHNSZXF1ZXN0GhsuenN5bmMudjEuTGlzdENoYW5uZWxzUmVwbHkSOQoFQ2xvc2USHS56c3luYy52MS5DbG9zZUNoYW5uZWxSZXF1ZXN0GhEuenN5bmMudjEuQ2hhbm5lbBJGCgZSZW1vdmUSHi56c3luYy52MS5SZW1vdmVDaGFubmVsUmVxdWVzdBocLnpzeW5jLnYxLlJlbW92ZUNoYW5uZWxSZXBseRI1CgdUcnlTZW5kEhUuenN5bmMudjEuU2VuZFJlcXVlc3QaEy56c3luYy52MS5TZW5kUmVwbHkSNgoEU2VuZBIVLnpzeW5jLnYxLlNlbmRSZXF1ZXN0GhMuenN5bmMudjEuU2VuZFJlcGx5KAEwARI2CgRSZWN2EhUuenN5bmMudjEuUmVjdlJlcXVlc3QaEy56c3luYy52MS5SZWN2QmF0Y2goATABEj8KBkZvbGxvdxIeLnpzeW5jLnYxLkZvbGxvd0NoYW5uZWxSZXF1ZXN0GhMuenN5bmMudjEuUmVjdkJhdGNoMAESQwoLQ3JlYXRlR3JvdXASHC56c3luYy52MS5DcmVhdGVHcm91cFJlcXVlc3QaFi56c3luYy52MS5DaGFubmVsR3JvdXASRwoLUmVtb3ZlR3JvdXASHC56c3luYy52MS5SZW1vdmVHcm91cFJlcXVlc3QaGi56c3luYy52MS5SZW1vdmVHcm91cFJlcGx5Ei8KA0FjaxIULnpzeW5jLnYxLkFja1JlcXVlc3QaEi56c3luYy52MS5BY2tSZXBseRIxCgROYWNrEhUuenN5bmMudjEuTmFja1JlcXVlc3QaEi56c3luYy52MS5BY2tSZXBseRI1CgZFeHRlbmQSFy56c3luYy52MS5FeHRlbmRSZXF1ZXN0GhIuenN5bmMudjEuQWNrUmVwbHliBnByb3RvMw", [file_google_protobuf_duration, file_zsync_v1_common]);
+  fileDesc("Chd6c3luYy92MS9jaGFubmVscy5wcm90bxIIenN5bmMudjEiyQEKC0NoYW5uZWxTcGVjEgwKBG5hbWUYASABKAkSEAoIY2FwYWNpdHkYAiABKAQSEQoJdW5ib3VuZGVkGAMgASgIEhEKCWJ5dGVzX21heBgEIAEoBBIkCghvdmVyZmxvdxgFIAEoDjISLnpzeW5jLnYxLk92ZXJmbG93EiUKBWNsYXNzGAYgASgOMhYuenN5bmMudjEuQ2hhbm5lbENsYXNzEicKBnBvbGljeRgHIAEoCzIXLnpzeW5jLnYxLkNoYW5uZWxQb2xpY3kimAIKDUNoYW5uZWxQb2xpY3kSMAoNcmV0ZW50aW9uX2FnZRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIcCg9yZXRlbnRpb25fYnl0ZXMYAiABKARIAIgBARImChlyZXRlbnRpb25fZHJvcHNfdW5zZXR0bGVkGAMgASgISAGIAQESLwoMZGVkdXBfd2luZG93GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhoKDWRlZHVwX2lkc19tYXgYBSABKARIAogBAUISChBfcmV0ZW50aW9uX2J5dGVzQhwKGl9yZXRlbnRpb25fZHJvcHNfdW5zZXR0bGVkQhAKDl9kZWR1cF9pZHNfbWF4IsgCCgdDaGFubmVsEgoKAmlkGAEgASgJEiMKBHNwZWMYAiABKAsyFS56c3luYy52MS5DaGFubmVsU3BlYxIOCgZjbG9zZWQYAyABKAgSDQoFZGVwdGgYBCABKAQSDQoFYnl0ZXMYBSABKAQSEAoIbmV4dF9zZXEYBiABKAQSDAoEc2VudBgHIAEoBBIQCghyZWNlaXZlZBgIIAEoBBIPCgdkcm9wcGVkGAkgASgEEhcKD3NlbmRlcnNfd2FpdGluZxgKIAEoDRIZChFyZWNlaXZlcnNfd2FpdGluZxgLIAEoDRIZChFjcmVhdGVkX3VuaXhfbmFubxgMIAEoAxImCgZncm91cHMYDSADKAsyFi56c3luYy52MS5DaGFubmVsR3JvdXASEQoJZmlyc3Rfc2VxGA4gASgEEhEKCWxvZ19ieXRlcxgPIAEoBCJ1CglHcm91cFNwZWMSDAoEbmFtZRgBIAEoCRIrCghhY2tfd2FpdBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIWCg5tYXhfZGVsaXZlcmllcxgDIAEoDRIVCg1pbl9mbGlnaHRfbWF4GAQgASgNItMCCgxDaGFubmVsR3JvdXASDwoHY2hhbm5lbBgBIAEoCRIhCgRzcGVjGAIgASgLMhMuenN5bmMudjEuR3JvdXBTcGVjEgsKA2xhZxgDIAEoBBIPCgdpbl9oYW5kGAQgASgEEg0KBXJlYWR5GAUgASgEEg8KB2RlbGF5ZWQYBiABKAQSDgoGcGFya2VkGAcgASgEEg0KBWR5aW5nGAggASgEEg0KBWFja2VkGAkgASgEEhMKC3JlZGVsaXZlcmVkGAogASgEEgwKBGRlYWQYCyABKAQSDAoEbG9zdBgMIAEoBBINCgVmbG9vchgNIAEoBBIQCghuZXh0X3NlcRgOIAEoBBIWCg5vbGRlc3RfdW5hY2tlZBgPIAEoBBIRCgljb25zdW1lcnMYECABKA0SGQoRY3JlYXRlZF91bml4X25hbm8YESABKAMSCwoDd2h5GBIgASgJIp0BChJDcmVhdGVHcm91cFJlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRIhCgRzcGVjGAIgASgLMhMuenN5bmMudjEuR3JvdXBTcGVjEhAKCGZyb21fc2VxGAMgASgEEhAKCGZyb21fbm93GAQgASgIEhIKCmZyb21fc3RhcnQYBSABKAgSGwoTZnJvbV90aW1lX3VuaXhfbmFubxgGIAEoAyI0ChJSZW1vdmVHcm91cFJlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRINCgVncm91cBgCIAEoCSISChBSZW1vdmVHcm91cFJlcGx5IioKCURlbGl2ZXJlZBILCgNzZXEYASABKAQSEAoIZGVsaXZlcnkYAiABKA0iUwoKQWNrUmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEg0KBWdyb3VwGAIgASgJEiUKCG1lc3NhZ2VzGAMgAygLMhMuenN5bmMudjEuRGVsaXZlcmVkIo4BCgtOYWNrUmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEg0KBWdyb3VwGAIgASgJEiUKCG1lc3NhZ2VzGAMgAygLMhMuenN5bmMudjEuRGVsaXZlcmVkEigKBWRlbGF5GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBnJlYXNvbhgFIAEoCSJWCg1FeHRlbmRSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDQoFZ3JvdXAYAiABKAkSJQoIbWVzc2FnZXMYAyADKAsyEy56c3luYy52MS5EZWxpdmVyZWQiOgoKQWNrUmVmdXNhbBILCgNzZXEYASABKAQSDgoGcmVhc29uGAIgASgJEg8KB21lc3NhZ2UYAyABKAkiPwoIQWNrUmVwbHkSDAoEZG9uZRgBIAEoBBIlCgdyZWZ1c2VkGAIgAygLMhQuenN5bmMudjEuQWNrUmVmdXNhbCJOChRDcmVhdGVDaGFubmVsUmVxdWVzdBIjCgRzcGVjGAEgASgLMhUuenN5bmMudjEuQ2hhbm5lbFNwZWMSEQoJaWZfYWJzZW50GAIgASgIIiEKEUdldENoYW5uZWxSZXF1ZXN0EgwKBG5hbWUYASABKAkiPAoTTGlzdENoYW5uZWxzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCSJRChFMaXN0Q2hhbm5lbHNSZXBseRIjCghjaGFubmVscxgBIAMoCzIRLnpzeW5jLnYxLkNoYW5uZWwSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIiMKE0Nsb3NlQ2hhbm5lbFJlcXVlc3QSDAoEbmFtZRgBIAEoCSIkChRSZW1vdmVDaGFubmVsUmVxdWVzdBIMCgRuYW1lGAEgASgJIhQKElJlbW92ZUNoYW5uZWxSZXBseSJNChRVcGRhdGVDaGFubmVsUmVxdWVzdBIMCgRuYW1lGAEgASgJEicKBnBvbGljeRgCIAEoCzIXLnpzeW5jLnYxLkNoYW5uZWxQb2xpY3kiWgoLU2VuZFJlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRIQCghtZXNzYWdlcxgCIAMoDBINCgV0cmFjZRgDIAEoCRIMCgRrZXlzGAQgAygJEgsKA2lkcxgFIAMoCSJDCglTZW5kUmVwbHkSEAoIYWNjZXB0ZWQYASABKAQSEAoIbGFzdF9zZXEYAiABKAQSEgoKZHVwbGljYXRlcxgDIAEoBCJwCgtSZWN2UmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEg4KBmNyZWRpdBgCIAEoBBINCgVsaW1pdBgDIAEoBBIQCghyZWNlaXZlZBgEIAEoBBIQCghjb25maXJtcxgFIAEoCBINCgVncm91cBgGIAEoCSJaCglSZWN2QmF0Y2gSIQoHcmVjb3JkcxgBIAMoCzIQLnpzeW5jLnYxLlJlY29yZBIaCgNnYXAYAiABKAsyDS56c3luYy52MS5HYXASDgoGY2xvc2VkGAMgASgIImoKFEZvbGxvd0NoYW5uZWxSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSEAoIZnJvbV9zZXEYAiABKAQSEgoKZnJvbV9zdGFydBgDIAEoCBIbChNmcm9tX3RpbWVfdW5peF9uYW5vGAQgASgDKmIKDENoYW5uZWxDbGFzcxIdChlDSEFOTkVMX0NMQVNTX1VOU1BFQ0lGSUVEEAASGAoUQ0hBTk5FTF9DTEFTU19NRU1PUlkQARIZChVDSEFOTkVMX0NMQVNTX0RVUkFCTEUQAipmCghPdmVyZmxvdxIYChRPVkVSRkxPV19VTlNQRUNJRklFRBAAEhIKDk9WRVJGTE9XX0JMT0NLEAESEgoOT1ZFUkZMT1dfRVJST1IQAhIYChRPVkVSRkxPV19EUk9QX09MREVTVBADMpMHCghDaGFubmVscxI7CgZDcmVhdGUSHi56c3luYy52MS5DcmVhdGVDaGFubmVsUmVxdWVzdBoRLnpzeW5jLnYxLkNoYW5uZWwSNQoDR2V0EhsuenN5bmMudjEuR2V0Q2hhbm5lbFJlcXVlc3QaES56c3luYy52MS5DaGFubmVsEkIKBExpc3QSHS56c3luYy52MS5MaXN0Q2hhbm5lbHNSZXF1ZXN0GhsuenN5bmMudjEuTGlzdENoYW5uZWxzUmVwbHkSOQoFQ2xvc2USHS56c3luYy52MS5DbG9zZUNoYW5uZWxSZXF1ZXN0GhEuenN5bmMudjEuQ2hhbm5lbBJGCgZSZW1vdmUSHi56c3luYy52MS5SZW1vdmVDaGFubmVsUmVxdWVzdBocLnpzeW5jLnYxLlJlbW92ZUNoYW5uZWxSZXBseRI1CgdUcnlTZW5kEhUuenN5bmMudjEuU2VuZFJlcXVlc3QaEy56c3luYy52MS5TZW5kUmVwbHkSNgoEU2VuZBIVLnpzeW5jLnYxLlNlbmRSZXF1ZXN0GhMuenN5bmMudjEuU2VuZFJlcGx5KAEwARI2CgRSZWN2EhUuenN5bmMudjEuUmVjdlJlcXVlc3QaEy56c3luYy52MS5SZWN2QmF0Y2goATABEj8KBkZvbGxvdxIeLnpzeW5jLnYxLkZvbGxvd0NoYW5uZWxSZXF1ZXN0GhMuenN5bmMudjEuUmVjdkJhdGNoMAESQwoLQ3JlYXRlR3JvdXASHC56c3luYy52MS5DcmVhdGVHcm91cFJlcXVlc3QaFi56c3luYy52MS5DaGFubmVsR3JvdXASRwoLUmVtb3ZlR3JvdXASHC56c3luYy52MS5SZW1vdmVHcm91cFJlcXVlc3QaGi56c3luYy52MS5SZW1vdmVHcm91cFJlcGx5Ei8KA0FjaxIULnpzeW5jLnYxLkFja1JlcXVlc3QaEi56c3luYy52MS5BY2tSZXBseRIxCgROYWNrEhUuenN5bmMudjEuTmFja1JlcXVlc3QaEi56c3luYy52MS5BY2tSZXBseRI1CgZFeHRlbmQSFy56c3luYy52MS5FeHRlbmRSZXF1ZXN0GhIuenN5bmMudjEuQWNrUmVwbHkSOwoGVXBkYXRlEh4uenN5bmMudjEuVXBkYXRlQ2hhbm5lbFJlcXVlc3QaES56c3luYy52MS5DaGFubmVsYgZwcm90bzM", [file_google_protobuf_duration, file_zsync_v1_common]);
 
 /**
  * @generated from message zsync.v1.ChannelSpec
@@ -57,6 +57,11 @@ export type ChannelSpec = Message<"zsync.v1.ChannelSpec"> & {
    * @generated from field: zsync.v1.ChannelClass class = 6;
    */
   class: ChannelClass;
+
+  /**
+   * @generated from field: zsync.v1.ChannelPolicy policy = 7;
+   */
+  policy?: ChannelPolicy | undefined;
 };
 
 /**
@@ -65,6 +70,60 @@ export type ChannelSpec = Message<"zsync.v1.ChannelSpec"> & {
  */
 export const ChannelSpecSchema: GenMessage<ChannelSpec> = /*@__PURE__*/
   messageDesc(file_zsync_v1_channels, 0);
+
+/**
+ * What may be changed later. Unset: the default, and in an update what it was.
+ *
+ * @generated from message zsync.v1.ChannelPolicy
+ */
+export type ChannelPolicy = Message<"zsync.v1.ChannelPolicy"> & {
+  /**
+   * Durable channels: messages older than this, and the oldest ones while the log is larger than
+   * retention_bytes, are dropped, whole segments of the log at a time; who comes from before them
+   * gets a gap "retention". What a group has not settled, or without groups no receiver has taken,
+   * stays whatever its age, unless retention_drops_unsettled.
+   *
+   * unset: 7 days; 0: none; 1 s .. 10 years
+   *
+   * @generated from field: google.protobuf.Duration retention_age = 1;
+   */
+  retentionAge?: Duration | undefined;
+
+  /**
+   * of the log; unset: 1 GiB; 0: none; at least 64 KiB
+   *
+   * @generated from field: optional uint64 retention_bytes = 2;
+   */
+  retentionBytes?: bigint | undefined;
+
+  /**
+   * @generated from field: optional bool retention_drops_unsettled = 3;
+   */
+  retentionDropsUnsettled?: boolean | undefined;
+
+  /**
+   * A message whose id was accepted within this time is accepted again and not kept twice.
+   *
+   * unset: 2 min; 0: ids are not remembered; at most 24 h
+   *
+   * @generated from field: google.protobuf.Duration dedup_window = 4;
+   */
+  dedupWindow?: Duration | undefined;
+
+  /**
+   * ids remembered, then sends with ids fail; unset: 262144; at most 4194304
+   *
+   * @generated from field: optional uint64 dedup_ids_max = 5;
+   */
+  dedupIdsMax?: bigint | undefined;
+};
+
+/**
+ * Describes the message zsync.v1.ChannelPolicy.
+ * Use `create(ChannelPolicySchema)` to create a new message.
+ */
+export const ChannelPolicySchema: GenMessage<ChannelPolicy> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_channels, 1);
 
 /**
  * @generated from message zsync.v1.Channel
@@ -136,6 +195,20 @@ export type Channel = Message<"zsync.v1.Channel"> & {
    * @generated from field: repeated zsync.v1.ChannelGroup groups = 13;
    */
   groups: ChannelGroup[];
+
+  /**
+   * the oldest message that is kept; next_seq: none
+   *
+   * @generated from field: uint64 first_seq = 14;
+   */
+  firstSeq: bigint;
+
+  /**
+   * of a durable channel, on disk
+   *
+   * @generated from field: uint64 log_bytes = 15;
+   */
+  logBytes: bigint;
 };
 
 /**
@@ -143,7 +216,7 @@ export type Channel = Message<"zsync.v1.Channel"> & {
  * Use `create(ChannelSchema)` to create a new message.
  */
 export const ChannelSchema: GenMessage<Channel> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 1);
+  messageDesc(file_zsync_v1_channels, 2);
 
 /**
  * @generated from message zsync.v1.GroupSpec
@@ -183,7 +256,7 @@ export type GroupSpec = Message<"zsync.v1.GroupSpec"> & {
  * Use `create(GroupSpecSchema)` to create a new message.
  */
 export const GroupSpecSchema: GenMessage<GroupSpec> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 2);
+  messageDesc(file_zsync_v1_channels, 3);
 
 /**
  * @generated from message zsync.v1.ChannelGroup
@@ -311,7 +384,7 @@ export type ChannelGroup = Message<"zsync.v1.ChannelGroup"> & {
  * Use `create(ChannelGroupSchema)` to create a new message.
  */
 export const ChannelGroupSchema: GenMessage<ChannelGroup> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 3);
+  messageDesc(file_zsync_v1_channels, 4);
 
 /**
  * @generated from message zsync.v1.CreateGroupRequest
@@ -340,6 +413,20 @@ export type CreateGroupRequest = Message<"zsync.v1.CreateGroupRequest"> & {
    * @generated from field: bool from_now = 4;
    */
   fromNow: boolean;
+
+  /**
+   * the oldest message that is kept, also one received before
+   *
+   * @generated from field: bool from_start = 5;
+   */
+  fromStart: boolean;
+
+  /**
+   * the first message sent at that time or later; give one of these
+   *
+   * @generated from field: int64 from_time_unix_nano = 6;
+   */
+  fromTimeUnixNano: bigint;
 };
 
 /**
@@ -347,7 +434,7 @@ export type CreateGroupRequest = Message<"zsync.v1.CreateGroupRequest"> & {
  * Use `create(CreateGroupRequestSchema)` to create a new message.
  */
 export const CreateGroupRequestSchema: GenMessage<CreateGroupRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 4);
+  messageDesc(file_zsync_v1_channels, 5);
 
 /**
  * @generated from message zsync.v1.RemoveGroupRequest
@@ -369,7 +456,7 @@ export type RemoveGroupRequest = Message<"zsync.v1.RemoveGroupRequest"> & {
  * Use `create(RemoveGroupRequestSchema)` to create a new message.
  */
 export const RemoveGroupRequestSchema: GenMessage<RemoveGroupRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 5);
+  messageDesc(file_zsync_v1_channels, 6);
 
 /**
  * @generated from message zsync.v1.RemoveGroupReply
@@ -382,7 +469,7 @@ export type RemoveGroupReply = Message<"zsync.v1.RemoveGroupReply"> & {
  * Use `create(RemoveGroupReplySchema)` to create a new message.
  */
 export const RemoveGroupReplySchema: GenMessage<RemoveGroupReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 6);
+  messageDesc(file_zsync_v1_channels, 7);
 
 /**
  * @generated from message zsync.v1.Delivered
@@ -406,7 +493,7 @@ export type Delivered = Message<"zsync.v1.Delivered"> & {
  * Use `create(DeliveredSchema)` to create a new message.
  */
 export const DeliveredSchema: GenMessage<Delivered> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 7);
+  messageDesc(file_zsync_v1_channels, 8);
 
 /**
  * @generated from message zsync.v1.AckRequest
@@ -435,7 +522,7 @@ export type AckRequest = Message<"zsync.v1.AckRequest"> & {
  * Use `create(AckRequestSchema)` to create a new message.
  */
 export const AckRequestSchema: GenMessage<AckRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 8);
+  messageDesc(file_zsync_v1_channels, 9);
 
 /**
  * @generated from message zsync.v1.NackRequest
@@ -476,7 +563,7 @@ export type NackRequest = Message<"zsync.v1.NackRequest"> & {
  * Use `create(NackRequestSchema)` to create a new message.
  */
 export const NackRequestSchema: GenMessage<NackRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 9);
+  messageDesc(file_zsync_v1_channels, 10);
 
 /**
  * @generated from message zsync.v1.ExtendRequest
@@ -503,7 +590,7 @@ export type ExtendRequest = Message<"zsync.v1.ExtendRequest"> & {
  * Use `create(ExtendRequestSchema)` to create a new message.
  */
 export const ExtendRequestSchema: GenMessage<ExtendRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 10);
+  messageDesc(file_zsync_v1_channels, 11);
 
 /**
  * @generated from message zsync.v1.AckRefusal
@@ -532,7 +619,7 @@ export type AckRefusal = Message<"zsync.v1.AckRefusal"> & {
  * Use `create(AckRefusalSchema)` to create a new message.
  */
 export const AckRefusalSchema: GenMessage<AckRefusal> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 11);
+  messageDesc(file_zsync_v1_channels, 12);
 
 /**
  * @generated from message zsync.v1.AckReply
@@ -554,7 +641,7 @@ export type AckReply = Message<"zsync.v1.AckReply"> & {
  * Use `create(AckReplySchema)` to create a new message.
  */
 export const AckReplySchema: GenMessage<AckReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 12);
+  messageDesc(file_zsync_v1_channels, 13);
 
 /**
  * @generated from message zsync.v1.CreateChannelRequest
@@ -578,7 +665,7 @@ export type CreateChannelRequest = Message<"zsync.v1.CreateChannelRequest"> & {
  * Use `create(CreateChannelRequestSchema)` to create a new message.
  */
 export const CreateChannelRequestSchema: GenMessage<CreateChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 13);
+  messageDesc(file_zsync_v1_channels, 14);
 
 /**
  * @generated from message zsync.v1.GetChannelRequest
@@ -595,7 +682,7 @@ export type GetChannelRequest = Message<"zsync.v1.GetChannelRequest"> & {
  * Use `create(GetChannelRequestSchema)` to create a new message.
  */
 export const GetChannelRequestSchema: GenMessage<GetChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 14);
+  messageDesc(file_zsync_v1_channels, 15);
 
 /**
  * @generated from message zsync.v1.ListChannelsRequest
@@ -617,7 +704,7 @@ export type ListChannelsRequest = Message<"zsync.v1.ListChannelsRequest"> & {
  * Use `create(ListChannelsRequestSchema)` to create a new message.
  */
 export const ListChannelsRequestSchema: GenMessage<ListChannelsRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 15);
+  messageDesc(file_zsync_v1_channels, 16);
 
 /**
  * @generated from message zsync.v1.ListChannelsReply
@@ -639,7 +726,7 @@ export type ListChannelsReply = Message<"zsync.v1.ListChannelsReply"> & {
  * Use `create(ListChannelsReplySchema)` to create a new message.
  */
 export const ListChannelsReplySchema: GenMessage<ListChannelsReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 16);
+  messageDesc(file_zsync_v1_channels, 17);
 
 /**
  * @generated from message zsync.v1.CloseChannelRequest
@@ -656,7 +743,7 @@ export type CloseChannelRequest = Message<"zsync.v1.CloseChannelRequest"> & {
  * Use `create(CloseChannelRequestSchema)` to create a new message.
  */
 export const CloseChannelRequestSchema: GenMessage<CloseChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 17);
+  messageDesc(file_zsync_v1_channels, 18);
 
 /**
  * @generated from message zsync.v1.RemoveChannelRequest
@@ -673,7 +760,7 @@ export type RemoveChannelRequest = Message<"zsync.v1.RemoveChannelRequest"> & {
  * Use `create(RemoveChannelRequestSchema)` to create a new message.
  */
 export const RemoveChannelRequestSchema: GenMessage<RemoveChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 18);
+  messageDesc(file_zsync_v1_channels, 19);
 
 /**
  * @generated from message zsync.v1.RemoveChannelReply
@@ -686,7 +773,31 @@ export type RemoveChannelReply = Message<"zsync.v1.RemoveChannelReply"> & {
  * Use `create(RemoveChannelReplySchema)` to create a new message.
  */
 export const RemoveChannelReplySchema: GenMessage<RemoveChannelReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 19);
+  messageDesc(file_zsync_v1_channels, 20);
+
+/**
+ * @generated from message zsync.v1.UpdateChannelRequest
+ */
+export type UpdateChannelRequest = Message<"zsync.v1.UpdateChannelRequest"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * what is unset stays as it is
+   *
+   * @generated from field: zsync.v1.ChannelPolicy policy = 2;
+   */
+  policy?: ChannelPolicy | undefined;
+};
+
+/**
+ * Describes the message zsync.v1.UpdateChannelRequest.
+ * Use `create(UpdateChannelRequestSchema)` to create a new message.
+ */
+export const UpdateChannelRequestSchema: GenMessage<UpdateChannelRequest> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_channels, 21);
 
 /**
  * @generated from message zsync.v1.SendRequest
@@ -722,8 +833,8 @@ export type SendRequest = Message<"zsync.v1.SendRequest"> & {
   keys: string[];
 
   /**
-   * The same. A message whose id the channel accepted within the last two minutes is accepted again
-   * and not kept twice.
+   * The same. A message whose id the channel accepted within its dedup_window is accepted again and
+   * not kept twice.
    *
    * @generated from field: repeated string ids = 5;
    */
@@ -735,7 +846,7 @@ export type SendRequest = Message<"zsync.v1.SendRequest"> & {
  * Use `create(SendRequestSchema)` to create a new message.
  */
 export const SendRequestSchema: GenMessage<SendRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 20);
+  messageDesc(file_zsync_v1_channels, 22);
 
 /**
  * @generated from message zsync.v1.SendReply
@@ -768,7 +879,7 @@ export type SendReply = Message<"zsync.v1.SendReply"> & {
  * Use `create(SendReplySchema)` to create a new message.
  */
 export const SendReplySchema: GenMessage<SendReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 21);
+  messageDesc(file_zsync_v1_channels, 23);
 
 /**
  * @generated from message zsync.v1.RecvRequest
@@ -828,7 +939,7 @@ export type RecvRequest = Message<"zsync.v1.RecvRequest"> & {
  * Use `create(RecvRequestSchema)` to create a new message.
  */
 export const RecvRequestSchema: GenMessage<RecvRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 22);
+  messageDesc(file_zsync_v1_channels, 24);
 
 /**
  * @generated from message zsync.v1.RecvBatch
@@ -859,7 +970,7 @@ export type RecvBatch = Message<"zsync.v1.RecvBatch"> & {
  * Use `create(RecvBatchSchema)` to create a new message.
  */
 export const RecvBatchSchema: GenMessage<RecvBatch> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 23);
+  messageDesc(file_zsync_v1_channels, 25);
 
 /**
  * @generated from message zsync.v1.FollowChannelRequest
@@ -871,11 +982,25 @@ export type FollowChannelRequest = Message<"zsync.v1.FollowChannelRequest"> & {
   channel: string;
 
   /**
-   * 0: only what comes from now on
+   * 0: only what comes from now on; at most the channel's next_seq
    *
    * @generated from field: uint64 from_seq = 2;
    */
   fromSeq: bigint;
+
+  /**
+   * the oldest message that is kept
+   *
+   * @generated from field: bool from_start = 3;
+   */
+  fromStart: boolean;
+
+  /**
+   * the first message sent at that time or later; give one of these
+   *
+   * @generated from field: int64 from_time_unix_nano = 4;
+   */
+  fromTimeUnixNano: bigint;
 };
 
 /**
@@ -883,7 +1008,7 @@ export type FollowChannelRequest = Message<"zsync.v1.FollowChannelRequest"> & {
  * Use `create(FollowChannelRequestSchema)` to create a new message.
  */
 export const FollowChannelRequestSchema: GenMessage<FollowChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 24);
+  messageDesc(file_zsync_v1_channels, 26);
 
 /**
  * @generated from enum zsync.v1.ChannelClass
@@ -1096,6 +1221,17 @@ export const Channels: GenService<{
     methodKind: "unary";
     input: typeof ExtendRequestSchema;
     output: typeof AckReplySchema;
+  },
+  /**
+   * Changes how long a channel keeps messages and remembers their ids; on disk before the reply, and
+   * what is over a smaller limit goes at once.
+   *
+   * @generated from rpc zsync.v1.Channels.Update
+   */
+  update: {
+    methodKind: "unary";
+    input: typeof UpdateChannelRequestSchema;
+    output: typeof ChannelSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_zsync_v1_channels, 0);

@@ -217,7 +217,7 @@ export type Gap = Message<"zsync.v1.Gap"> & {
   to: bigint;
 
   /**
-   * "dropped_oldest", "disk_full", "output_limit", "lagged", "expired", "power_loss"
+   * "dropped_oldest", "disk_full", "output_limit", "lagged", "expired", "power_loss", "retention"
    *
    * @generated from field: string reason = 3;
    */
