@@ -10,7 +10,6 @@
 // else the task is lost. So nothing acknowledged is lost and no attempt runs twice.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -31,11 +30,10 @@
 #include "daemon/tasks/cgroup.hpp"
 #include "daemon/tasks/retention.hpp"
 #include "daemon/tasks/task.hpp"
+#include "daemon/tasks/task_entry.hpp"
 #include "daemon/tasks/task_queue.hpp"
 #include "daemon/tasks/task_store.hpp"
-#include "zsync/channel.hpp"
 #include "zsync/executor.hpp"
-#include "zsync/notify.hpp"
 #include "zsync/rt/fd.hpp"
 #include "zsync/rt/lock.hpp"
 #include "zsync/sync.hpp"
@@ -152,53 +150,9 @@ class TasksEngine {
  private:
   static constexpr size_t kInputQueued = 16;  // parts of stdin between a client and the shim
 
-  // What goes to a running task's shim.
-  struct ShimOrder {
-    enum class Kind { kFrame, kStdin, kStdinEof };
-    Kind kind;
-    std::string bytes;
-  };
-
-  struct Entry {
-    explicit Entry(StoredTask stored) : task(std::move(stored)) {}
-    // Held from reading the record to the end of its commit, so that what two callers write reaches
-    // the disk in the order in which they decided.
-    Mutex turn;
-    StoredTask task;
-    bool canceling = false;  // taken out of the queue, and the disk is being asked
-    bool removed = false;
-    std::optional<uint64_t> cancel_grace_ms;  // asked for by a cancel
-    int followers = 0;                        // of the output
-    int skipping =
-        0;           // tasks that are skipped because of this one; until the disk has it, it stays
-    Notify changed;  // record or output
-    // While it runs or waits to: orders for the shim, and stdin on its way.
-    std::optional<Channel<ShimOrder>> orders;
-    std::optional<Channel<ShimOrder>> input;
-    bool input_closed = false;
-    uint32_t shim_version = 0;  // 0: no shim has spoken yet
-  };
+  using Entry = TaskEntry;
   using EntryPtr = std::shared_ptr<Entry>;
-
-  // What the frames of one attempt have told so far.
-  struct Attempt {
-    Attempt(EntryPtr of, std::string where, Channel<ShimOrder> to_shim)
-        : entry(std::move(of)), dir(std::move(where)), orders(std::move(to_shim)) {}
-    const EntryPtr entry;
-    const std::string dir;
-    Channel<ShimOrder> orders;
-    // Of the task that reads the frames.
-    std::optional<shim::ExitRecord> exit;
-    bool refused = false;
-    bool claimed = false;  // a shim has spoken, so the attempt has begun
-    bool cancel_sent = false;
-    // Of the tasks that write to it as well.
-    std::atomic<bool> greeted{false};  // the shim's Hello has come on this connection
-    std::atomic<uint64_t> stdin_sent{0};
-    std::atomic<uint64_t> stdin_written{0};
-    std::atomic<bool> stdin_closed{false};
-    Notify stdin_moved;
-  };
+  using Attempt = AttemptTalk;
   using AttemptPtr = std::shared_ptr<Attempt>;
 
   // Where an attempt stands after a step.

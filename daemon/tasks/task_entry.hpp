@@ -1,0 +1,66 @@
+// What TasksEngine keeps of a task beside its record, and of the talk with a shim.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "daemon/shim/shim_protocol.hpp"
+#include "daemon/tasks/task_store.hpp"
+#include "zsync/channel.hpp"
+#include "zsync/notify.hpp"
+#include "zsync/sync.hpp"
+
+namespace zsync::daemon {
+
+// What goes to a running task's shim.
+struct ShimOrder {
+  enum class Kind { kFrame, kStdin, kStdinEof };
+  Kind kind;
+  std::string bytes;
+};
+
+// A task in the engine's memory. Guarded by the engine's mutex but for what guards itself.
+struct TaskEntry {
+  explicit TaskEntry(StoredTask stored) : task(std::move(stored)) {}
+  // Held from reading the record to the end of its commit, so that what two callers write reaches
+  // the disk in the order in which they decided.
+  Mutex turn;
+  StoredTask task;
+  bool canceling = false;  // taken out of the queue, and the disk is being asked
+  bool removed = false;
+  std::optional<uint64_t> cancel_grace_ms;  // asked for by a cancel
+  int followers = 0;                        // of the output
+  int skipping = 0;                         // because of this one: it stays until the disk has it
+  Notify changed;                           // record or output
+  // While it runs or waits to: orders for the shim, and stdin on its way.
+  std::optional<Channel<ShimOrder>> orders;
+  std::optional<Channel<ShimOrder>> input;
+  bool input_closed = false;
+  uint32_t shim_version = 0;  // 0: no shim has spoken yet
+};
+
+// What the frames of one attempt have told so far.
+struct AttemptTalk {
+  AttemptTalk(std::shared_ptr<TaskEntry> of, std::string where, Channel<ShimOrder> to_shim)
+      : entry(std::move(of)), dir(std::move(where)), orders(std::move(to_shim)) {}
+  const std::shared_ptr<TaskEntry> entry;
+  const std::string dir;
+  Channel<ShimOrder> orders;
+  // Of the task that reads the frames.
+  std::optional<shim::ExitRecord> exit;
+  bool refused = false;
+  bool claimed = false;  // a shim has spoken, so the attempt has begun
+  bool cancel_sent = false;
+  // Of the tasks that write to it as well.
+  std::atomic<bool> greeted{false};  // the shim's Hello has come on this connection
+  std::atomic<uint64_t> stdin_sent{0};
+  std::atomic<uint64_t> stdin_written{0};
+  std::atomic<bool> stdin_closed{false};
+  Notify stdin_moved;
+};
+
+}  // namespace zsync::daemon
