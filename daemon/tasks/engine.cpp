@@ -234,8 +234,9 @@ Task<void> TasksEngine::keep_time() {
     }
     if (at) {
       const std::chrono::nanoseconds left(std::max<int64_t>(0, *at - clock_()));
-      (void)co_await timeout(rearm_.changed(seen),
-                             std::min<std::chrono::nanoseconds>(left, kLookAgain));
+      const absl::Status waited = co_await timeout(
+          rearm_.changed(seen), std::min<std::chrono::nanoseconds>(left, kLookAgain));
+      if (absl::IsCancelled(waited)) co_return;
     } else {
       co_await rearm_.changed(seen);
     }
