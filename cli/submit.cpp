@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "cli/errors.hpp"
 #include "cli/nouns.hpp"
 #include "cli/render/json.hpp"
@@ -26,8 +27,26 @@ constexpr std::size_t kSpecOverheadBytes = 16;
 struct SubmitFlags {
   SpecFlags spec;
   std::string from;
+  std::string array;
+  std::vector<std::string> matrix;
   bool dry_run = false;
 };
+
+absl::Status set_array(const SubmitFlags& flags, v1::TaskSpec& spec) {
+  if (flags.array.empty() && flags.matrix.empty()) return absl::OkStatus();
+  spec.mutable_array()->set_indexes(flags.array);
+  for (const std::string& text : flags.matrix) {
+    const auto pair = parse_pair(text, "--matrix");
+    if (!pair.ok()) return pair.status();
+    if (!is_utf8(text)) return usage_error("--matrix: not valid UTF-8");
+    v1::MatrixAxis& axis = *spec.mutable_array()->add_matrix();
+    axis.set_name(pair->first);
+    for (const std::string& value : std::vector<std::string>(absl::StrSplit(pair->second, ','))) {
+      axis.add_values(value);
+    }
+  }
+  return absl::OkStatus();
+}
 
 absl::StatusOr<std::string> read_file(const std::string& path, int stdin_fd) {
   const int fd = path == "-" ? stdin_fd : ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
@@ -114,6 +133,14 @@ class Batcher {
     } else if (context_.jsonl()) {
       context_.out.write(to_json(*reply, false) + "\n");
     } else {
+      for (const std::string& array : reply->array_ids()) context_.out.write(array + "\n");
+      if (reply->array_ids_size() > 0) {
+        context_.note(absl::StrCat("submitted ", reply->ids_size(), " tasks"));
+        context_.out.flush();
+        request_.Clear();
+        bytes_ = 0;
+        return absl::OkStatus();
+      }
       for (int i = 0; i < reply->ids_size(); ++i) {
         const bool existing = i < reply->existing_size() && reply->existing(i);
         context_.out.write(reply->ids(i));
@@ -138,10 +165,14 @@ class Batcher {
 absl::StatusOr<int> submit(Context& context, const SubmitFlags& flags) {
   absl::StatusOr<v1::TaskSpec> spec = make_spec(flags.spec);
   if (!spec.ok()) return spec.status();
+  if (absl::Status set = set_array(flags, *spec); !set.ok()) return set;
   std::vector<std::vector<std::string>> commands = {context.command};
   if (!flags.from.empty()) {
     if (!context.command.empty() || !flags.spec.shell.empty()) {
       return usage_error("give a command or --from FILE, not both");
+    }
+    if (!flags.array.empty() || !flags.matrix.empty()) {
+      return usage_error("give --from FILE or an array, not both");
     }
     if (!flags.spec.idempotency_key.empty()) {
       return usage_error("--idempotency-key names one task, --from submits many");
@@ -187,6 +218,15 @@ void add_submit(CLI::App& tasks, Context& context) {
           "--from", flags->from,
           "One command line a line, split as a shell splits words, expanding nothing; - is stdin")
       ->type_name("FILE");
+  leaf->add_option("--array", flags->array,
+                   "A task for each of these indexes, as in 0-9 or 1,4,7-9; {index} in the command "
+                   "and ZSYNC_ARRAY_INDEX say which; prints the array's id")
+      ->type_name("INDEXES");
+  leaf->add_option("--matrix", flags->matrix,
+                   "A task for each combination, as in os=linux,mac; {os} in the command and "
+                   "ZSYNC_MATRIX_OS say which; may be repeated; prints the array's id")
+      ->allow_extra_args(false)
+      ->type_name("AXIS=V,V");
   leaf->add_flag("--dry-run", flags->dry_run, "Print what would be submitted, as JSON");
 }
 

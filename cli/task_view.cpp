@@ -153,6 +153,11 @@ std::string task_details(const v1::Task& task, bool color) {
   for (const v1::ResourceNeed& need : task.spec().resources()) {
     add("resource", absl::StrCat(need.name(), ":", need.amount()));
   }
+  if (task.has_array()) {
+    add("array", absl::StrCat(task.array().id(), ", index ", task.array().index(), " of ",
+                              task.array().size(), " tasks"));
+    for (const auto& [axis, value] : task.array().values()) add(absl::StrCat("  ", axis), value);
+  }
   add_deadlines(task, lines);
   if (task.spec().nice() != 0) add("nice", absl::StrCat(task.spec().nice()));
   if (task.spec().io_class() == v1::IO_CLASS_IDLE) add("ionice", "idle");

@@ -1,6 +1,7 @@
 // `zsyncctl tasks`.
 #include <memory>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "cli/durations.hpp"
 #include "cli/errors.hpp"
@@ -10,17 +11,20 @@
 #include "cli/stdin_pump.hpp"
 #include "cli/submit.hpp"
 #include "cli/task_groups.hpp"
+#include "cli/task_schedules.hpp"
 #include "cli/task_verbs.hpp"
 #include "cli/task_view.hpp"
 
 namespace zsync::cli {
 namespace {
 
+constexpr const char* kIdOrArrayHelp = "Id, unique prefix of one, or name; or an array's id";
+
 void add_list(CLI::App& tasks, Context& context) {
   struct Flags {
     std::vector<std::string> states, labels;
     ListQuery query;
-    std::string group, name;
+    std::string group, name, array;
   };
   auto flags = std::make_shared<Flags>();
   CLI::App* list = add_leaf(tasks, context, "list", "Tasks, newest first",
@@ -38,6 +42,7 @@ void add_list(CLI::App& tasks, Context& context) {
                               }
                               request.set_group(flags->group);
                               request.set_name(flags->name);
+                              request.set_array(flags->array);
                               return list_tasks(context, flags->query, "no tasks");
                             });
   list->add_option("-s,--state", flags->states, "Only this state; may be repeated")
@@ -49,6 +54,7 @@ void add_list(CLI::App& tasks, Context& context) {
   list->add_option("-l,--label", flags->labels, "Only with this label; may be repeated")
       ->allow_extra_args(false)
       ->type_name("K=V");
+  list->add_option("--array", flags->array, "Only tasks of this array")->type_name("ID");
   list->add_option("--limit", flags->query.limit, "At most this many, 0: all")
       ->type_name("N")
       ->capture_default_str();
@@ -99,7 +105,21 @@ void add_get_and_wait(CLI::App& tasks, Context& context) {
   CLI::App* wait = add_leaf(tasks, context, "wait",
                             "Wait until every one has ended; exit code 1 unless all succeeded",
                             [&context, wait_ids] { return wait_for(context, *wait_ids); });
-  wait->add_option("ID", *wait_ids, kIdHelp)->required();
+  wait->add_option("ID", *wait_ids, kIdOrArrayHelp)->required();
+}
+
+absl::Status cancel_array(Context& context, client::Tasks tasks, const std::string& id,
+                          const v1::CancelTaskRequest& like, const client::CallOptions& call) {
+  v1::CancelArrayRequest request;
+  request.set_id(id);
+  request.set_wait(like.wait());
+  if (like.has_kill_grace()) *request.mutable_kill_grace() = like.kill_grace();
+  const auto reply = tasks.cancel_array(request, call);
+  if (!reply.ok()) return reply.status();
+  for (const v1::Task& task : reply->tasks()) {
+    if (absl::Status shown = show_result(context, task); !shown.ok()) return shown;
+  }
+  return absl::OkStatus();
 }
 
 void add_cancel(CLI::App& tasks, Context& context) {
@@ -122,11 +142,14 @@ void add_cancel(CLI::App& tasks, Context& context) {
         return for_each_id(
             context, flags->ids,
             [&](client::Tasks tasks, const std::string& id, const client::CallOptions& call) {
+              if (absl::StartsWith(id, "array_")) {
+                return cancel_array(context, tasks, id, request, call);
+              }
               request.set_id(id);
               return show_result(context, tasks.cancel(request, call));
             });
       });
-  cancel->add_option("ID", flags->ids, kIdHelp)->required();
+  cancel->add_option("ID", flags->ids, kIdOrArrayHelp)->required();
   cancel->add_flag("--wait", flags->wait, "Return once the whole process tree is gone");
   cancel->add_option("--kill-grace", flags->grace, "Between SIGTERM and SIGKILL; 0 kills at once")
       ->type_name("TIME");
@@ -190,6 +213,7 @@ void add_tasks(CLI::App& app, Context& context) {
       ->add_option("ID", *input_id, kIdHelp)
       ->required();
   add_task_groups(*tasks, context);
+  add_task_schedules(*tasks, context);
 }
 
 }  // namespace zsync::cli

@@ -191,6 +191,66 @@ TEST(TaskGroups, AreSetPausedAndDrained) {
   EXPECT_EQ(run(server, {"tasks", "group", "set", "ci", "--order", "fifo"}).code, 2);
 }
 
+TEST(TaskSchedules, AreMadeFromTheFlagsOfATaskAndTheirOwn) {
+  FakeServer server;
+  const CliResult result = run(server, {"tasks",        "schedule",
+                                        "add",          "nightly",
+                                        "--cron",       "30 2 * * mon-fri",
+                                        "--tz",         "Europe/Berlin",
+                                        "--missed",     "all",
+                                        "--missed-max", "3",
+                                        "--overlap",    "queue",
+                                        "--replace",    "-g",
+                                        "slow",         "--deadline",
+                                        "1h",           "--",
+                                        "make",         "--all"});
+  EXPECT_EQ(result.code, 0) << result.err;
+  const v1::CreateScheduleRequest& request = server.state.create_schedule;
+  EXPECT_TRUE(request.replace());
+  EXPECT_EQ(request.spec().name(), "nightly");
+  EXPECT_EQ(request.spec().cron(), "30 2 * * mon-fri");
+  EXPECT_EQ(request.spec().time_zone(), "Europe/Berlin");
+  EXPECT_EQ(request.spec().missed(), v1::MISSED_RUNS_ALL);
+  EXPECT_EQ(request.spec().missed_max(), 3u);
+  EXPECT_EQ(request.spec().overlap(), v1::OVERLAP_POLICY_QUEUE);
+  EXPECT_FALSE(request.spec().has_every());
+  EXPECT_THAT(request.spec().task().argv(), ElementsAre("make", "--all"));
+  EXPECT_EQ(request.spec().task().group(), "slow");
+  EXPECT_EQ(request.spec().task().deadline().seconds(), 3600);
+  EXPECT_EQ(run(server, {"task", "schedules", "add", "s", "--every", "90s", "-c", "true"}).code, 0);
+  EXPECT_EQ(server.state.create_schedule.spec().every().seconds(), 90);
+  EXPECT_EQ(run(server, {"tasks", "schedule", "add", "s", "--every", "90s"}).code, 2);
+}
+
+TEST(TaskSchedules, AreShownPausedAndRemoved) {
+  FakeServer server;
+  EXPECT_THAT(run(server, {"tasks", "schedule", "list"}).out, HasSubstr("every 1m30s"));
+  EXPECT_THAT(run(server, {"tasks", "schedule", "show", "n"}).out, HasSubstr("cron @daily"));
+  EXPECT_EQ(run(server, {"tasks", "schedule", "pause", "n"}).code, 0);
+  EXPECT_EQ(run(server, {"tasks", "schedule", "resume", "n"}).code, 0);
+  EXPECT_EQ(run(server, {"tasks", "schedule", "rm", "n"}).code, 0);
+  EXPECT_THAT(server.state.calls, ElementsAre("pause n", "resume n", "remove schedule n"));
+  const std::string times = run(server, {"tasks", "schedule", "next", "n", "-n", "3"}).out;
+  EXPECT_EQ(std::count(times.begin(), times.end(), '\n'), 3);
+}
+
+TEST(Submit, AnArrayOrAMatrixIsOneSpecification) {
+  FakeServer server;
+  EXPECT_EQ(run(server, {"tasks", "submit", "--array", "0-9", "--", "x", "{index}"}).code, 0);
+  EXPECT_EQ(
+      run(server, {"tasks", "submit", "--matrix", "os=a,b", "--matrix", "v=1", "--", "x"}).code, 0);
+  EXPECT_EQ(server.state.submits.at(0).specs(0).array().indexes(), "0-9");
+  const v1::ArraySpec& array = server.state.submits.at(1).specs(0).array();
+  ASSERT_EQ(array.matrix_size(), 2);
+  EXPECT_EQ(array.matrix(0).name(), "os");
+  EXPECT_THAT(array.matrix(0).values(), ElementsAre("a", "b"));
+  EXPECT_EQ(run(server, {"tasks", "submit", "--matrix", "os", "--", "x"}).code, 2);
+  EXPECT_THAT(run(server, {"tasks", "cancel", "--wait", "array_1"}).out, HasSubstr("task_2"));
+  EXPECT_THAT(server.state.calls, ElementsAre("cancel array_1 and wait"));
+  run(server, {"tasks", "list", "--array", "array_1"});
+  EXPECT_EQ(server.state.lists.back().array(), "array_1");
+}
+
 TEST(TaskResources, AreListedAndSet) {
   FakeServer server;
   EXPECT_THAT(run(server, {"tasks", "resource", "set", "gpu", "4"}).out, HasSubstr("0 of 4"));

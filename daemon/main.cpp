@@ -27,6 +27,8 @@
 #include "daemon/rpc/unbuilt.hpp"
 #include "daemon/store/store.hpp"
 #include "daemon/tasks/engine.hpp"
+#include "daemon/tasks/schedule_store.hpp"
+#include "daemon/tasks/schedules.hpp"
 #include "daemon/tasks/tasks_service.hpp"
 #include "daemon/traces/traces_service.hpp"
 #include "daemon/watch/engine.hpp"
@@ -101,9 +103,9 @@ absl::StatusOr<State> open_state(const Config& config) {
   chmod(config.state_dir.c_str(), 0700);
   StoreOptions options;
   options.path = config.state_dir + "/store.db";
-  options.migrations = {{1, kTaskSchemaV1},   {2, kChannelSchemaV2}, {3, kChannelSchemaV3},
-                        {4, kTaskSchemaV4},   {5, kTaskSchemaV5},    {6, kTaskSchemaV6},
-                        {7, kChannelSchemaV7}};
+  options.migrations = {{1, kTaskSchemaV1},    {2, kChannelSchemaV2}, {3, kChannelSchemaV3},
+                        {4, kTaskSchemaV4},    {5, kTaskSchemaV5},    {6, kTaskSchemaV6},
+                        {7, kChannelSchemaV7}, {8, kScheduleSchemaV8}};
   absl::StatusOr<std::unique_ptr<Store>> store = Store::open(std::move(options));
   if (!store.ok()) return store.status();
   absl::StatusOr<std::unique_ptr<EventLog>> events =
@@ -160,13 +162,19 @@ RpcOptions rpc_options(const Config& config) {
 }
 
 // Completes when the daemon has been without clients and work for `idle_exit`.
-Task<void> wait_until_idle(RpcServer& server, TasksEngine& tasks, std::chrono::milliseconds limit) {
+Task<void> wait_until_idle(RpcServer& server, TasksEngine& tasks, Schedules& schedules,
+                           std::chrono::milliseconds limit) {
+  auto is_idle = [&] {
+    return server.connections() == 0 && tasks.queued() + tasks.running() == 0 &&
+           schedules.active() == 0;
+  };
   if (limit.count() == 0) co_await sleep_until(rt::TimePoint::max());
   while (true) {
     const uint64_t seen = server.activity().epoch();
-    const bool idle = server.connections() == 0 && tasks.queued() + tasks.running() == 0;
+    const bool idle = is_idle();
     absl::Status waited = co_await timeout(server.activity().changed(seen), limit);
-    const bool still = server.connections() == 0 && tasks.queued() + tasks.running() == 0;
+    if (absl::IsCancelled(waited)) co_return;
+    const bool still = is_idle();
     if (absl::IsDeadlineExceeded(waited) && idle && still) co_return;
   }
 }
@@ -222,7 +230,7 @@ StatsNow stats_of(State& state, const Engines& engines, const RpcServer& server)
 // Serves until a signal, a call or idleness says stop; then there are no connections any more.
 Task<std::string> serve_until_stopped(LiveConfig& live, RpcServer& server,
                                       ListeningSocket& listener, TasksEngine& tasks,
-                                      Notify& asked_to_stop) {
+                                      Schedules& schedules, Notify& asked_to_stop) {
   const Config config = live.get().config;
   TaskHandle<absl::Status> serving = spawn(server.serve(listener));
   TaskHandle<void> watchdog = spawn(feed_watchdog());
@@ -232,7 +240,7 @@ Task<std::string> serve_until_stopped(LiveConfig& live, RpcServer& server,
        {"pid", std::to_string(getpid())}});
   tell_ready("serving");
   auto stop = co_await race(wait_for_stop(live, asked_to_stop),
-                            wait_until_idle(server, tasks, config.idle_exit));
+                            wait_until_idle(server, tasks, schedules, config.idle_exit));
   const std::string why = stop.index == 0 ? std::get<0>(stop.value) : "idle";
   log(LogLevel::info, "stopping", {{"reason", why}});
   tell_stopping();
@@ -252,6 +260,8 @@ Task<absl::Status> serve(LiveConfig& live, State& state, ListeningSocket& listen
   TasksEngine tasks(tasks_options(config, listener.path(), open_files_soft), *state.store,
                     *state.events, ids, cgroups, unix_nano_now);
   if (absl::Status status = co_await tasks.start(); !status.ok()) co_return status;
+  Schedules schedules(*state.store, *state.events, ids, tasks, unix_nano_now);
+  if (absl::Status status = co_await schedules.start(); !status.ok()) co_return status;
   ChannelsEngine channels(channels_options(config), *state.store, *state.events, ids,
                           unix_nano_now);
   if (absl::Status status = channels.start(); !status.ok()) co_return status;
@@ -276,9 +286,12 @@ Task<absl::Status> serve(LiveConfig& live, State& state, ListeningSocket& listen
   };
   facts.stats = [&] { return stats_of(state, engines, *server); };
   const std::unique_ptr<grpc::Service> services[] = {
-      make_daemon_service(gate, facts), make_events_service(gate, *state.events),
-      make_tasks_service(gate, tasks),  make_channels_service(gate, channels),
-      make_watch_service(gate, watch),  make_traces_service(gate, *state.events),
+      make_daemon_service(gate, facts),
+      make_events_service(gate, *state.events),
+      make_tasks_service(gate, tasks, schedules),
+      make_channels_service(gate, channels),
+      make_watch_service(gate, watch),
+      make_traces_service(gate, *state.events),
   };
   std::vector<grpc::Service*> registered;
   for (const auto& service : services) registered.push_back(service.get());
@@ -289,10 +302,12 @@ Task<absl::Status> serve(LiveConfig& live, State& state, ListeningSocket& listen
 
   state.events->append("daemon.started", facts.instance, {{"version", ZSYNC_VERSION}});
   // 1. Serving ends first: nobody asks any more for what is being taken down.
-  const std::string why = co_await serve_until_stopped(live, rpc, listener, tasks, asked_to_stop);
+  const std::string why =
+      co_await serve_until_stopped(live, rpc, listener, tasks, schedules, asked_to_stop);
   // 2. The engines; running commands go on under their shims.
   co_await watch.stop();
   co_await channels.stop();
+  co_await schedules.stop();
   co_await tasks.stop();
   // 3. What was accepted is on disk.
   state.events->append("daemon.stopped", facts.instance, {{"reason", why}});

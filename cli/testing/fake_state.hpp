@@ -44,6 +44,7 @@ struct FakeState {
   std::vector<std::string> inputs;  // stdin of each Input stream
   std::vector<std::string> calls;   // "retry task_1", "remove task_1", ...
   v1::SetGroupRequest set_group;
+  v1::CreateScheduleRequest create_schedule;
   v1::CreateChannelRequest create;
   v1::CreateGroupRequest create_group;
   v1::UpdateChannelRequest update;

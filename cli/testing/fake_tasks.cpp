@@ -147,6 +147,50 @@ class FakeTasks final : public v1::Tasks::Service {
     reply->set_parallel(request->parallel());
     return grpc::Status::OK;
   }
+  grpc::Status CancelArray(grpc::ServerContext*, const v1::CancelArrayRequest* request,
+                           v1::CancelArrayReply* reply) override {
+    note("cancel " + request->id() + (request->wait() ? " and wait" : ""));
+    reply->add_tasks()->set_id("task_1");
+    reply->add_tasks()->set_id("task_2");
+    return grpc::Status::OK;
+  }
+  grpc::Status CreateSchedule(grpc::ServerContext*, const v1::CreateScheduleRequest* request,
+                              v1::Schedule* reply) override {
+    const std::lock_guard<std::mutex> lock(state_.mutex);
+    state_.create_schedule = *request;
+    *reply->mutable_spec() = request->spec();
+    return grpc::Status::OK;
+  }
+  grpc::Status GetSchedule(grpc::ServerContext*, const v1::GetScheduleRequest* request,
+                           v1::Schedule* reply) override {
+    reply->mutable_spec()->set_name(request->name());
+    reply->mutable_spec()->set_cron("@daily");
+    return grpc::Status::OK;
+  }
+  grpc::Status ListSchedules(grpc::ServerContext*, const v1::ListSchedulesRequest*,
+                             v1::ListSchedulesReply* reply) override {
+    v1::Schedule* schedule = reply->add_schedules();
+    schedule->mutable_spec()->set_name("nightly");
+    schedule->mutable_spec()->mutable_every()->set_seconds(90);
+    schedule->set_next_unix_nano(1);
+    return grpc::Status::OK;
+  }
+  grpc::Status PauseSchedule(grpc::ServerContext*, const v1::PauseScheduleRequest* request,
+                             v1::Schedule* reply) override {
+    note((request->paused() ? "pause " : "resume ") + request->name());
+    reply->mutable_spec()->set_name(request->name());
+    return grpc::Status::OK;
+  }
+  grpc::Status RemoveSchedule(grpc::ServerContext*, const v1::RemoveScheduleRequest* request,
+                              v1::RemoveScheduleReply*) override {
+    note("remove schedule " + request->name());
+    return grpc::Status::OK;
+  }
+  grpc::Status UpcomingRuns(grpc::ServerContext*, const v1::UpcomingRunsRequest* request,
+                            v1::UpcomingRunsReply* reply) override {
+    for (std::uint32_t i = 0; i < request->count(); ++i) reply->add_times_unix_nano(i);
+    return grpc::Status::OK;
+  }
   grpc::Status ListResources(grpc::ServerContext*, const v1::ListResourcesRequest*,
                              v1::ListResourcesReply* reply) override {
     v1::TaskResource* resource = reply->add_resources();

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "daemon/store/commit.hpp"
 #include "daemon/store/work_span.hpp"
@@ -50,6 +51,14 @@ absl::StatusOr<shim::Spec> TasksEngine::shim_spec(const TaskRecord& record) {
   environment["ZSYNC_TASK_ID"] = record.id;
   environment["ZSYNC_ATTEMPT"] = absl::StrCat(record.attempt);
   const trace::SpanContext caused = work_span(record.id, task.traceparent);
+  if (task.array) {
+    environment["ZSYNC_ARRAY_ID"] = task.array->id;
+    environment["ZSYNC_ARRAY_INDEX"] = absl::StrCat(task.array->index);
+    environment["ZSYNC_ARRAY_SIZE"] = absl::StrCat(task.array->size);
+    for (const auto& [axis, value] : task.array->values) {
+      environment["ZSYNC_MATRIX_" + absl::AsciiStrToUpper(axis)] = value;
+    }
+  }
   const int64_t now = clock_();
   spec.timeout_ms = task.timeout_ms;
   spec.deadline_ms = deadline_left_ms(record, now);

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "daemon/fault/fault.hpp"
@@ -31,6 +32,14 @@ Task<absl::StatusOr<std::vector<TaskRecord>>> TasksEngine::wait(std::vector<std:
   std::vector<EntryPtr> entries;
   for (const std::string& id : ids) {
     rt::LockGuard guard(mutex_);
+    const size_t before = entries.size();
+    if (absl::StartsWith(id, kArrayIdPrefix)) {
+      for (const auto& [known, entry] : tasks_) {
+        const auto& array = entry->task.record.spec->array;
+        if (array && array->id == id) entries.push_back(entry);
+      }
+    }
+    if (entries.size() > before) continue;
     absl::StatusOr<EntryPtr> entry = find(id);
     if (!entry.ok()) co_return entry.status();
     entries.push_back(std::move(*entry));

@@ -464,6 +464,8 @@ std::vector<TaskRecord> TasksEngine::list(const TaskFilter& filter) {
     }
     if (!filter.group.empty() && group_of(spec) != filter.group) return false;
     if (!filter.name.empty() && spec.name != filter.name) return false;
+    if (!filter.has_label.empty() && !spec.labels.contains(filter.has_label)) return false;
+    if (!filter.array.empty() && (!spec.array || spec.array->id != filter.array)) return false;
     return std::all_of(filter.labels.begin(), filter.labels.end(), [&spec](const auto& label) {
       auto found = spec.labels.find(label.first);
       return found != spec.labels.end() && found->second == label.second;

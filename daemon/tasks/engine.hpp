@@ -27,12 +27,14 @@
 #include "daemon/store/store.hpp"
 #include "daemon/store/ulid.hpp"
 #include "daemon/tasks/admission.hpp"
+#include "daemon/tasks/array.hpp"
 #include "daemon/tasks/cgroup.hpp"
 #include "daemon/tasks/retention.hpp"
 #include "daemon/tasks/task.hpp"
 #include "daemon/tasks/task_entry.hpp"
 #include "daemon/tasks/task_queue.hpp"
 #include "daemon/tasks/task_store.hpp"
+#include "daemon/tasks/tasks_options.hpp"
 #include "zsync/executor.hpp"
 #include "zsync/rt/fd.hpp"
 #include "zsync/rt/lock.hpp"
@@ -40,45 +42,6 @@
 #include "zsync/task.hpp"
 
 namespace zsync::daemon {
-
-struct TasksOptions {
-  std::string tasks_dir;              // attempt directories live in TASKS_DIR/ID/N
-  std::string shim_program;           // zsync-shim
-  std::string boot_id;                // of this run of the machine
-  std::vector<std::string> base_env;  // NAME=VALUE handed to every command that does not clear it
-  std::vector<std::string> own_env;   // set last: ZSYNC_SOCKET
-  std::string default_cwd = "/";
-  uint64_t open_files_soft = 0;  // RLIMIT_NOFILE of commands; 0: the daemon's own
-  uint64_t kill_grace_ms = 10'000;
-  uint64_t output_bytes_max = 4ull << 30;            // one task
-  uint64_t output_retention_bytes_max = 1ull << 30;  // finished tasks together
-  std::chrono::milliseconds retention_age{7 * 24 * 3600 * 1000};
-  uint64_t queued_max = 1'000'000;
-  uint32_t default_parallel = 1;
-  std::map<std::string, GroupSettings> groups;  // from the configuration, until they are changed
-  std::map<std::string, uint32_t> resources;    // likewise: their capacities
-  std::function<uint64_t()> random_bits;        // for the jitter of retries
-};
-
-struct Submitter {
-  uint32_t uid = 0;
-  int32_t pid = 0;
-};
-
-struct Submitted {
-  std::string id;
-  bool existing = false;  // an idempotency key matched
-};
-
-struct TaskFilter {
-  std::vector<TaskState> states;  // empty: all
-  std::string group;
-  std::string name;
-  std::map<std::string, std::string> labels;
-  bool oldest_first = false;
-  std::string after;  // id of the last one of the page before
-  size_t limit = 100;
-};
 
 struct OutputChunk {
   segment_log::Batch batch;
@@ -114,6 +77,8 @@ class TasksEngine {
   // Errors: kFailedPrecondition unless the task is final.
   Task<absl::StatusOr<TaskRecord>> retry(std::string id);
   Task<absl::Status> remove(std::string id);
+  // Expands what is an array. Errors: those of expand().
+  absl::StatusOr<std::vector<TaskSpec>> members_of(const TaskSpec& spec, const ArraySpec& array);
   // Calls `sink` with the output from `from_seq` on; with `follow` until the task is final and all
   // was given. `attempt` 0: the newest.
   Task<absl::Status> output(std::string id, uint64_t from_seq, uint32_t attempt, bool follow,

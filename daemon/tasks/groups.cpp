@@ -91,6 +91,11 @@ Task<absl::StatusOr<ResourceRecord>> TasksEngine::set_resource(std::string name,
   co_return absl::InternalError("the resource vanished");
 }
 
+absl::StatusOr<std::vector<TaskSpec>> TasksEngine::members_of(const TaskSpec& spec,
+                                                              const ArraySpec& array) {
+  return expand(spec, array, kArrayIdPrefix + ids_.next());
+}
+
 std::string TasksEngine::id_of(uint64_t order) {
   rt::LockGuard guard(mutex_);
   auto found = by_order_.find(order);

@@ -70,6 +70,14 @@ struct ResourceNeed {
   uint32_t amount = 1;
 };
 
+// Which one of an array a task is.
+struct TaskArray {
+  std::string id;
+  int64_t index = 0;
+  uint32_t size = 0;
+  std::map<std::string, std::string> values;  // by axis of a matrix
+};
+
 struct TaskSpec {
   std::vector<std::string> argv;
   std::string shell;
@@ -95,10 +103,11 @@ struct TaskSpec {
   int64_t start_at_unix_nano = 0;  // 0: at once
   std::vector<std::string> locks;
   std::vector<ResourceNeed> resources;
-  uint64_t start_deadline_ms = 0;        // from the submission on; 0: none
-  int64_t start_deadline_unix_nano = 0;  // 0: none
-  uint64_t deadline_ms = 0;              // from the submission on; 0: none
-  int64_t deadline_unix_nano = 0;        // 0: none
+  uint64_t start_deadline_ms = 0;          // from the submission on; 0: none
+  int64_t start_deadline_unix_nano = 0;    // 0: none
+  uint64_t deadline_ms = 0;                // from the submission on; 0: none
+  int64_t deadline_unix_nano = 0;          // 0: none
+  std::shared_ptr<const TaskArray> array;  // null: it is none of an array
   TaskPriorities priorities;
   TaskLimits limits;
   shim::TerminalSize terminal;  // 0 rows: none

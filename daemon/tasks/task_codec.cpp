@@ -52,6 +52,11 @@ enum Tag : uint8_t {
   kStartDeadlineAt,
   kDeadline,
   kDeadlineAt,
+  kArrayId,
+  kArrayIndex,
+  kArraySize,
+  kArrayAxis,
+  kArrayValue,  // of the axis before it
   kNice = 60,
   kIoClass,
   kIoLevel,
@@ -95,6 +100,7 @@ int64_t number_of(std::string_view bytes) {
 struct Decoding {
   TaskSpec spec;
   std::shared_ptr<RetryPolicy> retry;
+  std::shared_ptr<TaskArray> array;
   std::string pending_name;  // of the variable or label whose value comes next
 };
 
@@ -247,6 +253,33 @@ void take_order_field(TaskSpec& spec, uint8_t tag, std::string_view value) {
   }
 }
 
+// False: none of these.
+bool take_array_field(Decoding& decoding, uint8_t tag, std::string_view value) {
+  if (tag == kArrayId) {
+    decoding.array = std::make_shared<TaskArray>();
+    decoding.array->id = value;
+    decoding.spec.array = decoding.array;
+    return true;
+  }
+  if (!decoding.array) return false;
+  switch (tag) {
+    case kArrayIndex:
+      decoding.array->index = number_of(value);
+      return true;
+    case kArraySize:
+      decoding.array->size = static_cast<uint32_t>(number_of(value));
+      return true;
+    case kArrayAxis:
+      decoding.pending_name = value;
+      return true;
+    case kArrayValue:
+      decoding.array->values[decoding.pending_name] = value;
+      return true;
+    default:
+      return false;
+  }
+}
+
 void take_field(Decoding& decoding, uint8_t tag, std::string_view value) {
   TaskSpec& spec = decoding.spec;
   switch (tag) {
@@ -309,7 +342,7 @@ void take_field(Decoding& decoding, uint8_t tag, std::string_view value) {
       spec.retry_lost = number_of(value) != 0;
       break;
     default:
-      if (take_retry_field(decoding, tag, value)) break;
+      if (take_retry_field(decoding, tag, value) || take_array_field(decoding, tag, value)) break;
       if (!take_machine_field(spec, tag, value)) take_order_field(spec, tag, value);
       break;
   }
@@ -359,6 +392,15 @@ std::string encode_task_spec(const TaskSpec& spec) {
   out.number_if(kStartDeadlineAt, spec.start_deadline_unix_nano);
   out.number_if(kDeadline, static_cast<int64_t>(spec.deadline_ms));
   out.number_if(kDeadlineAt, spec.deadline_unix_nano);
+  if (spec.array) {
+    out.text(kArrayId, spec.array->id);
+    out.number(kArrayIndex, spec.array->index);
+    out.number(kArraySize, spec.array->size);
+    for (const auto& [axis, value] : spec.array->values) {
+      out.text(kArrayAxis, axis);
+      out.text(kArrayValue, value);
+    }
+  }
   put_machine(out, spec.priorities, spec.limits);
   out.number_if(kTerminalRows, spec.terminal.rows);
   out.number_if(kTerminalColumns, spec.terminal.columns);

@@ -274,6 +274,21 @@ absl::StatusOr<TaskSpec> from_proto(v1::TaskSpec proto) {
   return spec;
 }
 
+ArraySpec array_from_proto(const v1::ArraySpec& proto) {
+  ArraySpec array;
+  array.indexes = proto.indexes();
+  for (const v1::MatrixAxis& axis : proto.matrix()) {
+    array.matrix.push_back({axis.name(), {axis.values().begin(), axis.values().end()}});
+  }
+  return array;
+}
+
+v1::TaskSpec spec_to_proto(const TaskSpec& spec) {
+  v1::TaskSpec proto;
+  set_spec(proto, spec);
+  return proto;
+}
+
 v1::Task to_proto(const TaskRecord& record) {
   v1::Task proto;
   proto.set_id(record.id);
@@ -299,6 +314,13 @@ v1::Task to_proto(const TaskRecord& record) {
   const TaskDeadlines due = deadlines_of(record);
   if (record.attempt == 0) proto.set_start_deadline_unix_nano(due.start);
   proto.set_deadline_unix_nano(due.end);
+  if (const auto& array = record.spec->array) {
+    v1::ArrayMember& member = *proto.mutable_array();
+    member.set_id(array->id);
+    member.set_index(array->index);
+    member.set_size(array->size);
+    member.mutable_values()->insert(array->values.begin(), array->values.end());
+  }
   if (record.slack_nano) {
     proto.mutable_slack()->set_seconds(*record.slack_nano / 1'000'000'000);
     proto.mutable_slack()->set_nanos(static_cast<int32_t>(*record.slack_nano % 1'000'000'000));

@@ -12,6 +12,9 @@ absl::StatusOr<shim::TerminalSize> to_terminal_size(const v1::TerminalSize& size
                                                     const char* field);
 // Errors: kInvalidArgument for a negative or oversized duration.
 absl::StatusOr<TaskSpec> from_proto(v1::TaskSpec proto);
+// Of a spec that is an array, what it says about that.
+ArraySpec array_from_proto(const v1::ArraySpec& proto);
+v1::TaskSpec spec_to_proto(const TaskSpec& spec);
 v1::Task to_proto(const TaskRecord& record);
 // With every attempt.
 v1::Task to_full_proto(const TaskRecord& record);

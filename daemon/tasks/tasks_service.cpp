@@ -1,10 +1,12 @@
 #include "daemon/tasks/tasks_service.hpp"
 
+#include <iterator>
 #include <utility>
 
 #include "daemon/fault/fault.hpp"
 #include "daemon/rpc/bridge.hpp"
 #include "daemon/tasks/engine.hpp"
+#include "daemon/tasks/schedules_proto.hpp"
 #include "daemon/tasks/tasks_proto.hpp"
 #include "zsync/stop_token.hpp"
 #include "zsync/timeout.hpp"
@@ -55,16 +57,25 @@ Task<absl::Status> send_chunk(StreamWriter<v1::TaskOutputBatch>& out, OutputChun
 Task<absl::StatusOr<v1::SubmitTasksReply>> submit(TasksEngine& engine, CallContext call,
                                                   v1::SubmitTasksRequest request) {
   std::vector<TaskSpec> specs;
+  v1::SubmitTasksReply reply;
   for (v1::TaskSpec& proto : *request.mutable_specs()) {
+    const std::optional<ArraySpec> array =
+        proto.has_array() ? std::optional(array_from_proto(proto.array())) : std::nullopt;
     absl::StatusOr<TaskSpec> spec = from_proto(std::move(proto));
     if (!spec.ok()) co_return spec.status();
     if (spec->traceparent.empty()) spec->traceparent = call.traceparent;
-    specs.push_back(std::move(*spec));
+    if (!array) {
+      specs.push_back(std::move(*spec));
+      continue;
+    }
+    absl::StatusOr<std::vector<TaskSpec>> members = engine.members_of(*spec, *array);
+    if (!members.ok()) co_return members.status();
+    reply.add_array_ids(members->front().array->id);
+    std::move(members->begin(), members->end(), std::back_inserter(specs));
   }
   absl::StatusOr<std::vector<Submitted>> submitted =
       co_await engine.submit(std::move(specs), {call.peer.uid, call.peer.pid});
   if (!submitted.ok()) co_return submitted.status();
-  v1::SubmitTasksReply reply;
   for (const Submitted& task : *submitted) {
     reply.add_ids(task.id);
     reply.add_existing(task.existing);
@@ -78,6 +89,7 @@ absl::StatusOr<v1::ListTasksReply> list(TasksEngine& engine, const v1::ListTasks
   filter.group = request.group();
   filter.name = request.name();
   filter.labels.insert(request.labels().begin(), request.labels().end());
+  filter.array = request.array();
   filter.oldest_first = request.oldest_first();
   filter.after = request.page_token();
   const uint32_t size = request.page_size() ? request.page_size() : kPageDefault;
@@ -110,6 +122,41 @@ Task<absl::StatusOr<v1::Task>> cancel(TasksEngine& engine, v1::CancelTaskRequest
   co_return to_proto(*record);
 }
 
+// Tells all of them first, and waits then.
+Task<absl::StatusOr<v1::CancelArrayReply>> cancel_array(TasksEngine& engine,
+                                                        v1::CancelArrayRequest request) {
+  std::optional<uint64_t> grace;
+  if (request.has_kill_grace()) {
+    absl::StatusOr<uint64_t> ms = to_ms(request.kill_grace(), "kill_grace");
+    if (!ms.ok()) co_return ms.status();
+    grace = *ms;
+  }
+  TaskFilter filter;
+  filter.array = request.id();
+  filter.oldest_first = true;
+  filter.limit = SIZE_MAX;
+  std::vector<std::string> ids;
+  if (!request.id().empty()) {
+    for (const TaskRecord& task : engine.list(filter)) ids.push_back(task.id);
+  }
+  if (ids.empty()) {
+    co_return fault(
+        absl::StatusCode::kNotFound, absl::StrCat("no array \"", request.id(), "\""),
+        {"id", "NOT_FOUND", "", "`zsyncctl tasks get` of one of its tasks names it", {}});
+  }
+  v1::CancelArrayReply reply;
+  for (const std::string& id : ids) {
+    absl::StatusOr<TaskRecord> record = co_await engine.cancel(id, false, grace);
+    if (!record.ok() && !absl::IsNotFound(record.status())) co_return record.status();
+    if (record.ok() && !request.wait()) *reply.add_tasks() = to_proto(*record);
+  }
+  if (!request.wait()) co_return reply;
+  absl::StatusOr<std::vector<TaskRecord>> ended = co_await engine.wait(ids);
+  if (!ended.ok()) co_return ended.status();
+  for (const TaskRecord& record : *ended) *reply.add_tasks() = to_proto(record);
+  co_return reply;
+}
+
 Task<absl::StatusOr<v1::TaskInputReply>> feed(TasksEngine& engine,
                                               StreamReader<v1::TaskInputChunk>& chunks) {
   v1::TaskInputReply reply;
@@ -137,7 +184,8 @@ Task<absl::StatusOr<v1::TaskInputReply>> feed(TasksEngine& engine,
 
 class Service final : public v1::Tasks::CallbackService {
  public:
-  Service(CallGate& gate, TasksEngine& engine) : gate_(gate), engine_(engine) {}
+  Service(CallGate& gate, TasksEngine& engine, Schedules& schedules)
+      : gate_(gate), engine_(engine), schedules_(schedules) {}
 
   grpc::ServerUnaryReactor* Submit(Context* context, const v1::SubmitTasksRequest* request,
                                    v1::SubmitTasksReply* reply) override {
@@ -267,8 +315,93 @@ class Service final : public v1::Tasks::CallbackService {
                         return set_resource(engine_, std::move(request));
                       });
   }
+  grpc::ServerUnaryReactor* CancelArray(Context* context, const v1::CancelArrayRequest* request,
+                                        v1::CancelArrayReply* reply) override {
+    return unary_call(gate_, context, request, reply,
+                      [this](CallContext, v1::CancelArrayRequest request) {
+                        return cancel_array(engine_, std::move(request));
+                      });
+  }
+  grpc::ServerUnaryReactor* CreateSchedule(Context* context,
+                                           const v1::CreateScheduleRequest* request,
+                                           v1::Schedule* reply) override {
+    return unary_call(gate_, context, request, reply,
+                      [this](CallContext call, v1::CreateScheduleRequest request) {
+                        return create_schedule(schedules_, std::move(call), std::move(request));
+                      });
+  }
+  grpc::ServerUnaryReactor* GetSchedule(Context* context, const v1::GetScheduleRequest* request,
+                                        v1::Schedule* reply) override {
+    return immediate_call(
+        gate_, context, request, reply,
+        [this](const v1::GetScheduleRequest& request) -> absl::StatusOr<v1::Schedule> {
+          return shown(schedules_.get(request.name()));
+        });
+  }
+  grpc::ServerUnaryReactor* ListSchedules(Context* context, const v1::ListSchedulesRequest* request,
+                                          v1::ListSchedulesReply* reply) override {
+    return immediate_call(
+        gate_, context, request, reply,
+        [this](const v1::ListSchedulesRequest&) -> absl::StatusOr<v1::ListSchedulesReply> {
+          v1::ListSchedulesReply schedules;
+          for (const ScheduleView& view : schedules_.list()) {
+            *schedules.add_schedules() = to_proto(view);
+          }
+          return schedules;
+        });
+  }
+  grpc::ServerUnaryReactor* PauseSchedule(Context* context, const v1::PauseScheduleRequest* request,
+                                          v1::Schedule* reply) override {
+    return unary_call(gate_, context, request, reply,
+                      [this](CallContext call, v1::PauseScheduleRequest request) {
+                        return pause_schedule(schedules_, std::move(call), std::move(request));
+                      });
+  }
+  grpc::ServerUnaryReactor* RemoveSchedule(Context* context,
+                                           const v1::RemoveScheduleRequest* request,
+                                           v1::RemoveScheduleReply* reply) override {
+    return unary_call(gate_, context, request, reply,
+                      [this](CallContext, v1::RemoveScheduleRequest request) {
+                        return remove_schedule(schedules_, request.name());
+                      });
+  }
+  grpc::ServerUnaryReactor* UpcomingRuns(Context* context, const v1::UpcomingRunsRequest* request,
+                                         v1::UpcomingRunsReply* reply) override {
+    return immediate_call(
+        gate_, context, request, reply,
+        [this](const v1::UpcomingRunsRequest& request) -> absl::StatusOr<v1::UpcomingRunsReply> {
+          absl::StatusOr<std::vector<int64_t>> times =
+              schedules_.upcoming(request.name(), request.count() ? request.count() : 5);
+          if (!times.ok()) return times.status();
+          v1::UpcomingRunsReply upcoming;
+          for (int64_t time : *times) upcoming.add_times_unix_nano(time);
+          return upcoming;
+        });
+  }
 
  private:
+  static absl::StatusOr<v1::Schedule> shown(const absl::StatusOr<ScheduleView>& view) {
+    if (!view.ok()) return view.status();
+    return to_proto(*view);
+  }
+  static Task<absl::StatusOr<v1::Schedule>> create_schedule(Schedules& schedules, CallContext call,
+                                                            v1::CreateScheduleRequest request) {
+    absl::StatusOr<ScheduleSpec> spec = from_proto(std::move(*request.mutable_spec()));
+    if (!spec.ok()) co_return spec.status();
+    co_return shown(co_await schedules.create(std::move(*spec), request.replace(),
+                                              {call.peer.uid, call.peer.pid}));
+  }
+  static Task<absl::StatusOr<v1::Schedule>> pause_schedule(Schedules& schedules, CallContext call,
+                                                           v1::PauseScheduleRequest request) {
+    co_return shown(co_await schedules.set_paused(request.name(), request.paused(),
+                                                  {call.peer.uid, call.peer.pid}));
+  }
+  static Task<absl::StatusOr<v1::RemoveScheduleReply>> remove_schedule(Schedules& schedules,
+                                                                       std::string name) {
+    absl::Status status = co_await schedules.remove(std::move(name));
+    if (!status.ok()) co_return status;
+    co_return v1::RemoveScheduleReply();
+  }
   static absl::StatusOr<v1::Task> translated(const absl::StatusOr<TaskRecord>& record) {
     if (!record.ok()) return record.status();
     return to_full_proto(*record);
@@ -331,12 +464,14 @@ class Service final : public v1::Tasks::CallbackService {
 
   CallGate& gate_;
   TasksEngine& engine_;
+  Schedules& schedules_;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> make_tasks_service(CallGate& gate, TasksEngine& engine) {
-  return std::make_unique<Service>(gate, engine);
+std::unique_ptr<grpc::Service> make_tasks_service(CallGate& gate, TasksEngine& engine,
+                                                  Schedules& schedules) {
+  return std::make_unique<Service>(gate, engine, schedules);
 }
 
 }  // namespace zsync::daemon

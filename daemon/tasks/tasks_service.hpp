@@ -10,8 +10,10 @@ class Service;
 namespace zsync::daemon {
 
 class CallGate;
+class Schedules;
 class TasksEngine;
 
-std::unique_ptr<grpc::Service> make_tasks_service(CallGate& gate, TasksEngine& engine);
+std::unique_ptr<grpc::Service> make_tasks_service(CallGate& gate, TasksEngine& engine,
+                                                  Schedules& schedules);
 
 }  // namespace zsync::daemon

@@ -72,6 +72,15 @@ TEST_F(Scheduling, ADeadlineEndsTheCommandAlsoWhileTheDaemonIsGone) {
   EXPECT_THAT(events("task.deadline_missed"), HasSubstr(id));
 }
 
+// Regression: what waited for a time went on waiting when the daemon was to stop.
+TEST_F(Scheduling, ADaemonStopsWhileSomethingWaitsForItsTime) {
+  start({.config = "version: 1\nidle_exit: 10h\n"});
+  submit({"--delay", "10h", "--deadline", "20h", "--", "true"});
+  EXPECT_EQ(ctl({"tasks", "schedule", "add", "s", "--every", "10h", "--", "true"}).code, 0);
+  drop_client();
+  EXPECT_EQ(daemon().stop(), 0) << daemon().log();
+}
+
 TEST_F(Scheduling, ACommandKnowsItsDeadlineAndHandsItOn) {
   const std::string none = submit({"-c", "echo \"[$ZSYNC_DEADLINE]\""});
   EXPECT_EQ(output_of(none), "[]\n");

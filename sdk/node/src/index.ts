@@ -10,6 +10,7 @@ export {
 } from "./errors.js";
 export { socketPath, stateDirectory } from "./endpoint.js";
 export type { WatchOptions } from "./observe.js";
+export { type ScheduleOptions, Schedules, TaskArray } from "./schedules.js";
 export { type Command, type Completed, type LimitOptions, type RetryOptions, type RetryWhen, type SpecOptions, Task, type TaskFilter, type TaskGroupOptions, TaskInput, isFinal, spec } from "./tasks.js";
 /** The messages of zsync.v1; each has a schema for create(), toJson(), ... of @bufbuild/protobuf. */
 export * as v1 from "./v1.js";

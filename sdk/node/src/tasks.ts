@@ -10,6 +10,7 @@ import {
   DependencyCondition, GroupOrder, IoClass, Jitter, OnLost, OverloadPolicy, type RetryCondition, RetryConditionSchema, type RetryPolicy, RetryPolicySchema, type Task as TaskRecord, type TaskGroup, type TaskInputChunk, TaskInputChunkSchema, type TaskOutputBatch, type TaskResource, type TaskSpec,
   TaskSpecSchema, TaskState, Tasks as Service, type WhyTaskReply,
 } from "./gen/zsync/v1/tasks_pb.js";
+import { Schedules, TaskArray } from "./schedules.js";
 
 const inputChunkBytesMax = 256 << 10;
 const nextAttemptPollMs = 100;
@@ -17,7 +18,7 @@ const nextAttemptPollMs = 100;
 type SpecInit = Exclude<MessageInitShape<typeof TaskSpecSchema>, TaskSpec>;
 
 /** What a task may be given beyond its command; TaskSpec in proto/zsync/v1/tasks.proto says what each means. */
-export interface SpecOptions extends Omit<SpecInit, "$typeName" | "$unknown" | "argv" | "timeout" | "killGrace" | "retry" | "onLost" | "after" | "delay" | "startAtUnixNano" | "resources" | "startDeadline" | "startDeadlineUnixNano" | "deadline" | "deadlineUnixNano" | "ioClass" | "ioLevel" | "limits"> {
+export interface SpecOptions extends Omit<SpecInit, "$typeName" | "$unknown" | "argv" | "timeout" | "killGrace" | "retry" | "onLost" | "after" | "delay" | "startAtUnixNano" | "resources" | "startDeadline" | "startDeadlineUnixNano" | "deadline" | "deadlineUnixNano" | "array" | "ioClass" | "ioLevel" | "limits"> {
   /** Bounds the run, where a call's own timeoutMs bounds only the call. */
   runTimeoutMs?: number;
   killGraceMs?: number;
@@ -35,6 +36,10 @@ export interface SpecOptions extends Omit<SpecInit, "$typeName" | "$unknown" | "
   startDeadline?: number | Date;
   /** Milliseconds from the submission on, or a time: it has ended by then, or is ended. */
   deadline?: number | Date;
+  /** With submitArray(): a task for each of these indexes, as in "0-9". */
+  array?: string;
+  /** With submitArray(): a task for each combination. */
+  matrix?: Readonly<Record<string, readonly string[]>>;
   /** Of its disk accesses; a level is 0 (first) to 7 (last). */
   io?: "idle" | "best-effort" | `best-effort:${number}`;
   limits?: LimitOptions;
@@ -123,7 +128,7 @@ function ioPriority(io: string): { ioClass: IoClass; ioLevel: number } {
 /** One task for submitMany(). */
 export function spec(command: Command, options: SpecOptions = {}): TaskSpec {
   const {
-    runTimeoutMs, killGraceMs, retry, onLost, after, delayMs, startAt, resources, startDeadline, deadline, io, limits,
+    runTimeoutMs, killGraceMs, retry, onLost, after, delayMs, startAt, resources, startDeadline, deadline, io, limits, array, matrix,
     ...rest
   } = options;
   const base = "$typeName" in command ? command : { argv: [...command] };
@@ -142,6 +147,12 @@ export function spec(command: Command, options: SpecOptions = {}): TaskSpec {
     ...(startAt === undefined ? {} : { startAtUnixNano: unixNano(startAt) }),
     ...(resources === undefined ? {} : {
       resources: Object.entries(resources).map(([name, amount]) => ({ name, amount })),
+    }),
+    ...(array === undefined && matrix === undefined ? {} : {
+      array: {
+        indexes: array ?? "",
+        matrix: Object.entries(matrix ?? {}).map(([name, values]) => ({ name, values: [...values] })),
+      },
     }),
     ...(startDeadline instanceof Date ? { startDeadlineUnixNano: unixNano(startDeadline) }
       : startDeadline === undefined ? {} : { startDeadline: duration(startDeadline) }),
@@ -372,10 +383,15 @@ export interface TaskFilter {
   name?: string;
   labels?: Record<string, string>;
   oldestFirst?: boolean;
+  array?: string;
 }
 
 export class Tasks {
-  constructor(private readonly connection: Connection) {}
+  readonly schedules: Schedules;
+
+  constructor(private readonly connection: Connection) {
+    this.schedules = new Schedules(connection);
+  }
 
   /** Queues one task; resolves once it is on disk. */
   async submit(command: Command, specOptions: SpecOptions = {}, options: CallOptions = {}): Promise<Task> {
@@ -388,6 +404,13 @@ export class Tasks {
     const safe = specs.every((one) => one.idempotencyKey !== "");
     const reply = await this.connection.unary(Service.method.submit, { specs }, options, safe);
     return reply.ids.map((id, index) => new Task(this.connection, id, reply.existing[index]));
+  }
+
+  /** Queues a task for each index of `array`, or for each combination of `matrix`. */
+  async submitArray(command: Command, specOptions: SpecOptions, options: CallOptions = {}): Promise<TaskArray> {
+    const one = spec(command, specOptions);
+    const reply = await this.connection.unary(Service.method.submit, { specs: [one] }, options, one.idempotencyKey !== "");
+    return new TaskArray(this.connection, reply.arrayIds[0] ?? "", reply.ids);
   }
 
   /** A handle onto an existing task, by id, unique prefix of one, or unique name. */

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { promisify } from "node:util";
-import { Canceled, Client, Conflict, DeadlineExceeded, InvalidArgument, LimitExceeded, NotFound, Unavailable, socketPath, spec, v1 } from "../src/index.js";
+import { AlreadyExists, Canceled, Client, Conflict, DeadlineExceeded, InvalidArgument, LimitExceeded, NotFound, Unavailable, socketPath, spec, v1 } from "../src/index.js";
 import { TestDaemon, collect, missing, root, text } from "./harness.js";
 
 const skip = missing.length > 0 ? `not built: ${missing.join(", ")}` : false;
@@ -127,6 +127,33 @@ describe("zsync client", { skip, timeout: 240_000 }, () => {
     await failure(Conflict, client.tasks.submit(["true"], { group: "node" }));
     assert.equal((await client.tasks.setGroup("node", 0, { drained: false })).drained, undefined);
     assert.equal((await (await client.tasks.submit(["true"], { group: "node", deadline: new Date(Date.now() + 1e7) })).wait()).state, v1.TaskState.SUCCEEDED);
+  });
+
+  it("comes again by a schedule until that is removed", async () => {
+    const { schedules } = client.tasks;
+    const made = await schedules.create("often", ["true"], { everyMs: 1000, overlap: "queue", task: { labels: { a: "b" } } });
+    assert.equal(made.spec?.missed, v1.MissedRuns.SKIP);
+    assert.equal((await schedules.upcoming("often", 3)).length, 3);
+    await failure(AlreadyExists, schedules.create("often", ["true"], { cron: "@daily" }));
+    await failure(InvalidArgument, schedules.create("never", ["true"], { cron: "0 0 30 2 *" }));
+    for await (const event of client.events.follow({ types: ["schedule.fired"], fromSeq: 1n })) {
+      if ("subject" in event && event.subject === "often") break;
+    }
+    const fired = await schedules.get("often");
+    assert.equal((await client.tasks.get(fired.lastTask)).spec?.labels["schedule"], "often");
+    assert.notEqual((await schedules.pause("often")).paused, undefined);
+    assert.equal((await schedules.resume("often")).paused, undefined);
+    await schedules.remove("often");
+    assert.deepEqual(await schedules.list(), []);
+  });
+
+  it("submits an array as one, waits for it and cancels it", async () => {
+    const array = await client.tasks.submitArray(["echo", "{os}-{v}"], { matrix: { os: ["a", "b"], v: ["1"] } });
+    const ended = await array.wait();
+    assert.deepEqual(ended.map((task) => task.spec?.argv[1]), ["a-1", "b-1"]);
+    assert.deepEqual((await collect(client.tasks.list({ array: array.id }))).map((task) => task.id).sort(), [...array.ids].sort());
+    const sleeps = await client.tasks.submitArray(["sleep", "60"], { array: "0-1" });
+    assert.deepEqual((await sleeps.cancel({ wait: true })).map((task) => task.state), [v1.TaskState.CANCELED, v1.TaskState.CANCELED]);
   });
 
   it("cancels a run whose timeout passes or whose signal aborts", async () => {

@@ -31,6 +31,23 @@ class TasksTest(AioTest):
         with self.assertRaises(zsync.CommandFailed):
             await self.client.run("false", check=True)
 
+    async def test_groups_resources_schedules_and_arrays_are_reached(self):
+        tasks = self.client.tasks
+        self.assertEqual(2, (await tasks.set_resource("gpu", 2)).capacity)
+        self.assertEqual(["gpu"], [one.name for one in await tasks.resources()])
+        self.assertTrue((await tasks.set_group("aio", 2, paused=True)).HasField("paused"))
+        made = await tasks.schedules.create("rare", "true", cron="30 2 * * *", time_zone="Europe/Berlin", missed="once")
+        self.assertGreater(made.next_unix_nano, 0)
+        self.assertEqual(5, len(await tasks.schedules.upcoming("rare")))
+        self.assertTrue((await tasks.schedules.pause("rare")).HasField("paused"))
+        self.assertEqual(0, (await tasks.schedules.get("rare")).next_unix_nano)
+        await tasks.schedules.resume("rare")
+        await tasks.schedules.remove("rare")
+        self.assertEqual([], list(await tasks.schedules.list()))
+        array = await tasks.submit_array("echo", "{index}", array="3,5", resources={"gpu": 1})
+        self.assertEqual(["3", "5"], [task.spec.argv[1] for task in await array.wait()])
+        self.assertEqual(2, len(await array.cancel()))
+
     async def test_a_trace_is_found_by_its_task_and_listed(self):
         done = await self.client.run("true")
         trace = await self.client.traces.get(done.task.id)

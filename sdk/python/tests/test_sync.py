@@ -124,6 +124,32 @@ class TasksTest(SyncTest):
         with self.assertRaises(TypeError):
             tasks.set_group("py", ordre="deadline")
 
+    def test_a_schedule_submits_its_task_again_until_it_is_removed(self):
+        schedules = self.client.tasks.schedules
+        made = schedules.create("often", "true", every=1, overlap="queue", labels={"c": "d"})
+        self.assertEqual(v1.MISSED_RUNS_SKIP, made.spec.missed)
+        self.assertEqual(3, len(schedules.upcoming("often", 3)))
+        with self.assertRaises(zsync.AlreadyExists):
+            schedules.create("often", "true", cron="@daily")
+        with self.assertRaisesRegex(zsync.InvalidArgument, "it never fires"):
+            schedules.create("never", "true", cron="0 0 30 2 *")
+        for event in self.client.events.follow("schedule.fired", from_seq=1):
+            if isinstance(event, v1.Event) and event.subject == "often":
+                break
+        task = self.client.tasks.get(schedules.get("often").last_task)
+        self.assertEqual({"c": "d", "schedule": "often"}, dict(task.spec.labels))
+        self.assertTrue(schedules.pause("often").HasField("paused"))
+        self.assertFalse(schedules.resume("often").HasField("paused"))
+        schedules.remove("often")
+        self.assertEqual([], list(schedules.list()))
+
+    def test_an_array_is_submitted_waited_for_and_cancelled_as_one(self):
+        array = self.client.tasks.submit_array("echo", "{os}-{v}", matrix={"os": ["a", "b"], "v": ["1"]})
+        self.assertEqual(["a-1", "b-1"], [task.spec.argv[1] for task in array.wait()])
+        self.assertEqual(set(array.ids), {task.id for task in self.client.tasks.list(array=array.id)})
+        sleeps = self.client.tasks.submit_array("sleep", "60", array="0-1")
+        self.assertEqual([v1.TASK_STATE_CANCELED] * 2, [task.state for task in sleeps.cancel(wait=True)])
+
     def test_a_run_whose_timeout_passes_is_cancelled(self):
         with self.assertRaises(zsync.DeadlineExceeded):
             self.client.run("sleep", "60", name="too-long", timeout=0.3)

@@ -79,6 +79,8 @@ class SpecOptions(TypedDict, total=False):
     io: str
     limits: LimitOptions
     terminal: tuple[int, int]
+    array: str
+    matrix: Mapping[str, Iterable[str]]
 
 
 def seconds(duration: Duration | None) -> float | None:
@@ -168,6 +170,10 @@ def spec(command: Sequence[Argument | Sequence[Argument] | v1.TaskSpec], options
     message.locks.extend(values.pop("locks", None) or ())
     for resource, amount in (values.pop("resources", None) or {}).items():
         message.resources.add(name=resource, amount=amount)
+    if (array := values.pop("array", None)) is not None:
+        message.array.indexes = array
+    for axis, axis_values in (values.pop("matrix", None) or {}).items():
+        message.array.matrix.add(name=axis, values=axis_values)
     for name in ("start_deadline", "deadline"):
         due = values.pop(name, None)
         if isinstance(due, datetime):
@@ -226,6 +232,30 @@ def set_task_group(name: str, parallel: int, options: GroupOptions) -> v1.SetGro
         request.paused = options["paused"]
     if "drained" in options:
         request.drained = options["drained"]
+    return request
+
+
+_MISSED = {"skip": v1.MISSED_RUNS_SKIP, "once": v1.MISSED_RUNS_ONCE, "all": v1.MISSED_RUNS_ALL}
+_OVERLAPS = {"skip": v1.OVERLAP_POLICY_SKIP, "queue": v1.OVERLAP_POLICY_QUEUE}
+
+
+def create_schedule(
+    name: str, task: v1.TaskSpec, every: Duration | None, cron: str, time_zone: str, missed: Literal["skip", "once", "all"],
+    missed_max: int, overlap: Literal["skip", "queue"], replace: bool,
+) -> v1.CreateScheduleRequest:  # fmt: skip
+    request = v1.CreateScheduleRequest(replace=replace)
+    request.spec.name, request.spec.cron, request.spec.time_zone = name, cron, time_zone
+    request.spec.missed, request.spec.missed_max, request.spec.overlap = _MISSED[missed], missed_max, _OVERLAPS[overlap]
+    if every is not None:
+        request.spec.every.CopyFrom(proto_duration(every))
+    request.spec.task.CopyFrom(task)
+    return request
+
+
+def cancel_array(array_id: str, wait: bool, kill_grace: Duration | None) -> v1.CancelArrayRequest:
+    request = v1.CancelArrayRequest(id=array_id, wait=wait)
+    if kill_grace is not None:
+        request.kill_grace.CopyFrom(proto_duration(kill_grace))
     return request
 
 
@@ -339,9 +369,9 @@ def cancel(task_id: str, wait: bool, kill_grace: Duration | None) -> v1.CancelTa
 
 
 def list_tasks(
-    states: Iterable[int], group: str, name: str, labels: Mapping[str, str] | None, oldest_first: bool
+    states: Iterable[int], group: str, name: str, labels: Mapping[str, str] | None, oldest_first: bool, array: str
 ) -> v1.ListTasksRequest:
-    request = v1.ListTasksRequest(group=group, name=name, oldest_first=oldest_first)
+    request = v1.ListTasksRequest(group=group, name=name, oldest_first=oldest_first, array=array)
     request.states.extend(states)  # type: ignore[arg-type]
     request.labels.update(labels or {})
     return request

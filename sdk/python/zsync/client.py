@@ -28,6 +28,7 @@ import grpc
 from zsync import _core, _endpoint, _requests, v1
 from zsync._observe import Daemon, Events, Traces
 from zsync._requests import Argument, ChannelPolicy, Completed, Duration, Overflow, SpecOptions, seconds
+from zsync._schedules import Planning
 from zsync.errors import Conflict, DeadlineExceeded, Error, from_status
 
 MESSAGE_BYTES_MAX = 4 << 20
@@ -310,10 +311,7 @@ class Task:
         return TaskInput(self._driver, self.id, timeout)
 
 
-class Tasks:
-    def __init__(self, driver: _Driver):
-        self._driver = driver
-
+class Tasks(Planning):
     def submit(
         self, *command: Argument | Sequence[Argument] | v1.TaskSpec, timeout: Duration | None = None,
         **options: Unpack[SpecOptions],
@@ -337,10 +335,10 @@ class Tasks:
 
     def list(
         self, *, states: Iterable[int] = (), group: str = "", name: str = "", labels: Mapping[str, str] | None = None,
-        oldest_first: bool = False, limit: int | None = None, timeout: Duration | None = None,
+        oldest_first: bool = False, array: str = "", limit: int | None = None, timeout: Duration | None = None,
     ) -> Iterator[v1.Task]:  # fmt: skip
         """Reads page after page."""
-        request = _requests.list_tasks(states, group, name, labels, oldest_first)
+        request = _requests.list_tasks(states, group, name, labels, oldest_first, array)
         driver = self._driver
         steps = _core.pages(driver.settings, "Tasks.List", request, "tasks", limit, driver.deadline(timeout))
         return driver.iterate(steps)
@@ -349,25 +347,6 @@ class Tasks:
         """-> the records, once every task is in a final state."""
         request = v1.WaitTasksRequest(ids=[task if isinstance(task, str) else task.id for task in tasks])
         return self._driver.unary("Tasks.Wait", request, timeout, True).tasks
-
-    def groups(self, *, timeout: Duration | None = None) -> Sequence[v1.TaskGroup]:
-        return self._driver.unary("Tasks.ListGroups", v1.ListGroupsRequest(), timeout, True).groups
-
-    def set_group(
-        self, name: str, parallel: int = 0, *, timeout: Duration | None = None, **options: Unpack[_requests.GroupOptions]
-    ) -> v1.TaskGroup:
-        """Lets `parallel` tasks of the group run at once (0: as many as now), and changes what the options name."""
-        request = _requests.set_task_group(name, parallel, options)
-        return self._driver.unary("Tasks.SetGroup", request, timeout, True)
-
-    def resources(self, *, timeout: Duration | None = None) -> Sequence[v1.TaskResource]:
-        """Counted resources, and the locks that tasks hold or wait for."""
-        return (self._driver.unary("Tasks.ListResources", v1.ListResourcesRequest(), timeout, True)).resources
-
-    def set_resource(self, name: str, capacity: int, *, timeout: Duration | None = None) -> v1.TaskResource:
-        """Says how much of a resource there is."""
-        request = v1.SetResourceRequest(name=name, capacity=capacity)
-        return self._driver.unary("Tasks.SetResource", request, timeout, True)
 
 
 class Sender:

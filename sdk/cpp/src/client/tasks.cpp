@@ -229,6 +229,58 @@ absl::StatusOr<v1::TaskResource> Tasks::set_resource(const std::string& name,
                Repeat::kSafe);
 }
 
+absl::StatusOr<v1::CancelArrayReply> Tasks::cancel_array(const v1::CancelArrayRequest& request,
+                                                         const CallOptions& options) {
+  return unary(connection_, *stub_of(connection_), &Stub::CancelArray, request, options,
+               Repeat::kSafe);
+}
+
+absl::StatusOr<v1::Schedule> Tasks::create_schedule(const v1::CreateScheduleRequest& request,
+                                                    const CallOptions& options) {
+  return unary(connection_, *stub_of(connection_), &Stub::CreateSchedule, request, options,
+               Repeat::kNever);
+}
+
+absl::StatusOr<v1::Schedule> Tasks::get_schedule(const std::string& name,
+                                                 const CallOptions& options) {
+  v1::GetScheduleRequest request;
+  request.set_name(name);
+  return unary(connection_, *stub_of(connection_), &Stub::GetSchedule, request, options,
+               Repeat::kSafe);
+}
+
+absl::StatusOr<v1::ListSchedulesReply> Tasks::list_schedules(const CallOptions& options) {
+  return unary(connection_, *stub_of(connection_), &Stub::ListSchedules, v1::ListSchedulesRequest(),
+               options, Repeat::kSafe);
+}
+
+absl::StatusOr<v1::Schedule> Tasks::pause_schedule(const std::string& name, bool paused,
+                                                   const CallOptions& options) {
+  v1::PauseScheduleRequest request;
+  request.set_name(name);
+  request.set_paused(paused);
+  return unary(connection_, *stub_of(connection_), &Stub::PauseSchedule, request, options,
+               Repeat::kSafe);
+}
+
+absl::Status Tasks::remove_schedule(const std::string& name, const CallOptions& options) {
+  v1::RemoveScheduleRequest request;
+  request.set_name(name);
+  return unary(connection_, *stub_of(connection_), &Stub::RemoveSchedule, request, options,
+               Repeat::kNever)
+      .status();
+}
+
+absl::StatusOr<v1::UpcomingRunsReply> Tasks::upcoming_runs(const std::string& name,
+                                                           std::uint32_t count,
+                                                           const CallOptions& options) {
+  v1::UpcomingRunsRequest request;
+  request.set_name(name);
+  request.set_count(count);
+  return unary(connection_, *stub_of(connection_), &Stub::UpcomingRuns, request, options,
+               Repeat::kSafe);
+}
+
 struct TaskInput::Impl {
   Impl(Connection& connection, std::string task_id, const CallOptions& options)
       : stub(stub_of(connection)), call(connection.bounds(options)), id(std::move(task_id)) {

@@ -132,6 +132,29 @@ class Tasks {
                                                               std::uint32_t capacity,
                                                               const CallOptions& options = {});
 
+  // Cancels every task of an array, by SubmitTasksReply::array_ids.
+  [[nodiscard]] absl::StatusOr<v1::CancelArrayReply> cancel_array(
+      const v1::CancelArrayRequest& request, const CallOptions& options = {});
+
+  // Submits a task again and again. Errors: kAlreadyExists unless request.replace.
+  [[nodiscard]] absl::StatusOr<v1::Schedule> create_schedule(
+      const v1::CreateScheduleRequest& request, const CallOptions& options = {});
+  // One schedule: when it comes next, and what became of the times that have passed.
+  [[nodiscard]] absl::StatusOr<v1::Schedule> get_schedule(const std::string& name,
+                                                          const CallOptions& options = {});
+  // All schedules, by name.
+  [[nodiscard]] absl::StatusOr<v1::ListSchedulesReply> list_schedules(
+      const CallOptions& options = {});
+  // Pauses a schedule, or lets it go on from now on.
+  [[nodiscard]] absl::StatusOr<v1::Schedule> pause_schedule(const std::string& name, bool paused,
+                                                            const CallOptions& options = {});
+  // Forgets a schedule; its tasks stay.
+  [[nodiscard]] absl::Status remove_schedule(const std::string& name,
+                                             const CallOptions& options = {});
+  // The next times of a schedule; `count` 0: five.
+  [[nodiscard]] absl::StatusOr<v1::UpcomingRunsReply> upcoming_runs(
+      const std::string& name, std::uint32_t count = 0, const CallOptions& options = {});
+
  private:
   absl::Status follow_attempts(v1::TaskOutputRequest request, const OutputCallback& callback,
                                const CallOptions& options);

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file zsync/v1/tasks.proto.
  */
 export const file_zsync_v1_tasks: GenFile = /*@__PURE__*/
-  fileDesc("ChR6c3luYy92MS90YXNrcy5wcm90bxIIenN5bmMudjEirAgKCFRhc2tTcGVjEgwKBGFyZ3YYASADKAkSDQoFc2hlbGwYAiABKAkSCwoDY3dkGAMgASgJEigKA2VudhgEIAMoCzIbLnpzeW5jLnYxLlRhc2tTcGVjLkVudkVudHJ5EhMKC3JlcGxhY2VfZW52GAUgASgIEg0KBXN0ZGluGAYgASgMEhQKDHN0ZGluX3N0cmVhbRgHIAEoCBIMCgRuYW1lGAggASgJEi4KBmxhYmVscxgJIAMoCzIeLnpzeW5jLnYxLlRhc2tTcGVjLkxhYmVsc0VudHJ5Eg0KBWdyb3VwGAogASgJEhAKCHByaW9yaXR5GAsgASgFEioKB3RpbWVvdXQYDCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoKa2lsbF9ncmFjZRgNIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIPCgdyZXRyaWVzGA4gASgNEhcKD2lkZW1wb3RlbmN5X2tleRgPIAEoCRIVCg1rZWVwX2NoaWxkcmVuGBAgASgIEhMKC3RyYWNlcGFyZW50GBEgASgJEiQKBXJldHJ5GBIgASgLMhUuenN5bmMudjEuUmV0cnlQb2xpY3kSIQoHb25fbG9zdBgTIAEoDjIQLnpzeW5jLnYxLk9uTG9zdBInCgVhZnRlchgUIAMoCzIYLnpzeW5jLnYxLlRhc2tEZXBlbmRlbmN5EigKBWRlbGF5GBUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhoKEnN0YXJ0X2F0X3VuaXhfbmFubxgWIAEoAxINCgVsb2NrcxgXIAMoCRIpCglyZXNvdXJjZXMYGCADKAsyFi56c3luYy52MS5SZXNvdXJjZU5lZWQSMQoOc3RhcnRfZGVhZGxpbmUYGSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SIAoYc3RhcnRfZGVhZGxpbmVfdW5peF9uYW5vGBogASgDEisKCGRlYWRsaW5lGBsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhoKEmRlYWRsaW5lX3VuaXhfbmFubxgcIAEoAxIMCgRuaWNlGCggASgFEiMKCGlvX2NsYXNzGCkgASgOMhEuenN5bmMudjEuSW9DbGFzcxIQCghpb19sZXZlbBgqIAEoDRIoCgZsaW1pdHMYKyABKAsyGC56c3luYy52MS5SZXNvdXJjZUxpbWl0cxIoCgh0ZXJtaW5hbBgsIAEoCzIWLnpzeW5jLnYxLlRlcm1pbmFsU2l6ZRoqCghFbnZFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiLQoMVGVybWluYWxTaXplEgwKBHJvd3MYASABKA0SDwoHY29sdW1ucxgCIAEoDSJgCg5SZXNvdXJjZUxpbWl0cxIUCgxtZW1vcnlfYnl0ZXMYASABKAQSEgoKY3B1X21pbGxpcxgCIAEoDRIRCglwcm9jZXNzZXMYAyABKAQSEQoJaW9fd2VpZ2h0GAQgASgNIssBCglUYXNrVXNhZ2USKwoIY3B1X3VzZXIYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoKY3B1X3N5c3RlbRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIZChFtZW1vcnlfcGVha19ieXRlcxgDIAEoBBIVCg1pb19yZWFkX2J5dGVzGAQgASgEEhgKEGlvX3dyaXR0ZW5fYnl0ZXMYBSABKAQSFgoObWVtb3J5X2lzX3RyZWUYBiABKAgiLAoMUmVzb3VyY2VOZWVkEgwKBG5hbWUYASABKAkSDgoGYW1vdW50GAIgASgNIlAKDlRhc2tEZXBlbmRlbmN5EgwKBHRhc2sYASABKAkSMAoJY29uZGl0aW9uGAIgASgOMh0uenN5bmMudjEuRGVwZW5kZW5jeUNvbmRpdGlvbiLrAQoLUmV0cnlQb2xpY3kSKgoHYmFja29mZhgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZmYWN0b3IYAiABKAESLgoLYmFja29mZl9tYXgYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SIAoGaml0dGVyGAQgASgOMhAuenN5bmMudjEuSml0dGVyEiQKAm9uGAUgASgLMhguenN5bmMudjEuUmV0cnlDb25kaXRpb24SKAoGbm90X29uGAYgASgLMhguenN5bmMudjEuUmV0cnlDb25kaXRpb24iRQoOUmV0cnlDb25kaXRpb24SEgoKZXhpdF9jb2RlcxgBIAMoBRIPCgd0aW1lb3V0GAIgASgIEg4KBnNpZ25hbBgDIAEoCCL+AQoLVGFza0F0dGVtcHQSDwoHYXR0ZW1wdBgBIAEoDRIiCgVzdGF0ZRgCIAEoDjITLnpzeW5jLnYxLlRhc2tTdGF0ZRIRCglleGl0X2NvZGUYAyABKAUSDgoGc2lnbmFsGAQgASgFEg4KBnJlYXNvbhgFIAEoCRIZChFzdGFydGVkX3VuaXhfbmFubxgGIAEoAxIaChJmaW5pc2hlZF91bml4X25hbm8YByABKAMSFAoMb3V0cHV0X2J5dGVzGAggASgEEhYKDm91dHB1dF9yZWNvcmRzGAkgASgEEiIKBXVzYWdlGBQgASgLMhMuenN5bmMudjEuVGFza1VzYWdlIvMECgRUYXNrEgoKAmlkGAEgASgJEiAKBHNwZWMYAiABKAsyEi56c3luYy52MS5UYXNrU3BlYxIiCgVzdGF0ZRgDIAEoDjITLnpzeW5jLnYxLlRhc2tTdGF0ZRIPCgdhdHRlbXB0GAQgASgNEhEKCWV4aXRfY29kZRgFIAEoBRIOCgZzaWduYWwYBiABKAUSDgoGcmVhc29uGAcgASgJEhkKEWNyZWF0ZWRfdW5peF9uYW5vGAggASgDEhkKEXN0YXJ0ZWRfdW5peF9uYW5vGAkgASgDEhoKEmZpbmlzaGVkX3VuaXhfbmFubxgKIAEoAxILCgNwaWQYCyABKAMSGAoQY2FuY2VsX3JlcXVlc3RlZBgMIAEoCBIUCgxvdXRwdXRfYnl0ZXMYDSABKAQSFgoOb3V0cHV0X3JlY29yZHMYDiABKAQSFQoNc3VibWl0dGVyX3VpZBgPIAEoDRIVCg1zdWJtaXR0ZXJfcGlkGBAgASgFEicKCGF0dGVtcHRzGBEgAygLMhUuenN5bmMudjEuVGFza0F0dGVtcHQSHAoUbm90X2JlZm9yZV91bml4X25hbm8YEiABKAMSIAoYc3RhcnRfZGVhZGxpbmVfdW5peF9uYW5vGBMgASgDEhoKEmRlYWRsaW5lX3VuaXhfbmFubxgUIAEoAxIoCgVzbGFjaxgVIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIiCgV1c2FnZRgeIAEoCzITLnpzeW5jLnYxLlRhc2tVc2FnZRIYChBwYXVzZWRfdW5peF9uYW5vGB8gASgDEhMKC2xpbWl0c19ub3RlGCAgASgJIjcKElN1Ym1pdFRhc2tzUmVxdWVzdBIhCgVzcGVjcxgBIAMoCzISLnpzeW5jLnYxLlRhc2tTcGVjIjEKEFN1Ym1pdFRhc2tzUmVwbHkSCwoDaWRzGAEgAygJEhAKCGV4aXN0aW5nGAIgAygIIhwKDkdldFRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIvgBChBMaXN0VGFza3NSZXF1ZXN0EiMKBnN0YXRlcxgBIAMoDjITLnpzeW5jLnYxLlRhc2tTdGF0ZRINCgVncm91cBgCIAEoCRIMCgRuYW1lGAMgASgJEjYKBmxhYmVscxgEIAMoCzImLnpzeW5jLnYxLkxpc3RUYXNrc1JlcXVlc3QuTGFiZWxzRW50cnkSEQoJcGFnZV9zaXplGAUgASgNEhIKCnBhZ2VfdG9rZW4YBiABKAkSFAoMb2xkZXN0X2ZpcnN0GAcgASgIGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiSAoOTGlzdFRhc2tzUmVwbHkSHQoFdGFza3MYASADKAsyDi56c3luYy52MS5UYXNrEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIfChBXYWl0VGFza3NSZXF1ZXN0EgsKA2lkcxgBIAMoCSIvCg5XYWl0VGFza3NSZXBseRIdCgV0YXNrcxgBIAMoCzIOLnpzeW5jLnYxLlRhc2siXAoRQ2FuY2VsVGFza1JlcXVlc3QSCgoCaWQYASABKAkSDAoEd2FpdBgCIAEoCBItCgpraWxsX2dyYWNlGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIh4KEFJldHJ5VGFza1JlcXVlc3QSCgoCaWQYASABKAkiHgoQUGF1c2VUYXNrUmVxdWVzdBIKCgJpZBgBIAEoCSIfChFSZXN1bWVUYXNrUmVxdWVzdBIKCgJpZBgBIAEoCSIvChFTaWduYWxUYXNrUmVxdWVzdBIKCgJpZBgBIAEoCRIOCgZzaWduYWwYAiABKAUiHwoRUmVtb3ZlVGFza1JlcXVlc3QSCgoCaWQYASABKAkiEQoPUmVtb3ZlVGFza1JlcGx5IlIKEVRhc2tPdXRwdXRSZXF1ZXN0EgoKAmlkGAEgASgJEhAKCGZyb21fc2VxGAIgASgEEg4KBmZvbGxvdxgDIAEoCBIPCgdhdHRlbXB0GAQgASgNIoMBCg9UYXNrT3V0cHV0QmF0Y2gSIQoHcmVjb3JkcxgBIAMoCzIQLnpzeW5jLnYxLlJlY29yZBIaCgNnYXAYAiABKAsyDS56c3luYy52MS5HYXASIAoIZmluaXNoZWQYAyABKAsyDi56c3luYy52MS5UYXNrEg8KB2F0dGVtcHQYBCABKA0iXwoOVGFza0lucHV0Q2h1bmsSCgoCaWQYASABKAkSDAoEZGF0YRgCIAEoDBILCgNlb2YYAyABKAgSJgoGcmVzaXplGAQgASgLMhYuenN5bmMudjEuVGVybWluYWxTaXplIh8KDlRhc2tJbnB1dFJlcGx5Eg0KBWJ5dGVzGAEgASgEIhwKDldoeVRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIj0KDFdoeVRhc2tSZXBseRIcCgR0YXNrGAEgASgLMg4uenN5bmMudjEuVGFzaxIPCgdyZWFzb25zGAIgAygJIvwBCglUYXNrR3JvdXASDAoEbmFtZRgBIAEoCRIQCghwYXJhbGxlbBgCIAEoDRIOCgZxdWV1ZWQYAyABKA0SDwoHcnVubmluZxgEIAEoDRIjCgVvcmRlchgFIAEoDjIULnpzeW5jLnYxLkdyb3VwT3JkZXISKgoIb3ZlcmxvYWQYBiABKA4yGC56c3luYy52MS5PdmVybG9hZFBvbGljeRISCgpxdWV1ZWRfbWF4GAcgASgNEiMKBnBhdXNlZBgIIAEoCzITLnpzeW5jLnYxLkdyb3VwSG9sZBIkCgdkcmFpbmVkGAkgASgLMhMuenN5bmMudjEuR3JvdXBIb2xkIj4KCUdyb3VwSG9sZBIXCg9zaW5jZV91bml4X25hbm8YASABKAMSCwoDdWlkGAIgASgNEgsKA3BpZBgDIAEoBSITChFMaXN0R3JvdXBzUmVxdWVzdCI2Cg9MaXN0R3JvdXBzUmVwbHkSIwoGZ3JvdXBzGAEgAygLMhMuenN5bmMudjEuVGFza0dyb3VwIuwBCg9TZXRHcm91cFJlcXVlc3QSDAoEbmFtZRgBIAEoCRIQCghwYXJhbGxlbBgCIAEoDRIjCgVvcmRlchgDIAEoDjIULnpzeW5jLnYxLkdyb3VwT3JkZXISKgoIb3ZlcmxvYWQYBCABKA4yGC56c3luYy52MS5PdmVybG9hZFBvbGljeRIXCgpxdWV1ZWRfbWF4GAUgASgNSACIAQESEwoGcGF1c2VkGAYgASgISAGIAQESFAoHZHJhaW5lZBgHIAEoCEgCiAEBQg0KC19xdWV1ZWRfbWF4QgkKB19wYXVzZWRCCgoIX2RyYWluZWQiWwoMVGFza1Jlc291cmNlEgwKBG5hbWUYASABKAkSDAoEbG9jaxgCIAEoCBIQCghjYXBhY2l0eRgDIAEoDRIMCgR1c2VkGAQgASgNEg8KB2hvbGRlcnMYBSADKAkiFgoUTGlzdFJlc291cmNlc1JlcXVlc3QiPwoSTGlzdFJlc291cmNlc1JlcGx5EikKCXJlc291cmNlcxgBIAMoCzIWLnpzeW5jLnYxLlRhc2tSZXNvdXJjZSI0ChJTZXRSZXNvdXJjZVJlcXVlc3QSDAoEbmFtZRgBIAEoCRIQCghjYXBhY2l0eRgCIAEoDSqAAgoJVGFza1N0YXRlEhoKFlRBU0tfU1RBVEVfVU5TUEVDSUZJRUQQABIVChFUQVNLX1NUQVRFX1FVRVVFRBABEhYKElRBU0tfU1RBVEVfUlVOTklORxACEhgKFFRBU0tfU1RBVEVfU1VDQ0VFREVEEAMSFQoRVEFTS19TVEFURV9GQUlMRUQQBBIXChNUQVNLX1NUQVRFX1NJR05BTEVEEAUSGAoUVEFTS19TVEFURV9USU1FRF9PVVQQBhIXChNUQVNLX1NUQVRFX0NBTkNFTEVEEAcSEwoPVEFTS19TVEFURV9MT1NUEAgSFgoSVEFTS19TVEFURV9TS0lQUEVEEAkqUAoHSW9DbGFzcxIYChRJT19DTEFTU19VTlNQRUNJRklFRBAAEhgKFElPX0NMQVNTX0JFU1RfRUZGT1JUEAISEQoNSU9fQ0xBU1NfSURMRRADKpcBChNEZXBlbmRlbmN5Q29uZGl0aW9uEiQKIERFUEVOREVOQ1lfQ09ORElUSU9OX1VOU1BFQ0lGSUVEEAASGwoXREVQRU5ERU5DWV9DT05ESVRJT05fT0sQARIfChtERVBFTkRFTkNZX0NPTkRJVElPTl9GQUlMRUQQAhIcChhERVBFTkRFTkNZX0NPTkRJVElPTl9BTlkQAypCCgZKaXR0ZXISFgoSSklUVEVSX1VOU1BFQ0lGSUVEEAASDwoLSklUVEVSX0ZVTEwQARIPCgtKSVRURVJfTk9ORRACKkYKBk9uTG9zdBIXChNPTl9MT1NUX1VOU1BFQ0lGSUVEEAASEAoMT05fTE9TVF9GQUlMEAESEQoNT05fTE9TVF9SRVRSWRACKl0KCkdyb3VwT3JkZXISGwoXR1JPVVBfT1JERVJfVU5TUEVDSUZJRUQQABIYChRHUk9VUF9PUkRFUl9QUklPUklUWRABEhgKFEdST1VQX09SREVSX0RFQURMSU5FEAIqggEKDk92ZXJsb2FkUG9saWN5Eh8KG09WRVJMT0FEX1BPTElDWV9VTlNQRUNJRklFRBAAEhkKFU9WRVJMT0FEX1BPTElDWV9RVUVVRRABEhoKFk9WRVJMT0FEX1BPTElDWV9SRUpFQ1QQAhIYChRPVkVSTE9BRF9QT0xJQ1lfU0hFRBADMpsICgVUYXNrcxJCCgZTdWJtaXQSHC56c3luYy52MS5TdWJtaXRUYXNrc1JlcXVlc3QaGi56c3luYy52MS5TdWJtaXRUYXNrc1JlcGx5Ei8KA0dldBIYLnpzeW5jLnYxLkdldFRhc2tSZXF1ZXN0Gg4uenN5bmMudjEuVGFzaxI8CgRMaXN0EhouenN5bmMudjEuTGlzdFRhc2tzUmVxdWVzdBoYLnpzeW5jLnYxLkxpc3RUYXNrc1JlcGx5EjwKBFdhaXQSGi56c3luYy52MS5XYWl0VGFza3NSZXF1ZXN0GhguenN5bmMudjEuV2FpdFRhc2tzUmVwbHkSNQoGQ2FuY2VsEhsuenN5bmMudjEuQ2FuY2VsVGFza1JlcXVlc3QaDi56c3luYy52MS5UYXNrEjMKBVJldHJ5EhouenN5bmMudjEuUmV0cnlUYXNrUmVxdWVzdBoOLnpzeW5jLnYxLlRhc2sSQAoGUmVtb3ZlEhsuenN5bmMudjEuUmVtb3ZlVGFza1JlcXVlc3QaGS56c3luYy52MS5SZW1vdmVUYXNrUmVwbHkSQgoGT3V0cHV0EhsuenN5bmMudjEuVGFza091dHB1dFJlcXVlc3QaGS56c3luYy52MS5UYXNrT3V0cHV0QmF0Y2gwARI9CgVJbnB1dBIYLnpzeW5jLnYxLlRhc2tJbnB1dENodW5rGhguenN5bmMudjEuVGFza0lucHV0UmVwbHkoARIzCgVQYXVzZRIaLnpzeW5jLnYxLlBhdXNlVGFza1JlcXVlc3QaDi56c3luYy52MS5UYXNrEjUKBlJlc3VtZRIbLnpzeW5jLnYxLlJlc3VtZVRhc2tSZXF1ZXN0Gg4uenN5bmMudjEuVGFzaxI1CgZTaWduYWwSGy56c3luYy52MS5TaWduYWxUYXNrUmVxdWVzdBoOLnpzeW5jLnYxLlRhc2sSNwoDV2h5EhguenN5bmMudjEuV2h5VGFza1JlcXVlc3QaFi56c3luYy52MS5XaHlUYXNrUmVwbHkSRAoKTGlzdEdyb3VwcxIbLnpzeW5jLnYxLkxpc3RHcm91cHNSZXF1ZXN0GhkuenN5bmMudjEuTGlzdEdyb3Vwc1JlcGx5EjoKCFNldEdyb3VwEhkuenN5bmMudjEuU2V0R3JvdXBSZXF1ZXN0GhMuenN5bmMudjEuVGFza0dyb3VwEk0KDUxpc3RSZXNvdXJjZXMSHi56c3luYy52MS5MaXN0UmVzb3VyY2VzUmVxdWVzdBocLnpzeW5jLnYxLkxpc3RSZXNvdXJjZXNSZXBseRJDCgtTZXRSZXNvdXJjZRIcLnpzeW5jLnYxLlNldFJlc291cmNlUmVxdWVzdBoWLnpzeW5jLnYxLlRhc2tSZXNvdXJjZWIGcHJvdG8z", [file_google_protobuf_duration, file_zsync_v1_common]);
+  fileDesc("ChR6c3luYy92MS90YXNrcy5wcm90bxIIenN5bmMudjEi0AgKCFRhc2tTcGVjEgwKBGFyZ3YYASADKAkSDQoFc2hlbGwYAiABKAkSCwoDY3dkGAMgASgJEigKA2VudhgEIAMoCzIbLnpzeW5jLnYxLlRhc2tTcGVjLkVudkVudHJ5EhMKC3JlcGxhY2VfZW52GAUgASgIEg0KBXN0ZGluGAYgASgMEhQKDHN0ZGluX3N0cmVhbRgHIAEoCBIMCgRuYW1lGAggASgJEi4KBmxhYmVscxgJIAMoCzIeLnpzeW5jLnYxLlRhc2tTcGVjLkxhYmVsc0VudHJ5Eg0KBWdyb3VwGAogASgJEhAKCHByaW9yaXR5GAsgASgFEioKB3RpbWVvdXQYDCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoKa2lsbF9ncmFjZRgNIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIPCgdyZXRyaWVzGA4gASgNEhcKD2lkZW1wb3RlbmN5X2tleRgPIAEoCRIVCg1rZWVwX2NoaWxkcmVuGBAgASgIEhMKC3RyYWNlcGFyZW50GBEgASgJEiQKBXJldHJ5GBIgASgLMhUuenN5bmMudjEuUmV0cnlQb2xpY3kSIQoHb25fbG9zdBgTIAEoDjIQLnpzeW5jLnYxLk9uTG9zdBInCgVhZnRlchgUIAMoCzIYLnpzeW5jLnYxLlRhc2tEZXBlbmRlbmN5EigKBWRlbGF5GBUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhoKEnN0YXJ0X2F0X3VuaXhfbmFubxgWIAEoAxINCgVsb2NrcxgXIAMoCRIpCglyZXNvdXJjZXMYGCADKAsyFi56c3luYy52MS5SZXNvdXJjZU5lZWQSMQoOc3RhcnRfZGVhZGxpbmUYGSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SIAoYc3RhcnRfZGVhZGxpbmVfdW5peF9uYW5vGBogASgDEisKCGRlYWRsaW5lGBsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhoKEmRlYWRsaW5lX3VuaXhfbmFubxgcIAEoAxIMCgRuaWNlGCggASgFEiMKCGlvX2NsYXNzGCkgASgOMhEuenN5bmMudjEuSW9DbGFzcxIQCghpb19sZXZlbBgqIAEoDRIoCgZsaW1pdHMYKyABKAsyGC56c3luYy52MS5SZXNvdXJjZUxpbWl0cxIoCgh0ZXJtaW5hbBgsIAEoCzIWLnpzeW5jLnYxLlRlcm1pbmFsU2l6ZRIiCgVhcnJheRgdIAEoCzITLnpzeW5jLnYxLkFycmF5U3BlYxoqCghFbnZFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiLQoMVGVybWluYWxTaXplEgwKBHJvd3MYASABKA0SDwoHY29sdW1ucxgCIAEoDSJgCg5SZXNvdXJjZUxpbWl0cxIUCgxtZW1vcnlfYnl0ZXMYASABKAQSEgoKY3B1X21pbGxpcxgCIAEoDRIRCglwcm9jZXNzZXMYAyABKAQSEQoJaW9fd2VpZ2h0GAQgASgNIssBCglUYXNrVXNhZ2USKwoIY3B1X3VzZXIYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoKY3B1X3N5c3RlbRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIZChFtZW1vcnlfcGVha19ieXRlcxgDIAEoBBIVCg1pb19yZWFkX2J5dGVzGAQgASgEEhgKEGlvX3dyaXR0ZW5fYnl0ZXMYBSABKAQSFgoObWVtb3J5X2lzX3RyZWUYBiABKAgiQgoJQXJyYXlTcGVjEg8KB2luZGV4ZXMYASABKAkSJAoGbWF0cml4GAIgAygLMhQuenN5bmMudjEuTWF0cml4QXhpcyIqCgpNYXRyaXhBeGlzEgwKBG5hbWUYASABKAkSDgoGdmFsdWVzGAIgAygJIpgBCgtBcnJheU1lbWJlchIKCgJpZBgBIAEoCRINCgVpbmRleBgCIAEoAxIMCgRzaXplGAMgASgNEjEKBnZhbHVlcxgEIAMoCzIhLnpzeW5jLnYxLkFycmF5TWVtYmVyLlZhbHVlc0VudHJ5Gi0KC1ZhbHVlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiLAoMUmVzb3VyY2VOZWVkEgwKBG5hbWUYASABKAkSDgoGYW1vdW50GAIgASgNIlAKDlRhc2tEZXBlbmRlbmN5EgwKBHRhc2sYASABKAkSMAoJY29uZGl0aW9uGAIgASgOMh0uenN5bmMudjEuRGVwZW5kZW5jeUNvbmRpdGlvbiLrAQoLUmV0cnlQb2xpY3kSKgoHYmFja29mZhgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZmYWN0b3IYAiABKAESLgoLYmFja29mZl9tYXgYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SIAoGaml0dGVyGAQgASgOMhAuenN5bmMudjEuSml0dGVyEiQKAm9uGAUgASgLMhguenN5bmMudjEuUmV0cnlDb25kaXRpb24SKAoGbm90X29uGAYgASgLMhguenN5bmMudjEuUmV0cnlDb25kaXRpb24iRQoOUmV0cnlDb25kaXRpb24SEgoKZXhpdF9jb2RlcxgBIAMoBRIPCgd0aW1lb3V0GAIgASgIEg4KBnNpZ25hbBgDIAEoCCL+AQoLVGFza0F0dGVtcHQSDwoHYXR0ZW1wdBgBIAEoDRIiCgVzdGF0ZRgCIAEoDjITLnpzeW5jLnYxLlRhc2tTdGF0ZRIRCglleGl0X2NvZGUYAyABKAUSDgoGc2lnbmFsGAQgASgFEg4KBnJlYXNvbhgFIAEoCRIZChFzdGFydGVkX3VuaXhfbmFubxgGIAEoAxIaChJmaW5pc2hlZF91bml4X25hbm8YByABKAMSFAoMb3V0cHV0X2J5dGVzGAggASgEEhYKDm91dHB1dF9yZWNvcmRzGAkgASgEEiIKBXVzYWdlGBQgASgLMhMuenN5bmMudjEuVGFza1VzYWdlIpkFCgRUYXNrEgoKAmlkGAEgASgJEiAKBHNwZWMYAiABKAsyEi56c3luYy52MS5UYXNrU3BlYxIiCgVzdGF0ZRgDIAEoDjITLnpzeW5jLnYxLlRhc2tTdGF0ZRIPCgdhdHRlbXB0GAQgASgNEhEKCWV4aXRfY29kZRgFIAEoBRIOCgZzaWduYWwYBiABKAUSDgoGcmVhc29uGAcgASgJEhkKEWNyZWF0ZWRfdW5peF9uYW5vGAggASgDEhkKEXN0YXJ0ZWRfdW5peF9uYW5vGAkgASgDEhoKEmZpbmlzaGVkX3VuaXhfbmFubxgKIAEoAxILCgNwaWQYCyABKAMSGAoQY2FuY2VsX3JlcXVlc3RlZBgMIAEoCBIUCgxvdXRwdXRfYnl0ZXMYDSABKAQSFgoOb3V0cHV0X3JlY29yZHMYDiABKAQSFQoNc3VibWl0dGVyX3VpZBgPIAEoDRIVCg1zdWJtaXR0ZXJfcGlkGBAgASgFEicKCGF0dGVtcHRzGBEgAygLMhUuenN5bmMudjEuVGFza0F0dGVtcHQSHAoUbm90X2JlZm9yZV91bml4X25hbm8YEiABKAMSIAoYc3RhcnRfZGVhZGxpbmVfdW5peF9uYW5vGBMgASgDEhoKEmRlYWRsaW5lX3VuaXhfbmFubxgUIAEoAxIoCgVzbGFjaxgVIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIiCgV1c2FnZRgeIAEoCzITLnpzeW5jLnYxLlRhc2tVc2FnZRIYChBwYXVzZWRfdW5peF9uYW5vGB8gASgDEhMKC2xpbWl0c19ub3RlGCAgASgJEiQKBWFycmF5GBYgASgLMhUuenN5bmMudjEuQXJyYXlNZW1iZXIiNwoSU3VibWl0VGFza3NSZXF1ZXN0EiEKBXNwZWNzGAEgAygLMhIuenN5bmMudjEuVGFza1NwZWMiRAoQU3VibWl0VGFza3NSZXBseRILCgNpZHMYASADKAkSEAoIZXhpc3RpbmcYAiADKAgSEQoJYXJyYXlfaWRzGAMgAygJIhwKDkdldFRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIocCChBMaXN0VGFza3NSZXF1ZXN0EiMKBnN0YXRlcxgBIAMoDjITLnpzeW5jLnYxLlRhc2tTdGF0ZRINCgVncm91cBgCIAEoCRIMCgRuYW1lGAMgASgJEjYKBmxhYmVscxgEIAMoCzImLnpzeW5jLnYxLkxpc3RUYXNrc1JlcXVlc3QuTGFiZWxzRW50cnkSEQoJcGFnZV9zaXplGAUgASgNEhIKCnBhZ2VfdG9rZW4YBiABKAkSFAoMb2xkZXN0X2ZpcnN0GAcgASgIEg0KBWFycmF5GAggASgJGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiSAoOTGlzdFRhc2tzUmVwbHkSHQoFdGFza3MYASADKAsyDi56c3luYy52MS5UYXNrEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIfChBXYWl0VGFza3NSZXF1ZXN0EgsKA2lkcxgBIAMoCSIvCg5XYWl0VGFza3NSZXBseRIdCgV0YXNrcxgBIAMoCzIOLnpzeW5jLnYxLlRhc2siXAoRQ2FuY2VsVGFza1JlcXVlc3QSCgoCaWQYASABKAkSDAoEd2FpdBgCIAEoCBItCgpraWxsX2dyYWNlGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIl0KEkNhbmNlbEFycmF5UmVxdWVzdBIKCgJpZBgBIAEoCRIMCgR3YWl0GAIgASgIEi0KCmtpbGxfZ3JhY2UYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iMQoQQ2FuY2VsQXJyYXlSZXBseRIdCgV0YXNrcxgBIAMoCzIOLnpzeW5jLnYxLlRhc2siHgoQUmV0cnlUYXNrUmVxdWVzdBIKCgJpZBgBIAEoCSIeChBQYXVzZVRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIh8KEVJlc3VtZVRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIi8KEVNpZ25hbFRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJEg4KBnNpZ25hbBgCIAEoBSIfChFSZW1vdmVUYXNrUmVxdWVzdBIKCgJpZBgBIAEoCSIRCg9SZW1vdmVUYXNrUmVwbHkiUgoRVGFza091dHB1dFJlcXVlc3QSCgoCaWQYASABKAkSEAoIZnJvbV9zZXEYAiABKAQSDgoGZm9sbG93GAMgASgIEg8KB2F0dGVtcHQYBCABKA0igwEKD1Rhc2tPdXRwdXRCYXRjaBIhCgdyZWNvcmRzGAEgAygLMhAuenN5bmMudjEuUmVjb3JkEhoKA2dhcBgCIAEoCzINLnpzeW5jLnYxLkdhcBIgCghmaW5pc2hlZBgDIAEoCzIOLnpzeW5jLnYxLlRhc2sSDwoHYXR0ZW1wdBgEIAEoDSJfCg5UYXNrSW5wdXRDaHVuaxIKCgJpZBgBIAEoCRIMCgRkYXRhGAIgASgMEgsKA2VvZhgDIAEoCBImCgZyZXNpemUYBCABKAsyFi56c3luYy52MS5UZXJtaW5hbFNpemUiHwoOVGFza0lucHV0UmVwbHkSDQoFYnl0ZXMYASABKAQiHAoOV2h5VGFza1JlcXVlc3QSCgoCaWQYASABKAkiPQoMV2h5VGFza1JlcGx5EhwKBHRhc2sYASABKAsyDi56c3luYy52MS5UYXNrEg8KB3JlYXNvbnMYAiADKAki/AEKCVRhc2tHcm91cBIMCgRuYW1lGAEgASgJEhAKCHBhcmFsbGVsGAIgASgNEg4KBnF1ZXVlZBgDIAEoDRIPCgdydW5uaW5nGAQgASgNEiMKBW9yZGVyGAUgASgOMhQuenN5bmMudjEuR3JvdXBPcmRlchIqCghvdmVybG9hZBgGIAEoDjIYLnpzeW5jLnYxLk92ZXJsb2FkUG9saWN5EhIKCnF1ZXVlZF9tYXgYByABKA0SIwoGcGF1c2VkGAggASgLMhMuenN5bmMudjEuR3JvdXBIb2xkEiQKB2RyYWluZWQYCSABKAsyEy56c3luYy52MS5Hcm91cEhvbGQiPgoJR3JvdXBIb2xkEhcKD3NpbmNlX3VuaXhfbmFubxgBIAEoAxILCgN1aWQYAiABKA0SCwoDcGlkGAMgASgFIhMKEUxpc3RHcm91cHNSZXF1ZXN0IjYKD0xpc3RHcm91cHNSZXBseRIjCgZncm91cHMYASADKAsyEy56c3luYy52MS5UYXNrR3JvdXAi7AEKD1NldEdyb3VwUmVxdWVzdBIMCgRuYW1lGAEgASgJEhAKCHBhcmFsbGVsGAIgASgNEiMKBW9yZGVyGAMgASgOMhQuenN5bmMudjEuR3JvdXBPcmRlchIqCghvdmVybG9hZBgEIAEoDjIYLnpzeW5jLnYxLk92ZXJsb2FkUG9saWN5EhcKCnF1ZXVlZF9tYXgYBSABKA1IAIgBARITCgZwYXVzZWQYBiABKAhIAYgBARIUCgdkcmFpbmVkGAcgASgISAKIAQFCDQoLX3F1ZXVlZF9tYXhCCQoHX3BhdXNlZEIKCghfZHJhaW5lZCJbCgxUYXNrUmVzb3VyY2USDAoEbmFtZRgBIAEoCRIMCgRsb2NrGAIgASgIEhAKCGNhcGFjaXR5GAMgASgNEgwKBHVzZWQYBCABKA0SDwoHaG9sZGVycxgFIAMoCSIWChRMaXN0UmVzb3VyY2VzUmVxdWVzdCI/ChJMaXN0UmVzb3VyY2VzUmVwbHkSKQoJcmVzb3VyY2VzGAEgAygLMhYuenN5bmMudjEuVGFza1Jlc291cmNlIjQKElNldFJlc291cmNlUmVxdWVzdBIMCgRuYW1lGAEgASgJEhAKCGNhcGFjaXR5GAIgASgNIu0BCgxTY2hlZHVsZVNwZWMSDAoEbmFtZRgBIAEoCRIoCgVldmVyeRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIMCgRjcm9uGAMgASgJEhEKCXRpbWVfem9uZRgEIAEoCRIkCgZtaXNzZWQYBSABKA4yFC56c3luYy52MS5NaXNzZWRSdW5zEhIKCm1pc3NlZF9tYXgYBiABKA0SKAoHb3ZlcmxhcBgHIAEoDjIXLnpzeW5jLnYxLk92ZXJsYXBQb2xpY3kSIAoEdGFzaxgIIAEoCzISLnpzeW5jLnYxLlRhc2tTcGVjIowCCghTY2hlZHVsZRIkCgRzcGVjGAEgASgLMhYuenN5bmMudjEuU2NoZWR1bGVTcGVjEhkKEWNyZWF0ZWRfdW5peF9uYW5vGAIgASgDEhYKDm5leHRfdW5peF9uYW5vGAMgASgDEiMKBnBhdXNlZBgEIAEoCzITLnpzeW5jLnYxLkdyb3VwSG9sZBIWCg5sYXN0X3VuaXhfbmFubxgFIAEoAxIRCglsYXN0X3Rhc2sYBiABKAkSDAoEcnVucxgHIAEoBBIOCgZtaXNzZWQYCCABKAQSEgoKb3ZlcmxhcHBlZBgJIAEoBBIPCgdyZWZ1c2VkGAogASgEEhQKDGxhc3RfcmVmdXNhbBgLIAEoCSJOChVDcmVhdGVTY2hlZHVsZVJlcXVlc3QSJAoEc3BlYxgBIAEoCzIWLnpzeW5jLnYxLlNjaGVkdWxlU3BlYxIPCgdyZXBsYWNlGAIgASgIIiIKEkdldFNjaGVkdWxlUmVxdWVzdBIMCgRuYW1lGAEgASgJIhYKFExpc3RTY2hlZHVsZXNSZXF1ZXN0IjsKEkxpc3RTY2hlZHVsZXNSZXBseRIlCglzY2hlZHVsZXMYASADKAsyEi56c3luYy52MS5TY2hlZHVsZSI0ChRQYXVzZVNjaGVkdWxlUmVxdWVzdBIMCgRuYW1lGAEgASgJEg4KBnBhdXNlZBgCIAEoCCIlChVSZW1vdmVTY2hlZHVsZVJlcXVlc3QSDAoEbmFtZRgBIAEoCSIVChNSZW1vdmVTY2hlZHVsZVJlcGx5IjIKE1VwY29taW5nUnVuc1JlcXVlc3QSDAoEbmFtZRgBIAEoCRINCgVjb3VudBgCIAEoDSIsChFVcGNvbWluZ1J1bnNSZXBseRIXCg90aW1lc191bml4X25hbm8YASADKAMqgAIKCVRhc2tTdGF0ZRIaChZUQVNLX1NUQVRFX1VOU1BFQ0lGSUVEEAASFQoRVEFTS19TVEFURV9RVUVVRUQQARIWChJUQVNLX1NUQVRFX1JVTk5JTkcQAhIYChRUQVNLX1NUQVRFX1NVQ0NFRURFRBADEhUKEVRBU0tfU1RBVEVfRkFJTEVEEAQSFwoTVEFTS19TVEFURV9TSUdOQUxFRBAFEhgKFFRBU0tfU1RBVEVfVElNRURfT1VUEAYSFwoTVEFTS19TVEFURV9DQU5DRUxFRBAHEhMKD1RBU0tfU1RBVEVfTE9TVBAIEhYKElRBU0tfU1RBVEVfU0tJUFBFRBAJKlAKB0lvQ2xhc3MSGAoUSU9fQ0xBU1NfVU5TUEVDSUZJRUQQABIYChRJT19DTEFTU19CRVNUX0VGRk9SVBACEhEKDUlPX0NMQVNTX0lETEUQAyqXAQoTRGVwZW5kZW5jeUNvbmRpdGlvbhIkCiBERVBFTkRFTkNZX0NPTkRJVElPTl9VTlNQRUNJRklFRBAAEhsKF0RFUEVOREVOQ1lfQ09ORElUSU9OX09LEAESHwobREVQRU5ERU5DWV9DT05ESVRJT05fRkFJTEVEEAISHAoYREVQRU5ERU5DWV9DT05ESVRJT05fQU5ZEAMqQgoGSml0dGVyEhYKEkpJVFRFUl9VTlNQRUNJRklFRBAAEg8KC0pJVFRFUl9GVUxMEAESDwoLSklUVEVSX05PTkUQAipGCgZPbkxvc3QSFwoTT05fTE9TVF9VTlNQRUNJRklFRBAAEhAKDE9OX0xPU1RfRkFJTBABEhEKDU9OX0xPU1RfUkVUUlkQAipdCgpHcm91cE9yZGVyEhsKF0dST1VQX09SREVSX1VOU1BFQ0lGSUVEEAASGAoUR1JPVVBfT1JERVJfUFJJT1JJVFkQARIYChRHUk9VUF9PUkRFUl9ERUFETElORRACKoIBCg5PdmVybG9hZFBvbGljeRIfChtPVkVSTE9BRF9QT0xJQ1lfVU5TUEVDSUZJRUQQABIZChVPVkVSTE9BRF9QT0xJQ1lfUVVFVUUQARIaChZPVkVSTE9BRF9QT0xJQ1lfUkVKRUNUEAISGAoUT1ZFUkxPQURfUE9MSUNZX1NIRUQQAypqCgpNaXNzZWRSdW5zEhsKF01JU1NFRF9SVU5TX1VOU1BFQ0lGSUVEEAASFAoQTUlTU0VEX1JVTlNfU0tJUBABEhQKEE1JU1NFRF9SVU5TX09OQ0UQAhITCg9NSVNTRURfUlVOU19BTEwQAypiCg1PdmVybGFwUG9saWN5Eh4KGk9WRVJMQVBfUE9MSUNZX1VOU1BFQ0lGSUVEEAASFwoTT1ZFUkxBUF9QT0xJQ1lfU0tJUBABEhgKFE9WRVJMQVBfUE9MSUNZX1FVRVVFEAIyngwKBVRhc2tzEkIKBlN1Ym1pdBIcLnpzeW5jLnYxLlN1Ym1pdFRhc2tzUmVxdWVzdBoaLnpzeW5jLnYxLlN1Ym1pdFRhc2tzUmVwbHkSLwoDR2V0EhguenN5bmMudjEuR2V0VGFza1JlcXVlc3QaDi56c3luYy52MS5UYXNrEjwKBExpc3QSGi56c3luYy52MS5MaXN0VGFza3NSZXF1ZXN0GhguenN5bmMudjEuTGlzdFRhc2tzUmVwbHkSPAoEV2FpdBIaLnpzeW5jLnYxLldhaXRUYXNrc1JlcXVlc3QaGC56c3luYy52MS5XYWl0VGFza3NSZXBseRI1CgZDYW5jZWwSGy56c3luYy52MS5DYW5jZWxUYXNrUmVxdWVzdBoOLnpzeW5jLnYxLlRhc2sSMwoFUmV0cnkSGi56c3luYy52MS5SZXRyeVRhc2tSZXF1ZXN0Gg4uenN5bmMudjEuVGFzaxJACgZSZW1vdmUSGy56c3luYy52MS5SZW1vdmVUYXNrUmVxdWVzdBoZLnpzeW5jLnYxLlJlbW92ZVRhc2tSZXBseRJCCgZPdXRwdXQSGy56c3luYy52MS5UYXNrT3V0cHV0UmVxdWVzdBoZLnpzeW5jLnYxLlRhc2tPdXRwdXRCYXRjaDABEj0KBUlucHV0EhguenN5bmMudjEuVGFza0lucHV0Q2h1bmsaGC56c3luYy52MS5UYXNrSW5wdXRSZXBseSgBEjMKBVBhdXNlEhouenN5bmMudjEuUGF1c2VUYXNrUmVxdWVzdBoOLnpzeW5jLnYxLlRhc2sSNQoGUmVzdW1lEhsuenN5bmMudjEuUmVzdW1lVGFza1JlcXVlc3QaDi56c3luYy52MS5UYXNrEjUKBlNpZ25hbBIbLnpzeW5jLnYxLlNpZ25hbFRhc2tSZXF1ZXN0Gg4uenN5bmMudjEuVGFzaxI3CgNXaHkSGC56c3luYy52MS5XaHlUYXNrUmVxdWVzdBoWLnpzeW5jLnYxLldoeVRhc2tSZXBseRJECgpMaXN0R3JvdXBzEhsuenN5bmMudjEuTGlzdEdyb3Vwc1JlcXVlc3QaGS56c3luYy52MS5MaXN0R3JvdXBzUmVwbHkSOgoIU2V0R3JvdXASGS56c3luYy52MS5TZXRHcm91cFJlcXVlc3QaEy56c3luYy52MS5UYXNrR3JvdXASTQoNTGlzdFJlc291cmNlcxIeLnpzeW5jLnYxLkxpc3RSZXNvdXJjZXNSZXF1ZXN0GhwuenN5bmMudjEuTGlzdFJlc291cmNlc1JlcGx5EkMKC1NldFJlc291cmNlEhwuenN5bmMudjEuU2V0UmVzb3VyY2VSZXF1ZXN0GhYuenN5bmMudjEuVGFza1Jlc291cmNlEkcKC0NhbmNlbEFycmF5EhwuenN5bmMudjEuQ2FuY2VsQXJyYXlSZXF1ZXN0GhouenN5bmMudjEuQ2FuY2VsQXJyYXlSZXBseRJFCg5DcmVhdGVTY2hlZHVsZRIfLnpzeW5jLnYxLkNyZWF0ZVNjaGVkdWxlUmVxdWVzdBoSLnpzeW5jLnYxLlNjaGVkdWxlEj8KC0dldFNjaGVkdWxlEhwuenN5bmMudjEuR2V0U2NoZWR1bGVSZXF1ZXN0GhIuenN5bmMudjEuU2NoZWR1bGUSTQoNTGlzdFNjaGVkdWxlcxIeLnpzeW5jLnYxLkxpc3RTY2hlZHVsZXNSZXF1ZXN0GhwuenN5bmMudjEuTGlzdFNjaGVkdWxlc1JlcGx5EkMKDVBhdXNlU2NoZWR1bGUSHi56c3luYy52MS5QYXVzZVNjaGVkdWxlUmVxdWVzdBoSLnpzeW5jLnYxLlNjaGVkdWxlElAKDlJlbW92ZVNjaGVkdWxlEh8uenN5bmMudjEuUmVtb3ZlU2NoZWR1bGVSZXF1ZXN0Gh0uenN5bmMudjEuUmVtb3ZlU2NoZWR1bGVSZXBseRJKCgxVcGNvbWluZ1J1bnMSHS56c3luYy52MS5VcGNvbWluZ1J1bnNSZXF1ZXN0GhsuenN5bmMudjEuVXBjb21pbmdSdW5zUmVwbHliBnByb3RvMw", [file_google_protobuf_duration, file_zsync_v1_common]);
 
 /**
  * @generated from message zsync.v1.TaskSpec
@@ -245,6 +245,13 @@ export type TaskSpec = Message<"zsync.v1.TaskSpec"> & {
    * @generated from field: zsync.v1.TerminalSize terminal = 44;
    */
   terminal?: TerminalSize | undefined;
+
+  /**
+   * many tasks of this one; a task itself has none
+   *
+   * @generated from field: zsync.v1.ArraySpec array = 29;
+   */
+  array?: ArraySpec | undefined;
 };
 
 /**
@@ -370,6 +377,99 @@ export const TaskUsageSchema: GenMessage<TaskUsage> = /*@__PURE__*/
   messageDesc(file_zsync_v1_tasks, 3);
 
 /**
+ * Either indexes or a matrix. In argv and name {index} and {AXIS} are replaced, other braces stay; the command finds ZSYNC_ARRAY_ID,
+ * ZSYNC_ARRAY_INDEX, ZSYNC_ARRAY_SIZE and, in upper case, ZSYNC_MATRIX_AXIS. An idempotency key gets "#" and the index behind it.
+ *
+ * @generated from message zsync.v1.ArraySpec
+ */
+export type ArraySpec = Message<"zsync.v1.ArraySpec"> & {
+  /**
+   * "0-9", "1,4,7-9", "0-100/10"
+   *
+   * @generated from field: string indexes = 1;
+   */
+  indexes: string;
+
+  /**
+   * every combination, the last axis changing fastest; at most 16
+   *
+   * @generated from field: repeated zsync.v1.MatrixAxis matrix = 2;
+   */
+  matrix: MatrixAxis[];
+};
+
+/**
+ * Describes the message zsync.v1.ArraySpec.
+ * Use `create(ArraySpecSchema)` to create a new message.
+ */
+export const ArraySpecSchema: GenMessage<ArraySpec> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 4);
+
+/**
+ * @generated from message zsync.v1.MatrixAxis
+ */
+export type MatrixAxis = Message<"zsync.v1.MatrixAxis"> & {
+  /**
+   * letters, digits and _, from a letter on
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: repeated string values = 2;
+   */
+  values: string[];
+};
+
+/**
+ * Describes the message zsync.v1.MatrixAxis.
+ * Use `create(MatrixAxisSchema)` to create a new message.
+ */
+export const MatrixAxisSchema: GenMessage<MatrixAxis> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 5);
+
+/**
+ * Which one of an array a task is.
+ *
+ * @generated from message zsync.v1.ArrayMember
+ */
+export type ArrayMember = Message<"zsync.v1.ArrayMember"> & {
+  /**
+   * of the array; Wait takes it as well
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: int64 index = 2;
+   */
+  index: bigint;
+
+  /**
+   * of the array
+   *
+   * @generated from field: uint32 size = 3;
+   */
+  size: number;
+
+  /**
+   * by axis
+   *
+   * @generated from field: map<string, string> values = 4;
+   */
+  values: { [key: string]: string };
+};
+
+/**
+ * Describes the message zsync.v1.ArrayMember.
+ * Use `create(ArrayMemberSchema)` to create a new message.
+ */
+export const ArrayMemberSchema: GenMessage<ArrayMember> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 6);
+
+/**
  * So much of a counted resource whose capacity was set (SetResource, tasks.resources).
  *
  * @generated from message zsync.v1.ResourceNeed
@@ -393,7 +493,7 @@ export type ResourceNeed = Message<"zsync.v1.ResourceNeed"> & {
  * Use `create(ResourceNeedSchema)` to create a new message.
  */
 export const ResourceNeedSchema: GenMessage<ResourceNeed> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 4);
+  messageDesc(file_zsync_v1_tasks, 7);
 
 /**
  * @generated from message zsync.v1.TaskDependency
@@ -417,7 +517,7 @@ export type TaskDependency = Message<"zsync.v1.TaskDependency"> & {
  * Use `create(TaskDependencySchema)` to create a new message.
  */
 export const TaskDependencySchema: GenMessage<TaskDependency> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 5);
+  messageDesc(file_zsync_v1_tasks, 8);
 
 /**
  * The pause before the attempt after failure n is backoff * factor^(n-1), at most backoff_max; with full jitter it is
@@ -472,7 +572,7 @@ export type RetryPolicy = Message<"zsync.v1.RetryPolicy"> & {
  * Use `create(RetryPolicySchema)` to create a new message.
  */
 export const RetryPolicySchema: GenMessage<RetryPolicy> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 6);
+  messageDesc(file_zsync_v1_tasks, 9);
 
 /**
  * @generated from message zsync.v1.RetryCondition
@@ -505,7 +605,7 @@ export type RetryCondition = Message<"zsync.v1.RetryCondition"> & {
  * Use `create(RetryConditionSchema)` to create a new message.
  */
 export const RetryConditionSchema: GenMessage<RetryCondition> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 7);
+  messageDesc(file_zsync_v1_tasks, 10);
 
 /**
  * One attempt of a task.
@@ -573,7 +673,7 @@ export type TaskAttempt = Message<"zsync.v1.TaskAttempt"> & {
  * Use `create(TaskAttemptSchema)` to create a new message.
  */
 export const TaskAttemptSchema: GenMessage<TaskAttempt> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 8);
+  messageDesc(file_zsync_v1_tasks, 11);
 
 /**
  * @generated from message zsync.v1.Task
@@ -727,6 +827,11 @@ export type Task = Message<"zsync.v1.Task"> & {
    * @generated from field: string limits_note = 32;
    */
   limitsNote: string;
+
+  /**
+   * @generated from field: zsync.v1.ArrayMember array = 22;
+   */
+  array?: ArrayMember | undefined;
 };
 
 /**
@@ -734,7 +839,7 @@ export type Task = Message<"zsync.v1.Task"> & {
  * Use `create(TaskSchema)` to create a new message.
  */
 export const TaskSchema: GenMessage<Task> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 9);
+  messageDesc(file_zsync_v1_tasks, 12);
 
 /**
  * @generated from message zsync.v1.SubmitTasksRequest
@@ -751,7 +856,7 @@ export type SubmitTasksRequest = Message<"zsync.v1.SubmitTasksRequest"> & {
  * Use `create(SubmitTasksRequestSchema)` to create a new message.
  */
 export const SubmitTasksRequestSchema: GenMessage<SubmitTasksRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 10);
+  messageDesc(file_zsync_v1_tasks, 13);
 
 /**
  * @generated from message zsync.v1.SubmitTasksReply
@@ -770,6 +875,13 @@ export type SubmitTasksReply = Message<"zsync.v1.SubmitTasksReply"> & {
    * @generated from field: repeated bool existing = 2;
    */
   existing: boolean[];
+
+  /**
+   * of the specs that are arrays, in their order; each has as many ids as it has tasks
+   *
+   * @generated from field: repeated string array_ids = 3;
+   */
+  arrayIds: string[];
 };
 
 /**
@@ -777,7 +889,7 @@ export type SubmitTasksReply = Message<"zsync.v1.SubmitTasksReply"> & {
  * Use `create(SubmitTasksReplySchema)` to create a new message.
  */
 export const SubmitTasksReplySchema: GenMessage<SubmitTasksReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 11);
+  messageDesc(file_zsync_v1_tasks, 14);
 
 /**
  * @generated from message zsync.v1.GetTaskRequest
@@ -794,7 +906,7 @@ export type GetTaskRequest = Message<"zsync.v1.GetTaskRequest"> & {
  * Use `create(GetTaskRequestSchema)` to create a new message.
  */
 export const GetTaskRequestSchema: GenMessage<GetTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 12);
+  messageDesc(file_zsync_v1_tasks, 15);
 
 /**
  * @generated from message zsync.v1.ListTasksRequest
@@ -840,6 +952,13 @@ export type ListTasksRequest = Message<"zsync.v1.ListTasksRequest"> & {
    * @generated from field: bool oldest_first = 7;
    */
   oldestFirst: boolean;
+
+  /**
+   * only tasks of this array
+   *
+   * @generated from field: string array = 8;
+   */
+  array: string;
 };
 
 /**
@@ -847,7 +966,7 @@ export type ListTasksRequest = Message<"zsync.v1.ListTasksRequest"> & {
  * Use `create(ListTasksRequestSchema)` to create a new message.
  */
 export const ListTasksRequestSchema: GenMessage<ListTasksRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 13);
+  messageDesc(file_zsync_v1_tasks, 16);
 
 /**
  * @generated from message zsync.v1.ListTasksReply
@@ -871,7 +990,7 @@ export type ListTasksReply = Message<"zsync.v1.ListTasksReply"> & {
  * Use `create(ListTasksReplySchema)` to create a new message.
  */
 export const ListTasksReplySchema: GenMessage<ListTasksReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 14);
+  messageDesc(file_zsync_v1_tasks, 17);
 
 /**
  * @generated from message zsync.v1.WaitTasksRequest
@@ -888,7 +1007,7 @@ export type WaitTasksRequest = Message<"zsync.v1.WaitTasksRequest"> & {
  * Use `create(WaitTasksRequestSchema)` to create a new message.
  */
 export const WaitTasksRequestSchema: GenMessage<WaitTasksRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 15);
+  messageDesc(file_zsync_v1_tasks, 18);
 
 /**
  * @generated from message zsync.v1.WaitTasksReply
@@ -905,7 +1024,7 @@ export type WaitTasksReply = Message<"zsync.v1.WaitTasksReply"> & {
  * Use `create(WaitTasksReplySchema)` to create a new message.
  */
 export const WaitTasksReplySchema: GenMessage<WaitTasksReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 16);
+  messageDesc(file_zsync_v1_tasks, 19);
 
 /**
  * @generated from message zsync.v1.CancelTaskRequest
@@ -934,7 +1053,53 @@ export type CancelTaskRequest = Message<"zsync.v1.CancelTaskRequest"> & {
  * Use `create(CancelTaskRequestSchema)` to create a new message.
  */
 export const CancelTaskRequestSchema: GenMessage<CancelTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 17);
+  messageDesc(file_zsync_v1_tasks, 20);
+
+/**
+ * @generated from message zsync.v1.CancelArrayRequest
+ */
+export type CancelArrayRequest = Message<"zsync.v1.CancelArrayRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: bool wait = 2;
+   */
+  wait: boolean;
+
+  /**
+   * absent: each task's own
+   *
+   * @generated from field: google.protobuf.Duration kill_grace = 3;
+   */
+  killGrace?: Duration | undefined;
+};
+
+/**
+ * Describes the message zsync.v1.CancelArrayRequest.
+ * Use `create(CancelArrayRequestSchema)` to create a new message.
+ */
+export const CancelArrayRequestSchema: GenMessage<CancelArrayRequest> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 21);
+
+/**
+ * @generated from message zsync.v1.CancelArrayReply
+ */
+export type CancelArrayReply = Message<"zsync.v1.CancelArrayReply"> & {
+  /**
+   * @generated from field: repeated zsync.v1.Task tasks = 1;
+   */
+  tasks: Task[];
+};
+
+/**
+ * Describes the message zsync.v1.CancelArrayReply.
+ * Use `create(CancelArrayReplySchema)` to create a new message.
+ */
+export const CancelArrayReplySchema: GenMessage<CancelArrayReply> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 22);
 
 /**
  * @generated from message zsync.v1.RetryTaskRequest
@@ -951,7 +1116,7 @@ export type RetryTaskRequest = Message<"zsync.v1.RetryTaskRequest"> & {
  * Use `create(RetryTaskRequestSchema)` to create a new message.
  */
 export const RetryTaskRequestSchema: GenMessage<RetryTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 18);
+  messageDesc(file_zsync_v1_tasks, 23);
 
 /**
  * @generated from message zsync.v1.PauseTaskRequest
@@ -968,7 +1133,7 @@ export type PauseTaskRequest = Message<"zsync.v1.PauseTaskRequest"> & {
  * Use `create(PauseTaskRequestSchema)` to create a new message.
  */
 export const PauseTaskRequestSchema: GenMessage<PauseTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 19);
+  messageDesc(file_zsync_v1_tasks, 24);
 
 /**
  * @generated from message zsync.v1.ResumeTaskRequest
@@ -985,7 +1150,7 @@ export type ResumeTaskRequest = Message<"zsync.v1.ResumeTaskRequest"> & {
  * Use `create(ResumeTaskRequestSchema)` to create a new message.
  */
 export const ResumeTaskRequestSchema: GenMessage<ResumeTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 20);
+  messageDesc(file_zsync_v1_tasks, 25);
 
 /**
  * @generated from message zsync.v1.SignalTaskRequest
@@ -1009,7 +1174,7 @@ export type SignalTaskRequest = Message<"zsync.v1.SignalTaskRequest"> & {
  * Use `create(SignalTaskRequestSchema)` to create a new message.
  */
 export const SignalTaskRequestSchema: GenMessage<SignalTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 21);
+  messageDesc(file_zsync_v1_tasks, 26);
 
 /**
  * @generated from message zsync.v1.RemoveTaskRequest
@@ -1026,7 +1191,7 @@ export type RemoveTaskRequest = Message<"zsync.v1.RemoveTaskRequest"> & {
  * Use `create(RemoveTaskRequestSchema)` to create a new message.
  */
 export const RemoveTaskRequestSchema: GenMessage<RemoveTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 22);
+  messageDesc(file_zsync_v1_tasks, 27);
 
 /**
  * @generated from message zsync.v1.RemoveTaskReply
@@ -1039,7 +1204,7 @@ export type RemoveTaskReply = Message<"zsync.v1.RemoveTaskReply"> & {
  * Use `create(RemoveTaskReplySchema)` to create a new message.
  */
 export const RemoveTaskReplySchema: GenMessage<RemoveTaskReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 23);
+  messageDesc(file_zsync_v1_tasks, 28);
 
 /**
  * @generated from message zsync.v1.TaskOutputRequest
@@ -1077,7 +1242,7 @@ export type TaskOutputRequest = Message<"zsync.v1.TaskOutputRequest"> & {
  * Use `create(TaskOutputRequestSchema)` to create a new message.
  */
 export const TaskOutputRequestSchema: GenMessage<TaskOutputRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 24);
+  messageDesc(file_zsync_v1_tasks, 29);
 
 /**
  * @generated from message zsync.v1.TaskOutputBatch
@@ -1115,7 +1280,7 @@ export type TaskOutputBatch = Message<"zsync.v1.TaskOutputBatch"> & {
  * Use `create(TaskOutputBatchSchema)` to create a new message.
  */
 export const TaskOutputBatchSchema: GenMessage<TaskOutputBatch> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 25);
+  messageDesc(file_zsync_v1_tasks, 30);
 
 /**
  * @generated from message zsync.v1.TaskInputChunk
@@ -1153,7 +1318,7 @@ export type TaskInputChunk = Message<"zsync.v1.TaskInputChunk"> & {
  * Use `create(TaskInputChunkSchema)` to create a new message.
  */
 export const TaskInputChunkSchema: GenMessage<TaskInputChunk> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 26);
+  messageDesc(file_zsync_v1_tasks, 31);
 
 /**
  * @generated from message zsync.v1.TaskInputReply
@@ -1170,7 +1335,7 @@ export type TaskInputReply = Message<"zsync.v1.TaskInputReply"> & {
  * Use `create(TaskInputReplySchema)` to create a new message.
  */
 export const TaskInputReplySchema: GenMessage<TaskInputReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 27);
+  messageDesc(file_zsync_v1_tasks, 32);
 
 /**
  * @generated from message zsync.v1.WhyTaskRequest
@@ -1187,7 +1352,7 @@ export type WhyTaskRequest = Message<"zsync.v1.WhyTaskRequest"> & {
  * Use `create(WhyTaskRequestSchema)` to create a new message.
  */
 export const WhyTaskRequestSchema: GenMessage<WhyTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 28);
+  messageDesc(file_zsync_v1_tasks, 33);
 
 /**
  * @generated from message zsync.v1.WhyTaskReply
@@ -1211,7 +1376,7 @@ export type WhyTaskReply = Message<"zsync.v1.WhyTaskReply"> & {
  * Use `create(WhyTaskReplySchema)` to create a new message.
  */
 export const WhyTaskReplySchema: GenMessage<WhyTaskReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 29);
+  messageDesc(file_zsync_v1_tasks, 34);
 
 /**
  * @generated from message zsync.v1.TaskGroup
@@ -1276,7 +1441,7 @@ export type TaskGroup = Message<"zsync.v1.TaskGroup"> & {
  * Use `create(TaskGroupSchema)` to create a new message.
  */
 export const TaskGroupSchema: GenMessage<TaskGroup> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 30);
+  messageDesc(file_zsync_v1_tasks, 35);
 
 /**
  * Who paused or drained a group, and when.
@@ -1305,7 +1470,7 @@ export type GroupHold = Message<"zsync.v1.GroupHold"> & {
  * Use `create(GroupHoldSchema)` to create a new message.
  */
 export const GroupHoldSchema: GenMessage<GroupHold> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 31);
+  messageDesc(file_zsync_v1_tasks, 36);
 
 /**
  * @generated from message zsync.v1.ListGroupsRequest
@@ -1318,7 +1483,7 @@ export type ListGroupsRequest = Message<"zsync.v1.ListGroupsRequest"> & {
  * Use `create(ListGroupsRequestSchema)` to create a new message.
  */
 export const ListGroupsRequestSchema: GenMessage<ListGroupsRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 32);
+  messageDesc(file_zsync_v1_tasks, 37);
 
 /**
  * @generated from message zsync.v1.ListGroupsReply
@@ -1335,7 +1500,7 @@ export type ListGroupsReply = Message<"zsync.v1.ListGroupsReply"> & {
  * Use `create(ListGroupsReplySchema)` to create a new message.
  */
 export const ListGroupsReplySchema: GenMessage<ListGroupsReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 33);
+  messageDesc(file_zsync_v1_tasks, 38);
 
 /**
  * @generated from message zsync.v1.SetGroupRequest
@@ -1394,7 +1559,7 @@ export type SetGroupRequest = Message<"zsync.v1.SetGroupRequest"> & {
  * Use `create(SetGroupRequestSchema)` to create a new message.
  */
 export const SetGroupRequestSchema: GenMessage<SetGroupRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 34);
+  messageDesc(file_zsync_v1_tasks, 39);
 
 /**
  * @generated from message zsync.v1.TaskResource
@@ -1435,7 +1600,7 @@ export type TaskResource = Message<"zsync.v1.TaskResource"> & {
  * Use `create(TaskResourceSchema)` to create a new message.
  */
 export const TaskResourceSchema: GenMessage<TaskResource> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 35);
+  messageDesc(file_zsync_v1_tasks, 40);
 
 /**
  * @generated from message zsync.v1.ListResourcesRequest
@@ -1448,7 +1613,7 @@ export type ListResourcesRequest = Message<"zsync.v1.ListResourcesRequest"> & {
  * Use `create(ListResourcesRequestSchema)` to create a new message.
  */
 export const ListResourcesRequestSchema: GenMessage<ListResourcesRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 36);
+  messageDesc(file_zsync_v1_tasks, 41);
 
 /**
  * @generated from message zsync.v1.ListResourcesReply
@@ -1465,7 +1630,7 @@ export type ListResourcesReply = Message<"zsync.v1.ListResourcesReply"> & {
  * Use `create(ListResourcesReplySchema)` to create a new message.
  */
 export const ListResourcesReplySchema: GenMessage<ListResourcesReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 37);
+  messageDesc(file_zsync_v1_tasks, 42);
 
 /**
  * @generated from message zsync.v1.SetResourceRequest
@@ -1489,7 +1654,318 @@ export type SetResourceRequest = Message<"zsync.v1.SetResourceRequest"> & {
  * Use `create(SetResourceRequestSchema)` to create a new message.
  */
 export const SetResourceRequestSchema: GenMessage<SetResourceRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 38);
+  messageDesc(file_zsync_v1_tasks, 43);
+
+/**
+ * When a task is submitted again and again, and what happens when that is not possible in time.
+ *
+ * Daylight saving time. With * as its hour a cron expression follows the time that passes: it fires in both hours of the autumn that
+ * have one name, and in none that spring leaves out. With hours of its own it fires once for each time that it names: a time that does
+ * not exist comes at the instant of the change, a time that comes twice counts the first time.
+ *
+ * @generated from message zsync.v1.ScheduleSpec
+ */
+export type ScheduleSpec = Message<"zsync.v1.ScheduleSpec"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * either this, from its creation on: 1 s to 366 days
+   *
+   * @generated from field: google.protobuf.Duration every = 2;
+   */
+  every?: Duration | undefined;
+
+  /**
+   * or this: minute hour day-of-month month day-of-week, or @hourly, @daily, @weekly, @monthly, @yearly
+   *
+   * @generated from field: string cron = 3;
+   */
+  cron: string;
+
+  /**
+   * of cron, as in Europe/Berlin; empty: the daemon's
+   *
+   * @generated from field: string time_zone = 4;
+   */
+  timeZone: string;
+
+  /**
+   * @generated from field: zsync.v1.MissedRuns missed = 5;
+   */
+  missed: MissedRuns;
+
+  /**
+   * with MISSED_RUNS_ALL: so many of the newest; 0: 10; at most 1000
+   *
+   * @generated from field: uint32 missed_max = 6;
+   */
+  missedMax: number;
+
+  /**
+   * @generated from field: zsync.v1.OverlapPolicy overlap = 7;
+   */
+  overlap: OverlapPolicy;
+
+  /**
+   * of each run; the command finds its time in ZSYNC_SCHEDULED_AT, the label "schedule" has its name
+   *
+   * @generated from field: zsync.v1.TaskSpec task = 8;
+   */
+  task?: TaskSpec | undefined;
+};
+
+/**
+ * Describes the message zsync.v1.ScheduleSpec.
+ * Use `create(ScheduleSpecSchema)` to create a new message.
+ */
+export const ScheduleSpecSchema: GenMessage<ScheduleSpec> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 44);
+
+/**
+ * @generated from message zsync.v1.Schedule
+ */
+export type Schedule = Message<"zsync.v1.Schedule"> & {
+  /**
+   * @generated from field: zsync.v1.ScheduleSpec spec = 1;
+   */
+  spec?: ScheduleSpec | undefined;
+
+  /**
+   * @generated from field: int64 created_unix_nano = 2;
+   */
+  createdUnixNano: bigint;
+
+  /**
+   * 0: paused
+   *
+   * @generated from field: int64 next_unix_nano = 3;
+   */
+  nextUnixNano: bigint;
+
+  /**
+   * absent: it is not
+   *
+   * @generated from field: zsync.v1.GroupHold paused = 4;
+   */
+  paused?: GroupHold | undefined;
+
+  /**
+   * the time of the newest run; 0: there was none
+   *
+   * @generated from field: int64 last_unix_nano = 5;
+   */
+  lastUnixNano: bigint;
+
+  /**
+   * @generated from field: string last_task = 6;
+   */
+  lastTask: string;
+
+  /**
+   * @generated from field: uint64 runs = 7;
+   */
+  runs: bigint;
+
+  /**
+   * times that were missed and are not made up for
+   *
+   * @generated from field: uint64 missed = 8;
+   */
+  missed: bigint;
+
+  /**
+   * times that were left out since the run before went on
+   *
+   * @generated from field: uint64 overlapped = 9;
+   */
+  overlapped: bigint;
+
+  /**
+   * times at which the task was not accepted
+   *
+   * @generated from field: uint64 refused = 10;
+   */
+  refused: bigint;
+
+  /**
+   * @generated from field: string last_refusal = 11;
+   */
+  lastRefusal: string;
+};
+
+/**
+ * Describes the message zsync.v1.Schedule.
+ * Use `create(ScheduleSchema)` to create a new message.
+ */
+export const ScheduleSchema: GenMessage<Schedule> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 45);
+
+/**
+ * @generated from message zsync.v1.CreateScheduleRequest
+ */
+export type CreateScheduleRequest = Message<"zsync.v1.CreateScheduleRequest"> & {
+  /**
+   * @generated from field: zsync.v1.ScheduleSpec spec = 1;
+   */
+  spec?: ScheduleSpec | undefined;
+
+  /**
+   * take the place of one of that name
+   *
+   * @generated from field: bool replace = 2;
+   */
+  replace: boolean;
+};
+
+/**
+ * Describes the message zsync.v1.CreateScheduleRequest.
+ * Use `create(CreateScheduleRequestSchema)` to create a new message.
+ */
+export const CreateScheduleRequestSchema: GenMessage<CreateScheduleRequest> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 46);
+
+/**
+ * @generated from message zsync.v1.GetScheduleRequest
+ */
+export type GetScheduleRequest = Message<"zsync.v1.GetScheduleRequest"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message zsync.v1.GetScheduleRequest.
+ * Use `create(GetScheduleRequestSchema)` to create a new message.
+ */
+export const GetScheduleRequestSchema: GenMessage<GetScheduleRequest> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 47);
+
+/**
+ * @generated from message zsync.v1.ListSchedulesRequest
+ */
+export type ListSchedulesRequest = Message<"zsync.v1.ListSchedulesRequest"> & {
+};
+
+/**
+ * Describes the message zsync.v1.ListSchedulesRequest.
+ * Use `create(ListSchedulesRequestSchema)` to create a new message.
+ */
+export const ListSchedulesRequestSchema: GenMessage<ListSchedulesRequest> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 48);
+
+/**
+ * @generated from message zsync.v1.ListSchedulesReply
+ */
+export type ListSchedulesReply = Message<"zsync.v1.ListSchedulesReply"> & {
+  /**
+   * @generated from field: repeated zsync.v1.Schedule schedules = 1;
+   */
+  schedules: Schedule[];
+};
+
+/**
+ * Describes the message zsync.v1.ListSchedulesReply.
+ * Use `create(ListSchedulesReplySchema)` to create a new message.
+ */
+export const ListSchedulesReplySchema: GenMessage<ListSchedulesReply> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 49);
+
+/**
+ * @generated from message zsync.v1.PauseScheduleRequest
+ */
+export type PauseScheduleRequest = Message<"zsync.v1.PauseScheduleRequest"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: bool paused = 2;
+   */
+  paused: boolean;
+};
+
+/**
+ * Describes the message zsync.v1.PauseScheduleRequest.
+ * Use `create(PauseScheduleRequestSchema)` to create a new message.
+ */
+export const PauseScheduleRequestSchema: GenMessage<PauseScheduleRequest> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 50);
+
+/**
+ * @generated from message zsync.v1.RemoveScheduleRequest
+ */
+export type RemoveScheduleRequest = Message<"zsync.v1.RemoveScheduleRequest"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message zsync.v1.RemoveScheduleRequest.
+ * Use `create(RemoveScheduleRequestSchema)` to create a new message.
+ */
+export const RemoveScheduleRequestSchema: GenMessage<RemoveScheduleRequest> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 51);
+
+/**
+ * @generated from message zsync.v1.RemoveScheduleReply
+ */
+export type RemoveScheduleReply = Message<"zsync.v1.RemoveScheduleReply"> & {
+};
+
+/**
+ * Describes the message zsync.v1.RemoveScheduleReply.
+ * Use `create(RemoveScheduleReplySchema)` to create a new message.
+ */
+export const RemoveScheduleReplySchema: GenMessage<RemoveScheduleReply> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 52);
+
+/**
+ * @generated from message zsync.v1.UpcomingRunsRequest
+ */
+export type UpcomingRunsRequest = Message<"zsync.v1.UpcomingRunsRequest"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * 0: 5; at most 1000
+   *
+   * @generated from field: uint32 count = 2;
+   */
+  count: number;
+};
+
+/**
+ * Describes the message zsync.v1.UpcomingRunsRequest.
+ * Use `create(UpcomingRunsRequestSchema)` to create a new message.
+ */
+export const UpcomingRunsRequestSchema: GenMessage<UpcomingRunsRequest> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 53);
+
+/**
+ * @generated from message zsync.v1.UpcomingRunsReply
+ */
+export type UpcomingRunsReply = Message<"zsync.v1.UpcomingRunsReply"> & {
+  /**
+   * @generated from field: repeated int64 times_unix_nano = 1;
+   */
+  timesUnixNano: bigint[];
+};
+
+/**
+ * Describes the message zsync.v1.UpcomingRunsReply.
+ * Use `create(UpcomingRunsReplySchema)` to create a new message.
+ */
+export const UpcomingRunsReplySchema: GenMessage<UpcomingRunsReply> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 54);
 
 /**
  * @generated from enum zsync.v1.TaskState
@@ -1765,6 +2241,81 @@ export const OverloadPolicySchema: GenEnum<OverloadPolicy> = /*@__PURE__*/
   enumDesc(file_zsync_v1_tasks, 6);
 
 /**
+ * A time is missed when a later one has come before the daemon looked, or when it looked more than 30 s late.
+ *
+ * @generated from enum zsync.v1.MissedRuns
+ */
+export enum MissedRuns {
+  /**
+   * skip
+   *
+   * @generated from enum value: MISSED_RUNS_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * none of them is run
+   *
+   * @generated from enum value: MISSED_RUNS_SKIP = 1;
+   */
+  SKIP = 1,
+
+  /**
+   * one run for all of them
+   *
+   * @generated from enum value: MISSED_RUNS_ONCE = 2;
+   */
+  ONCE = 2,
+
+  /**
+   * each is run, up to missed_max
+   *
+   * @generated from enum value: MISSED_RUNS_ALL = 3;
+   */
+  ALL = 3,
+}
+
+/**
+ * Describes the enum zsync.v1.MissedRuns.
+ */
+export const MissedRunsSchema: GenEnum<MissedRuns> = /*@__PURE__*/
+  enumDesc(file_zsync_v1_tasks, 7);
+
+/**
+ * What happens to a run while the one before goes on.
+ *
+ * @generated from enum zsync.v1.OverlapPolicy
+ */
+export enum OverlapPolicy {
+  /**
+   * skip
+   *
+   * @generated from enum value: OVERLAP_POLICY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * it is left out
+   *
+   * @generated from enum value: OVERLAP_POLICY_SKIP = 1;
+   */
+  SKIP = 1,
+
+  /**
+   * it waits for the one before; at most 100 do
+   *
+   * @generated from enum value: OVERLAP_POLICY_QUEUE = 2;
+   */
+  QUEUE = 2,
+}
+
+/**
+ * Describes the enum zsync.v1.OverlapPolicy.
+ */
+export const OverlapPolicySchema: GenEnum<OverlapPolicy> = /*@__PURE__*/
+  enumDesc(file_zsync_v1_tasks, 8);
+
+/**
  * @generated from service zsync.v1.Tasks
  */
 export const Tasks: GenService<{
@@ -1930,6 +2481,72 @@ export const Tasks: GenService<{
     methodKind: "unary";
     input: typeof SetResourceRequestSchema;
     output: typeof TaskResourceSchema;
+  },
+  /**
+   * Cancels every task of an array; replies as Cancel does.
+   *
+   * @generated from rpc zsync.v1.Tasks.CancelArray
+   */
+  cancelArray: {
+    methodKind: "unary";
+    input: typeof CancelArrayRequestSchema;
+    output: typeof CancelArrayReplySchema;
+  },
+  /**
+   * Submits a task again and again; replies once the schedule is on disk.
+   *
+   * @generated from rpc zsync.v1.Tasks.CreateSchedule
+   */
+  createSchedule: {
+    methodKind: "unary";
+    input: typeof CreateScheduleRequestSchema;
+    output: typeof ScheduleSchema;
+  },
+  /**
+   * @generated from rpc zsync.v1.Tasks.GetSchedule
+   */
+  getSchedule: {
+    methodKind: "unary";
+    input: typeof GetScheduleRequestSchema;
+    output: typeof ScheduleSchema;
+  },
+  /**
+   * @generated from rpc zsync.v1.Tasks.ListSchedules
+   */
+  listSchedules: {
+    methodKind: "unary";
+    input: typeof ListSchedulesRequestSchema;
+    output: typeof ListSchedulesReplySchema;
+  },
+  /**
+   * Pauses a schedule or lets it go on; what comes up while it is paused is not missed.
+   *
+   * @generated from rpc zsync.v1.Tasks.PauseSchedule
+   */
+  pauseSchedule: {
+    methodKind: "unary";
+    input: typeof PauseScheduleRequestSchema;
+    output: typeof ScheduleSchema;
+  },
+  /**
+   * Forgets a schedule; its tasks stay.
+   *
+   * @generated from rpc zsync.v1.Tasks.RemoveSchedule
+   */
+  removeSchedule: {
+    methodKind: "unary";
+    input: typeof RemoveScheduleRequestSchema;
+    output: typeof RemoveScheduleReplySchema;
+  },
+  /**
+   * The times at which a schedule comes next.
+   *
+   * @generated from rpc zsync.v1.Tasks.UpcomingRuns
+   */
+  upcomingRuns: {
+    methodKind: "unary";
+    input: typeof UpcomingRunsRequestSchema;
+    output: typeof UpcomingRunsReplySchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_zsync_v1_tasks, 0);
