@@ -6,6 +6,7 @@
 #include "absl/strings/strip.h"
 #include "cli/channel_groups.hpp"
 #include "cli/channel_policy.hpp"
+#include "cli/channel_requests.hpp"
 #include "cli/channel_stream.hpp"
 #include "cli/errors.hpp"
 #include "cli/nouns.hpp"
@@ -22,7 +23,7 @@ struct CreateFlags {
   std::string name;
   std::uint64_t capacity = 0;
   std::uint64_t bytes_max = 0;
-  std::string overflow = "block";
+  std::string overflow = "block", form = "queue";
   bool unbounded = false, durable = false, if_absent = false;
   PolicyFlags policy;
 };
@@ -36,6 +37,31 @@ std::string overflow_word(v1::Overflow overflow) {
   return absl::AsciiStrToLower(absl::StripPrefix(v1::Overflow_Name(overflow), "OVERFLOW_"));
 }
 
+std::string form_word(v1::ChannelForm form) {
+  if (form == v1::CHANNEL_FORM_UNSPECIFIED) return "queue";
+  return absl::AsciiStrToLower(absl::StripPrefix(v1::ChannelForm_Name(form), "CHANNEL_FORM_"));
+}
+
+std::string capacity_of(const v1::ChannelSpec& spec) {
+  if (spec.unbounded()) return "unbounded";
+  const char* what = spec.form() == v1::CHANNEL_FORM_LATEST    ? " keys"
+                     : spec.form() == v1::CHANNEL_FORM_REQUEST ? " requests"
+                                                               : " messages";
+  return absl::StrCat(spec.capacity(), what);
+}
+
+// What kind of channel it is, in one word or two.
+std::string kind_of(const v1::ChannelSpec& spec) {
+  const std::string form = form_word(spec.form());
+  return form == "queue" ? class_word(spec) : absl::StrCat(class_word(spec), " ", form);
+}
+
+std::string requests_line(const v1::RequestFigures& requests) {
+  return absl::StrCat(requests.responders(), " responders, ", requests.waiting(), " waiting, ",
+                      requests.in_hand(), " in hand, ", requests.answered(), " answered, ",
+                      requests.late(), " answered too late");
+}
+
 std::string group_line(const v1::ChannelGroup& group) {
   return absl::StrCat(group.lag(), " unsettled, ", group.in_hand(), " in hand, ", group.consumers(),
                       " consumers: ", printable(group.why()));
@@ -47,7 +73,8 @@ std::string details(const v1::Channel& channel, bool color) {
       {"name", spec.name()},
       {"id", channel.id()},
       {"class", class_word(spec)},
-      {"capacity", spec.unbounded() ? "unbounded" : absl::StrCat(spec.capacity(), " messages")},
+      {"form", form_word(spec.form())},
+      {"capacity", capacity_of(spec)},
       {"overflow", overflow_word(spec.overflow())},
       {"state", channel.closed() ? "closed" : "open"},
       {"held", absl::StrCat(channel.depth(), " messages, ", human_bytes(channel.bytes()))},
@@ -58,6 +85,7 @@ std::string details(const v1::Channel& channel, bool color) {
       {"waiting", absl::StrCat(channel.senders_waiting(), " senders, ", channel.receivers_waiting(),
                                " receivers")},
       {"created", utc_time(channel.created_unix_nano())}};
+  if (channel.has_requests()) rows.push_back({"requests", requests_line(channel.requests())});
   describe_policy(channel, rows);
   for (const v1::ChannelGroup& group : channel.groups()) {
     rows.push_back({absl::StrCat("group ", group.spec().name()), group_line(group)});
@@ -99,6 +127,9 @@ absl::StatusOr<int> create(Context& context, const CreateFlags& flags) {
                     : flags.overflow == "drop_oldest" ? v1::OVERFLOW_DROP_OLDEST
                                                       : v1::OVERFLOW_BLOCK);
   spec.set_class_(flags.durable ? v1::CHANNEL_CLASS_DURABLE : v1::CHANNEL_CLASS_MEMORY);
+  v1::ChannelForm form = v1::CHANNEL_FORM_QUEUE;
+  v1::ChannelForm_Parse(absl::StrCat("CHANNEL_FORM_", absl::AsciiStrToUpper(flags.form)), &form);
+  spec.set_form(form);
   request.set_if_absent(flags.if_absent);
   if (absl::Status set = set_policy(flags.policy, *spec.mutable_policy()); !set.ok()) return set;
   absl::StatusOr<client::Client*> client = context.client();
@@ -127,7 +158,7 @@ absl::StatusOr<int> list(Context& context) {
       if (printer.add(channel, channel.spec().name())) continue;
       table.add(
           {{channel.spec().name()},
-           {class_word(channel.spec())},
+           {kind_of(channel.spec())},
            {channel.closed() ? "closed" : "open", channel.closed() ? Color::kDim : Color::kGood},
            {absl::StrCat(channel.depth())},
            {channel.spec().unbounded() ? "-" : absl::StrCat(channel.spec().capacity())},
@@ -175,6 +206,11 @@ void add_create(CLI::App& channels, Context& context) {
                    "What a full channel does: block, error or drop_oldest")
       ->check(CLI::IsMember({"block", "error", "drop_oldest"}))
       ->type_name("WHAT");
+  leaf->add_option("--form", flags->form,
+                   "queue: each message to one receiver; latest: the newest of each key; "
+                   "broadcast: all to every follower; request: questions and answers")
+      ->check(CLI::IsMember({"queue", "latest", "broadcast", "request"}))
+      ->type_name("FORM");
   leaf->add_flag("--durable", flags->durable, "Accepted means on disk");
   leaf->add_flag("--if-absent", flags->if_absent, "An equal channel that exists is a success");
   add_policy_flags(*leaf, flags->policy);
@@ -189,6 +225,7 @@ void add_channels(CLI::App& app, Context& context) {
   add_channel_streams(*channels, context);
   add_channel_groups(*channels, context);
   add_channel_set(*channels, context);
+  add_channel_requests(*channels, context);
   add_leaf(*channels, context, "list", "Every channel", [&context] { return list(context); });
   add_one(*channels, context, "get", "One channel in full", &client::Channels::get);
   add_one(*channels, context, "close", "Later sends fail, receivers drain what is there",

@@ -49,6 +49,31 @@ TEST(ChannelsCli, SetChangesOnlyWhatIsNamed) {
   EXPECT_EQ(run(server, {"channels", "set", "jobs", "--retention-age", "x"}).code, 2);
 }
 
+TEST(ChannelsCli, ARequestIsStdinAndItsReplyStdout) {
+  FakeServer server;
+  EXPECT_EQ(run(server, {"channels", "request", "ask"}, "what?\n").out, "<what?\n>");
+  EXPECT_EQ(run(server, {"channels", "request", "ask", "-m", "", "--wait", "2s"}).out, "<>");
+  EXPECT_THAT(server.state.calls, ElementsAre("request ask 0s", "request ask 2s"));
+}
+
+TEST(ChannelsCli, ReplyRunsTheCommandForEachRequestAndTellsHowItFailed) {
+  FakeServer server;
+  server.state.messages = {"one", "", "fail", std::string(200'000, 'x')};
+  const CliResult result = run(server, {"channels", "reply", "ask", "--", "sh", "-c",
+                                        "read -r word; [ \"$word\" != fail ] || exit 3; "
+                                        "printf %s \"${#word}\""});
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_THAT(server.state.sent,
+              ElementsAre("3", "0", "! \"sh\" ended with exit code 3", "200000"));
+  EXPECT_THAT(result.err, HasSubstr("ended with exit code 3"));
+  server.state.sent.clear();
+  server.state.messages = {"x"};
+  run(server, {"channels", "reply", "ask", "--", "/none/such"});
+  EXPECT_THAT(server.state.sent,
+              ElementsAre("! cannot run \"/none/such\": No such file or directory"));
+  EXPECT_EQ(run(server, {"channels", "reply", "ask"}).code, 2);
+}
+
 TEST(ChannelsCli, FollowBeginsAtTheStartAtANumberOrAtATime) {
   FakeServer server;
   const auto followed = [&](std::vector<std::string> words) {

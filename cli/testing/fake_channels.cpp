@@ -71,6 +71,36 @@ class FakeChannels final : public v1::Channels::Service {
     note_settling("extend", *request);
     return grpc::Status::OK;
   }
+  grpc::Status Request(grpc::ServerContext*, const v1::RequestRequest* request,
+                       v1::RequestReply* reply) override {
+    note("request " + request->channel() + " " + std::to_string(request->timeout().seconds()) +
+         "s");
+    reply->set_body("<" + request->body() + ">");
+    return grpc::Status::OK;
+  }
+  // Asks what `messages` holds, and keeps the answers in `sent`.
+  grpc::Status Reply(
+      grpc::ServerContext*,
+      grpc::ServerReaderWriter<v1::InquiryBatch, v1::ReplyRequest>* stream) override {
+    v1::ReplyRequest request;
+    std::size_t next = 0;
+    while (stream->Read(&request)) {
+      const std::lock_guard<std::mutex> lock(state_.mutex);
+      for (const v1::Answer& answer : request.answers()) {
+        state_.sent.push_back(answer.error().empty() ? answer.body() : "! " + answer.error());
+      }
+      v1::InquiryBatch batch;
+      batch.set_closed(next == state_.messages.size());
+      if (!batch.closed()) {
+        v1::Inquiry& one = *batch.add_inquiries();
+        one.set_id(next + 1);
+        one.set_body(state_.messages[next++]);
+        one.mutable_time_left()->set_seconds(60);
+      }
+      stream->Write(batch);
+    }
+    return grpc::Status::OK;
+  }
   grpc::Status Update(grpc::ServerContext*, const v1::UpdateChannelRequest* request,
                       v1::Channel* reply) override {
     const std::lock_guard<std::mutex> lock(state_.mutex);

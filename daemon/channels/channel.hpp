@@ -52,6 +52,10 @@ struct ChannelPolicy {
   uint64_t ids_max() const { return dedup_ids_max.value_or(kDedupIdsMax); }
 };
 
+// A queue gives each message to one receiver; what the others are for stands in channels.proto.
+enum class ChannelForm : uint8_t { kQueue = 1, kLatest = 2, kBroadcast = 3, kRequest = 4 };
+const char* form_word(ChannelForm form);
+
 struct ChannelSpec {
   std::string name;
   uint64_t capacity = 0;  // messages
@@ -60,7 +64,17 @@ struct ChannelSpec {
   Overflow overflow = Overflow::kBlock;
   ChannelClass kind = ChannelClass::kMemory;
   ChannelPolicy policy = {};
+  ChannelForm form = ChannelForm::kQueue;
   bool operator==(const ChannelSpec&) const = default;
+};
+
+struct ExchangeCounts {
+  uint64_t sent = 0;
+  uint64_t answered = 0;
+  uint64_t late = 0;     // replies that nobody waited for any more
+  uint64_t waiting = 0;  // not taken by a responder yet
+  uint64_t in_hand = 0;
+  uint32_t responders = 0;
 };
 
 struct ChannelInfo {
@@ -78,6 +92,7 @@ struct ChannelInfo {
   int64_t created_unix_nano = 0;
   uint64_t first_seq = 1;
   uint64_t log_bytes = 0;
+  std::optional<ExchangeCounts> requests;  // of the form request
 };
 
 // Where a dead letter comes from, and why.

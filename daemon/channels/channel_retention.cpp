@@ -148,7 +148,7 @@ Task<absl::StatusOr<uint64_t>> NamedChannel::first_at_time(int64_t time_unix_nan
   uint64_t found = 0;
   {
     rt::LockGuard guard(lock_);
-    found = queue_.seq_at_time(time_unix_nano);
+    found = latest_ ? latest_->seq_at_time(time_unix_nano) : queue_.seq_at_time(time_unix_nano);
     if (!durable_ || found > queue_.first_seq()) co_return found;
   }
   // What is in memory is not older; what came before it may not be either.
@@ -170,13 +170,14 @@ Task<absl::StatusOr<uint64_t>> NamedChannel::resolve(Start start) {
   }
   if (start.time_unix_nano != 0) co_return co_await first_at_time(start.time_unix_nano);
   rt::LockGuard guard(lock_);
-  if (start.now) co_return queue_.next_seq();
+  if (start.now) co_return next_seq();
+  if (start.oldest && latest_) co_return latest_->first_seq();
   if (start.oldest) co_return durable_ ? log_first_ : queue_.first_seq();
-  if (start.seq > queue_.next_seq()) {
+  if (start.seq > next_seq()) {
     co_return fault(
         absl::StatusCode::kInvalidArgument,
         absl::StrCat("message ", start.seq, " of channel \"", spec_.name,
-                     "\" is not there yet; the next one will be ", queue_.next_seq()),
+                     "\" is not there yet; the next one will be ", next_seq()),
         {"from_seq", "OUT_OF_RANGE", "", "begin with an earlier one, or from now on", {}});
   }
   co_return start.seq;

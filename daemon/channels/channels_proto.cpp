@@ -24,27 +24,6 @@ void set_extra(const MessageExtra& extra, v1::Record& record) {
   dead.set_reason(extra.dead->reason);
 }
 
-// Errors: kInvalidArgument, naming `field`, when it is negative or over `max_ns`.
-absl::StatusOr<int64_t> to_ns(const google::protobuf::Duration& duration, const char* field,
-                              int64_t max_ns) {
-  const bool fits = duration.seconds() >= 0 && duration.nanos() >= 0 &&
-                    duration.seconds() <= max_ns / kSecondNs && duration.nanos() < kSecondNs;
-  const int64_t ns = fits ? duration.seconds() * kSecondNs + duration.nanos() : -1;
-  if (ns >= 0 && ns <= max_ns) return ns;
-  return fault(absl::StatusCode::kInvalidArgument,
-               absl::StrCat(field, " is negative or over ", max_ns / kSecondNs, " seconds"),
-               {field,
-                "LIMIT",
-                absl::StrCat(field, " is at most ", max_ns / kSecondNs, " s"),
-                "use a shorter one",
-                {}});
-}
-
-void set_ns(int64_t ns, google::protobuf::Duration& duration) {
-  duration.set_seconds(ns / kSecondNs);
-  duration.set_nanos(static_cast<int32_t>(ns % kSecondNs));
-}
-
 void set_policy(const ChannelPolicy& policy, ChannelClass kind, v1::ChannelPolicy& proto) {
   if (kind == ChannelClass::kDurable) {
     set_ns(policy.age_ns(), *proto.mutable_retention_age());
@@ -76,6 +55,26 @@ absl::StatusOr<Settling> messages_of(const Request& request, Settling::Kind kind
 }
 
 }  // namespace
+
+absl::StatusOr<int64_t> to_ns(const google::protobuf::Duration& duration, const char* field,
+                              int64_t max_ns) {
+  const bool fits = duration.seconds() >= 0 && duration.nanos() >= 0 &&
+                    duration.seconds() <= max_ns / kSecondNs && duration.nanos() < kSecondNs;
+  const int64_t ns = fits ? duration.seconds() * kSecondNs + duration.nanos() : -1;
+  if (ns >= 0 && ns <= max_ns) return ns;
+  return fault(absl::StatusCode::kInvalidArgument,
+               absl::StrCat(field, " is negative or over ", max_ns / kSecondNs, " seconds"),
+               {field,
+                "LIMIT",
+                absl::StrCat(field, " is at most ", max_ns / kSecondNs, " s"),
+                "use a shorter one",
+                {}});
+}
+
+void set_ns(int64_t ns, google::protobuf::Duration& duration) {
+  duration.set_seconds(ns / kSecondNs);
+  duration.set_nanos(static_cast<int32_t>(ns % kSecondNs));
+}
 
 absl::StatusOr<std::vector<MessageExtraPtr>> extras_of(const v1::SendRequest& request) {
   std::vector<MessageExtraPtr> extras;
@@ -199,6 +198,7 @@ v1::Channel to_proto(const ChannelInfo& info, const std::vector<GroupInfo>& grou
   spec.set_bytes_max(info.spec.bytes_max);
   spec.set_overflow(static_cast<v1::Overflow>(info.spec.overflow));
   spec.set_class_(static_cast<v1::ChannelClass>(info.spec.kind));
+  spec.set_form(static_cast<v1::ChannelForm>(info.spec.form));
   set_policy(info.spec.policy, info.spec.kind, *spec.mutable_policy());
   proto.set_closed(info.closed);
   proto.set_depth(info.depth);
@@ -212,6 +212,14 @@ v1::Channel to_proto(const ChannelInfo& info, const std::vector<GroupInfo>& grou
   proto.set_created_unix_nano(info.created_unix_nano);
   proto.set_first_seq(info.first_seq);
   proto.set_log_bytes(info.log_bytes);
+  if (info.requests) {
+    v1::RequestFigures& requests = *proto.mutable_requests();
+    requests.set_responders(info.requests->responders);
+    requests.set_waiting(info.requests->waiting);
+    requests.set_in_hand(info.requests->in_hand);
+    requests.set_answered(info.requests->answered);
+    requests.set_late(info.requests->late);
+  }
   for (const GroupInfo& group : groups) *proto.add_groups() = to_proto(group, info.spec.name);
   return proto;
 }
@@ -257,6 +265,13 @@ absl::StatusOr<ChannelSpec> from_proto(const v1::ChannelSpec& proto) {
                    {"spec.class", "INVALID", "", "use memory or durable", {}});
     }
     spec.kind = static_cast<ChannelClass>(proto.class_());
+  }
+  if (proto.form() != v1::CHANNEL_FORM_UNSPECIFIED) {
+    if (!v1::ChannelForm_IsValid(proto.form())) {
+      return fault(absl::StatusCode::kInvalidArgument, "this form is not known",
+                   {"spec.form", "INVALID", "", "use queue, latest, broadcast or request", {}});
+    }
+    spec.form = static_cast<ChannelForm>(proto.form());
   }
   absl::StatusOr<ChannelPolicy> policy = from_proto(proto.policy());
   if (!policy.ok()) return policy.status();

@@ -18,6 +18,11 @@ v1::RecvBatch to_proto(Delivery delivery);
 v1::AckReply to_proto(const Settled& settled);
 v1::SendReply to_proto(const Accepted& accepted);
 
+void set_ns(int64_t ns, google::protobuf::Duration& duration);
+// Errors: kInvalidArgument, naming `field`, when it is negative or over `max_ns`.
+absl::StatusOr<int64_t> to_ns(const google::protobuf::Duration& duration, const char* field,
+                              int64_t max_ns);
+
 // Errors: kInvalidArgument naming field and limit.
 absl::StatusOr<ChannelSpec> from_proto(const v1::ChannelSpec& proto);
 absl::StatusOr<ChannelPolicy> from_proto(const v1::ChannelPolicy& proto);

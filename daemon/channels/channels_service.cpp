@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "daemon/channels/channels_proto.hpp"
 #include "daemon/channels/engine.hpp"
+#include "daemon/channels/exchange_calls.hpp"
 #include "daemon/fault/fault.hpp"
 #include "daemon/rpc/bridge.hpp"
 #include "zsync/flow.hpp"
@@ -22,6 +23,16 @@ constexpr uint64_t kCreditDefault = 1024;  // messages on their way to a receive
 using Context = grpc::CallbackServerContext;
 using ChannelPtr = ChannelsEngine::ChannelPtr;
 
+// The channel that messages go through, not requests.
+absl::StatusOr<ChannelPtr> find_messages(ChannelsEngine& engine, const std::string& name) {
+  absl::StatusOr<ChannelPtr> channel = engine.find(name);
+  if (!channel.ok()) return channel;
+  absl::Status fits =
+      (*channel)->check_form({ChannelForm::kQueue, ChannelForm::kLatest, ChannelForm::kBroadcast});
+  if (!fits.ok()) return fits;
+  return channel;
+}
+
 std::vector<std::string> take_messages(v1::SendRequest& request) {
   std::vector<std::string> messages;
   messages.reserve(static_cast<size_t>(request.messages_size()));
@@ -34,7 +45,7 @@ Task<absl::Status> send_all(ChannelsEngine& engine, CallContext call,
   ChannelPtr channel;
   while (std::optional<v1::SendRequest> request = co_await in.read()) {
     if (!channel) {
-      absl::StatusOr<ChannelPtr> found = engine.find(request->channel());
+      absl::StatusOr<ChannelPtr> found = find_messages(engine, request->channel());
       if (!found.ok()) co_return found.status();
       channel = std::move(*found);
     }
@@ -184,6 +195,8 @@ Task<absl::Status> receive(ChannelsEngine& engine, StreamReader<v1::RecvRequest>
   if (!first) co_return absl::OkStatus();
   absl::StatusOr<ChannelPtr> channel = engine.find(first->channel());
   if (!channel.ok()) co_return channel.status();
+  absl::Status fits = (*channel)->check_form({ChannelForm::kQueue});
+  if (!fits.ok()) co_return fits;
   auto state = std::make_shared<Receiving>(*channel, *first);
   const bool automatic = first->credit() == 0;
   state->take(*first);
@@ -201,7 +214,7 @@ Task<absl::Status> receive(ChannelsEngine& engine, StreamReader<v1::RecvRequest>
 
 Task<absl::Status> follow(ChannelsEngine& engine, v1::FollowChannelRequest request,
                           StreamWriter<v1::RecvBatch>& out) {
-  absl::StatusOr<ChannelPtr> channel = engine.find(request.channel());
+  absl::StatusOr<ChannelPtr> channel = find_messages(engine, request.channel());
   if (!channel.ok()) co_return channel.status();
   absl::StatusOr<uint64_t> from = co_await (*channel)->resolve(
       {request.from_seq(), false, request.from_start(), request.from_time_unix_nano()});
@@ -318,7 +331,7 @@ class Service final : public v1::Channels::CallbackService {
   }
   grpc::ServerUnaryReactor* TrySend(Context* context, const v1::SendRequest* request,
                                     v1::SendReply* reply) override {
-    absl::StatusOr<ChannelPtr> channel = engine_.find(request->channel());
+    absl::StatusOr<ChannelPtr> channel = find_messages(engine_, request->channel());
     if (channel.ok() && (*channel)->spec().kind == ChannelClass::kDurable) {
       return unary_call(gate_, context, request, reply,
                         [this](CallContext call, v1::SendRequest request) {
@@ -378,6 +391,19 @@ class Service final : public v1::Channels::CallbackService {
   grpc::ServerUnaryReactor* Extend(Context* context, const v1::ExtendRequest* request,
                                    v1::AckReply* reply) override {
     return settling_call(context, request, reply, Settling::kExtend);
+  }
+  grpc::ServerUnaryReactor* Request(Context* context, const v1::RequestRequest* request,
+                                    v1::RequestReply* reply) override {
+    return unary_call(gate_, context, request, reply,
+                      [this](CallContext call, v1::RequestRequest request) {
+                        return ask(engine_, std::move(call), std::move(request));
+                      });
+  }
+  grpc::ServerBidiReactor<v1::ReplyRequest, v1::InquiryBatch>* Reply(Context* context) override {
+    return bidi_call<v1::ReplyRequest, v1::InquiryBatch>(
+        gate_, context,
+        [this](CallContext, StreamReader<v1::ReplyRequest>& in,
+               StreamWriter<v1::InquiryBatch>& out) { return respond(engine_, in, out); });
   }
   grpc::ServerUnaryReactor* Update(Context* context, const v1::UpdateChannelRequest* request,
                                    v1::Channel* reply) override {

@@ -243,6 +243,15 @@ absl::StatusOr<ChannelSpec> ChannelsEngine::complete(ChannelSpec spec) const {
   }
   if (spec.capacity == 0 || spec.unbounded) spec.capacity = options_.capacity_default;
   if (spec.bytes_max == 0) spec.bytes_max = options_.bytes_max;
+  if (spec.form != ChannelForm::kQueue && spec.kind == ChannelClass::kDurable) {
+    return fault(absl::StatusCode::kInvalidArgument,
+                 absl::StrCat("a durable channel of the form ", form_word(spec.form)),
+                 {"spec.form",
+                  "INVALID",
+                  "",
+                  "make it of the memory class, or a durable queue that is followed",
+                  {}});
+  }
   absl::StatusOr<ChannelPolicy> policy = complete_policy(std::move(spec.policy), spec.kind);
   if (!policy.ok()) return policy.status();
   spec.policy = *policy;

@@ -28,9 +28,15 @@ NamedChannel::NamedChannel(std::string id, ChannelSpec spec, int64_t created_uni
       created_unix_nano_(created_unix_nano),
       clock_(std::move(clock)),
       durable_(std::move(durable)),
+      exchange_(spec_.form == ChannelForm::kRequest
+                    ? std::make_shared<Exchange>(spec_.name, spec_.capacity)
+                    : nullptr),
       queue_(spec_.unbounded ? UINT64_MAX : spec_.capacity, spec_.bytes_max, first_seq),
       policy_(spec_.policy),
       dedup_(policy_.window_ns(), policy_.ids_max()) {
+  if (spec_.form == ChannelForm::kLatest) {
+    latest_.emplace(spec_.unbounded ? UINT64_MAX : spec_.capacity, spec_.bytes_max);
+  }
   if (!durable_) return;
   log_first_ = durable_->writer->first_seq();
   log_bytes_ = durable_->writer->disk_bytes();
@@ -71,6 +77,7 @@ ChannelInfo NamedChannel::info() {
   info.created_unix_nano = created_unix_nano_;
   info.first_seq = durable_ ? log_first_ : queue_.first_seq();
   info.log_bytes = log_bytes_;
+  fill_form(info);
   return info;
 }
 
@@ -83,15 +90,19 @@ absl::Status NamedChannel::refusal() {
 }
 
 absl::Status NamedChannel::full() const {
-  return fault(absl::StatusCode::kResourceExhausted,
-               absl::StrCat("channel \"", spec_.name, "\" is full"),
-               {"channel",
-                "FULL",
-                spec_.unbounded ? absl::StrCat("bytes_max = ", spec_.bytes_max)
-                                : absl::StrCat("capacity = ", spec_.capacity,
-                                               " messages, bytes_max = ", spec_.bytes_max),
-                "receive from it, or create it with another overflow",
-                {}});
+  return fault(
+      absl::StatusCode::kResourceExhausted, absl::StrCat("channel \"", spec_.name, "\" is full"),
+      {"channel",
+       "FULL",
+       spec_.form == ChannelForm::kLatest && !spec_.unbounded
+           ? absl::StrCat("capacity = ", spec_.capacity, " keys, bytes_max = ", spec_.bytes_max)
+       : spec_.unbounded ? absl::StrCat("bytes_max = ", spec_.bytes_max)
+                         : absl::StrCat("capacity = ", spec_.capacity,
+                                        " messages, bytes_max = ", spec_.bytes_max),
+       spec_.form == ChannelForm::kLatest
+           ? "replace a key that is there, or create it with another capacity or overflow"
+           : "receive from it, or create it with another overflow",
+       {}});
 }
 
 bool NamedChannel::make_room(size_t bytes) {
@@ -134,6 +145,18 @@ uint64_t NamedChannel::accept(std::vector<std::string>& messages, uint64_t from,
     if (has_id && dedup_.full(now)) {
       stop = too_many_ids();
       break;
+    }
+    if (spec_.form != ChannelForm::kQueue) [[unlikely]] {
+      const auto seq = push_form({0, now, trace, std::move(messages[i]), extra});
+      if (!seq) {
+        stop = full();
+        break;
+      }
+      result.last_seq = *seq;
+      if (has_id) dedup_.add(extra->id, result.last_seq, now);
+      ++accepted;
+      ++sent_;
+      continue;
     }
     if (!make_room(messages[i].size())) {
       // A ceiling of bytes is a limit, not a place that somebody frees soon; a bounded channel may
@@ -324,6 +347,7 @@ void NamedChannel::close() {
     rt::LockGuard guard(lock_);
     closed_ = true;
   }
+  if (exchange_) exchange_->close();
   room_.notify_all();
   data_.notify_all();
 }
@@ -333,6 +357,7 @@ void NamedChannel::remove() {
     rt::LockGuard guard(lock_);
     closed_ = removed_ = true;
   }
+  if (exchange_) exchange_->remove();
   room_.notify_all();
   data_.notify_all();
 }
@@ -470,8 +495,13 @@ Task<absl::StatusOr<Delivery>> NamedChannel::follow(uint64_t& seq, Replay* repla
     {
       rt::LockGuard guard(lock_);
       if (removed_) co_return gone(spec_.name);
+      if (latest_) {
+        look_at_latest(seq, delivery);
+        if (!delivery.messages.empty() || delivery.closed) co_return delivery;
+      }
       if (seq == 0) seq = queue_.next_seq();
-      delivery.messages = queue_.look(seq, kDeliveryMessagesMax, kDeliveryBytesMax, delivery.gap);
+      if (!latest_)
+        delivery.messages = queue_.look(seq, kDeliveryMessagesMax, kDeliveryBytesMax, delivery.gap);
       if (!delivery.messages.empty()) seq = delivery.messages.back().seq + 1;
       delivery.closed = closed_ && seq >= queue_.next_seq();
     }

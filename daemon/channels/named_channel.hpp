@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -21,6 +22,8 @@
 #include "daemon/channels/channel_group.hpp"
 #include "daemon/channels/dedup_window.hpp"
 #include "daemon/channels/durable_round.hpp"
+#include "daemon/channels/exchange.hpp"
+#include "daemon/channels/latest_values.hpp"
 #include "daemon/channels/message_queue.hpp"
 #include "zsync/notify.hpp"
 #include "zsync/rt/lock.hpp"
@@ -68,6 +71,10 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   // What is over a smaller limit goes with the next retire().
   void set_policy(ChannelPolicy policy);
   const ChannelSpec& spec() const { return spec_; }
+  // Errors: kFailedPrecondition, naming what a channel of its form is for.
+  absl::Status check_form(std::initializer_list<ChannelForm> forms) const;
+  // Of the form request.
+  const std::shared_ptr<Exchange>& exchange() const { return exchange_; }
 
   // Accepts what fits now. Not for the durable class.
   //
@@ -199,11 +206,18 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
  private:
   absl::Status refusal() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   absl::Status full() const;
+  void fill_form(ChannelInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void look_at_latest(uint64_t& seq, Delivery& delivery) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // Accepts messages from `from` on while they fit -> how many; sets `stop` for a final refusal.
   uint64_t accept(std::vector<std::string>& messages, uint64_t from, const std::string& trace,
                   const Extras& extras, Accepted& result) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // Whether a message of that size may be pushed now; drops old ones where the overflow says so.
   bool make_room(size_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // The same of any form but a queue: its seq, or nullopt.
+  std::optional<uint64_t> push_form(Message message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  uint64_t next_seq() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    return latest_ ? latest_->next_seq() : queue_.next_seq();
+  }
   Task<void> send_durable(DurableSend& send);
   Task<void> write_round(std::vector<DurableSend*> sends);
   // What the log has in [seq, end), from the front on. What is not before `end` may not be synced.
@@ -251,6 +265,7 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   const int64_t created_unix_nano_;
   const Clock clock_;
   std::optional<Durable> durable_;
+  const std::shared_ptr<Exchange> exchange_;  // of the form request
 
   Mutex send_turn_;  // held by the sender that waits for room, so that senders go in order
   Mutex recv_turn_;  // the same for receivers
@@ -260,6 +275,7 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
 
   rt::Lock lock_;
   MessageQueue queue_ ABSL_GUARDED_BY(lock_);
+  std::optional<LatestValues> latest_ ABSL_GUARDED_BY(lock_);  // of the form latest
   bool closed_ ABSL_GUARDED_BY(lock_) = false;
   bool removed_ ABSL_GUARDED_BY(lock_) = false;
   uint64_t sent_ ABSL_GUARDED_BY(lock_) = 0;

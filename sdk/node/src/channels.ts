@@ -3,7 +3,8 @@ import { create } from "@bufbuild/protobuf";
 import type { Bounds, CallOptions, Connection, Duplex } from "./connection.js";
 import { makeError } from "./errors.js";
 import {
-  type AckReply, type Channel, ChannelClass, type ChannelGroup, Channels as Service, Overflow, type RecvBatch,
+  type AckReply, type Channel, ChannelClass, ChannelForm, type ChannelGroup, Channels as Service, type Inquiry, Overflow,
+  type RecvBatch, ReplyRequestSchema,
   type RecvRequest, RecvRequestSchema,
   type SendReply, SendReplySchema, type SendRequest, SendRequestSchema,
 } from "./gen/zsync/v1/channels_pb.js";
@@ -43,6 +44,8 @@ export interface ChannelOptions extends ChannelPolicyOptions {
   /** Ceiling of what is held; 0: 256 MiB. */
   bytesMax?: number;
   overflow?: "block" | "error" | "dropOldest";
+  /** Each message to one receiver; the newest of each key; all to every follower; questions and answers. */
+  form?: "queue" | "latest" | "broadcast" | "request";
   /** Accepted means on disk. */
   durable?: boolean;
   /** An equal channel that exists already is a success. */
@@ -99,6 +102,9 @@ export type Delivery = Pick<Record, "seq" | "delivery"> | bigint;
 const delivered = (messages: Delivery[]) =>
   messages.map((one) => (typeof one === "bigint" ? { seq: one } : { seq: one.seq, delivery: one.delivery }));
 
+const forms = {
+  queue: ChannelForm.QUEUE, latest: ChannelForm.LATEST, broadcast: ChannelForm.BROADCAST, request: ChannelForm.REQUEST,
+};
 const overflows = { block: Overflow.BLOCK, error: Overflow.ERROR, dropOldest: Overflow.DROP_OLDEST };
 
 /** A stream of batches into one channel; at most 16 wait for their acknowledgement. One caller at a time. */
@@ -197,6 +203,7 @@ export class Channels {
       overflow: overflows[channel.overflow ?? "block"],
       class: channel.durable ? ChannelClass.DURABLE : ChannelClass.MEMORY,
       policy: policyOf(channel),
+      form: forms[channel.form ?? "queue"],
     };
     const ifAbsent = channel.ifAbsent ?? false;
     return this.connection.unary(Service.method.create, { spec, ifAbsent }, options, ifAbsent);
@@ -224,6 +231,49 @@ export class Channels {
 
   async remove(name: string, options: CallOptions = {}): Promise<void> {
     await this.connection.unary(Service.method.remove, { name }, options, false);
+  }
+
+  /**
+   * Asks one of those who reply; resolves to its answer within `timeoutMs` (30 s). Conflict at once when nobody replies,
+   * Unavailable when the responder went away: it may have been done. A reply that comes too late is dropped.
+   */
+  async request(name: string, body: Uint8Array | string, options: CallOptions = {}): Promise<Uint8Array> {
+    const timeout = options.timeoutMs === undefined ? {} : { timeout: duration(options.timeoutMs) };
+    const request = { channel: name, body: bytesOf(body), ...timeout };
+    return (await this.connection.unary(Service.method.request, request, options, false)).body;
+  }
+
+  /**
+   * Answers requests with what `handler` returns, `concurrency` (1) at a time, until the channel is closed and nothing waits,
+   * or the signal ends it. What it throws is told to the one who asked.
+   */
+  async reply(
+    name: string, handler: (inquiry: Inquiry) => Uint8Array | string | Promise<Uint8Array | string>,
+    options: CallOptions & { concurrency?: number } = {},
+  ): Promise<void> {
+    const stream = this.connection.duplex(Service.method.reply, this.connection.bounds(options));
+    const answer = async (inquiry: Inquiry) => {
+      const said = await Promise.resolve(inquiry).then(handler).then(
+        (body) => ({ body: bytesOf(body) }),
+        (error: unknown) => ({ error: (error instanceof Error && error.message) || String(error) }),
+      );
+      stream.write(create(ReplyRequestSchema, { credit: 1n, answers: [{ id: inquiry.id, ...said }] }));
+    };
+    const running = new Set<Promise<void>>();
+    try {
+      stream.write(create(ReplyRequestSchema, { channel: name, credit: BigInt(options.concurrency ?? 1) }));
+      for (let batch = await stream.read(); batch && !batch.closed; batch = await stream.read()) {
+        for (const inquiry of batch.inquiries) {
+          const one = answer(inquiry).finally(() => running.delete(one));
+          running.add(one);
+        }
+      }
+      await Promise.all(running);
+      stream.doneWriting();
+      while (await stream.read());
+    } finally {
+      stream.close();
+    }
   }
 
   /** Changes how long a channel keeps messages and their ids; what is left out stays. */
@@ -365,7 +415,10 @@ export class Channels {
     const goOnFrom = (fromSeq: bigint) => (start = startOf({ fromSeq }));
     // "From now on" must be a number, or what is sent during a restart would be a silent hole.
     const fromNow = !start.fromSeq && !start.fromStart && !start.fromTimeUnixNano;
-    if (fromNow && this.connection.settings.resume) goOnFrom((await this.get(name, bounds.options())).nextSeq);
+    if (fromNow && this.connection.settings.resume) {
+      const { nextSeq, spec } = await this.get(name, bounds.options());
+      if (spec?.form !== ChannelForm.LATEST) goOnFrom(nextSeq); // of the values of now the newest are wanted
+    }
     for await (const batch of this.connection.follow(Service.method.follow, () => ({ channel: name, ...start }), bounds)) {
       if (batch.gap) yield batch.gap;
       yield* batch.records;

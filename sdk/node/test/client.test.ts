@@ -250,6 +250,32 @@ describe("zsync client", { skip, timeout: 240_000 }, () => {
     await failure(InvalidArgument, client.channels.follow("kept", { fromSeq: 9n }).next());
   });
 
+  it("answers requests, and says why when it does not", async () => {
+    await client.channels.create("upper", { form: "request" });
+    await failure(Conflict, client.channels.request("upper", "x"));
+    const responder = client.channels.reply("upper", async ({ body }) => {
+      if (text(body) === "fail") throw new Error("no such row");
+      return text(body).toUpperCase();
+    }, { concurrency: 2 });
+    while (!(await client.channels.get("upper")).requests?.responders);
+    const asked = ["a", "b", "c"].map((body) => client.channels.request("upper", body, { timeoutMs: 30_000 }));
+    assert.deepEqual((await Promise.all(asked)).map(text), ["A", "B", "C"]);
+    await assert.rejects(client.channels.request("upper", "fail"), /no such row/);
+    await client.channels.close("upper");
+    await responder;
+  });
+
+  it("gives followers the latest of each key", async () => {
+    await client.channels.create("state", { form: "latest" });
+    await client.channels.send("state", [{ data: "a1", key: "a" }, { data: "a2", key: "a" }, { data: "b1", key: "b" }]);
+    const seen: string[] = [];
+    for await (const one of client.channels.follow("state")) {
+      if ("data" in one) seen.push(text(one.data));
+      if (seen.length === 2) break;
+    }
+    assert.deepEqual(seen, ["a2", "b1"]);
+  });
+
   it("delivers to a group again until acknowledged, and then to the dead letters", async () => {
     await client.channels.create("work", { durable: true });
     await client.channels.createGroup("work", "g", { ackWaitMs: 60_000, maxDeliveries: 2 });

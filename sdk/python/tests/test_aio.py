@@ -138,6 +138,20 @@ class StreamsTest(AioTest):
         rest = [record.data async for record in self.client.channels.recv("back", limit=45)]
         self.assertEqual([b"%d" % number for number in range(50)], first + rest)
 
+    async def test_requests_are_answered_by_a_coroutine(self):
+        channels = self.client.channels
+        await channels.create("upper", form="request")
+
+        async def answer(inquiry):
+            return inquiry.body.upper()
+
+        responder = asyncio.create_task(channels.reply("upper", answer))
+        while not (await channels.get("upper")).requests.responders:
+            pass
+        self.assertEqual([b"A", b"B"], await asyncio.gather(channels.request("upper", b"a"), channels.request("upper", b"b")))
+        await channels.close("upper")
+        await responder
+
     async def test_a_query_tells_what_changed_since_a_clock(self):
         with tempfile.TemporaryDirectory() as folder:
             clock = await self.client.watch.sync(folder)

@@ -367,6 +367,41 @@ class ChannelsTest(SyncTest):
         with self.assertRaises(zsync.InvalidArgument):
             next(channels.follow("kept", from_seq=9))
 
+    def test_a_request_is_answered_and_says_why_when_it_is_not(self):
+        channels = self.client.channels
+        channels.create("upper", form="request")
+        with self.assertRaises(zsync.Conflict):
+            channels.request("upper", b"x")
+
+        def answer(inquiry):
+            if inquiry.body == b"fail":
+                raise ValueError("no such row")
+            return inquiry.body.upper()
+
+        responder = threading.Thread(target=channels.reply, args=("upper", answer))
+        responder.start()
+        while not channels.get("upper").requests.responders:
+            pass
+        self.assertEqual([b"A", b"B"], [channels.request("upper", body, timeout=30) for body in (b"a", b"b")])
+        with self.assertRaisesRegex(zsync.Error, "no such row"):
+            channels.request("upper", b"fail")
+        channels.close("upper")
+        responder.join()
+
+    def test_latest_and_broadcast_are_followed(self):
+        channels = self.client.channels
+        channels.create("state", form="latest")
+        channels.try_send("state", b"a1", b"a2", b"b1", keys=["a", "a", "b"])
+        followed = channels.follow("state")
+        self.assertEqual([b"a2", b"b1"], [next(followed).data, next(followed).data])
+        channels.create("news", form="broadcast", capacity=2)
+        channels.send("news", [b"1", b"2", b"3"])
+        followed = channels.follow("news", from_seq=1)
+        self.assertEqual((1, 1, "lagged"), (lambda gap: (gap.__getattribute__("from"), gap.to, gap.reason))(next(followed)))
+        self.assertEqual(b"2", next(followed).data)
+        with self.assertRaises(zsync.Conflict):
+            next(channels.recv("news"))
+
     def test_a_message_with_a_known_id_is_kept_once_and_keys_come_along(self):
         channels = self.client.channels
         channels.create("once")

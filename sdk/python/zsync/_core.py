@@ -249,7 +249,8 @@ def follow_channel(settings: Settings, request: v1.FollowChannelRequest, deadlin
         # "From now on" must be a number, or what is sent during a restart would be a silent hole.
         get = v1.GetChannelRequest(name=request.channel)
         channel = yield from unary(settings, "Channels.Get", get, deadline, True)
-        request.from_seq = channel.next_seq
+        if channel.spec.form != v1.CHANNEL_FORM_LATEST:  # of the values of now the newest are wanted
+            request.from_seq = channel.next_seq
     steps = follow(settings, "Channels.Follow", request, deadline, behind("records"), gap_and("records"))
     yield from steps
 
@@ -433,6 +434,37 @@ class Receiver:
                     pass
         finally:
             self.stream.cancel()
+
+
+class Responder:
+    """One replying call: emits one request at a time; answer() says what becomes of the last one."""
+
+    def __init__(self, name: str, deadline: Deadline):
+        self.name, self.deadline = name, deadline
+        self.stream: Any = None
+        self.answers: list[v1.Answer] = []
+
+    def answer(self, inquiry: v1.Inquiry, body: bytes = b"", error: str = "") -> None:
+        self.answers.append(v1.Answer(id=inquiry.id, body=body, error=error))
+
+    def inquiries(self) -> Steps:
+        """Until the channel is closed and nothing waits."""
+        self.stream = yield Open(v1.METHODS["Channels.Reply"], None, self.deadline.remaining())
+        yield Write(self.stream, v1.ReplyRequest(channel=self.name, credit=1))
+        while (batch := (yield Read(self.stream))) is not None and not batch.closed:
+            for inquiry in batch.inquiries:
+                yield Emit(inquiry)
+                answers, self.answers = self.answers, []
+                yield Write(self.stream, v1.ReplyRequest(credit=1, answers=answers))
+        yield DoneWriting(self.stream)
+        while (yield Read(self.stream)) is not None:
+            pass
+
+    def settle(self) -> Steps:
+        if self.stream is not None:
+            self.stream.cancel()
+        return
+        yield  # a generator, as the driver wants it
 
 
 class Sender:

@@ -261,13 +261,30 @@ def cancel_array(array_id: str, wait: bool, kill_grace: Duration | None) -> v1.C
 
 def create_channel(
     name: str, capacity: int, unbounded: bool, bytes_max: int, overflow: Overflow, durable: bool, if_absent: bool,
-    policy: "ChannelPolicy",
+    form: "Form", policy: "ChannelPolicy",
 ) -> v1.CreateChannelRequest:  # fmt: skip
     channel = v1.ChannelSpec(name=name, capacity=capacity, unbounded=unbounded, bytes_max=bytes_max)
     channel.overflow = _OVERFLOWS[overflow]
     setattr(channel, "class", v1.CHANNEL_CLASS_DURABLE if durable else v1.CHANNEL_CLASS_MEMORY)
+    channel.form = _FORMS[form]
     channel.policy.CopyFrom(channel_policy(policy))
     return v1.CreateChannelRequest(spec=channel, if_absent=if_absent)
+
+
+#: What a channel is for: each message to one receiver; the newest of each key; all to every follower; questions and answers.
+Form = Literal["queue", "latest", "broadcast", "request"]
+
+_FORMS = {
+    "queue": v1.CHANNEL_FORM_QUEUE, "latest": v1.CHANNEL_FORM_LATEST, "broadcast": v1.CHANNEL_FORM_BROADCAST,
+    "request": v1.CHANNEL_FORM_REQUEST,
+}  # fmt: skip
+
+
+def ask(channel: str, body: bytes, trace: str, timeout: Duration | None) -> v1.RequestRequest:
+    request = v1.RequestRequest(channel=channel, body=body, trace=trace)
+    if timeout is not None:
+        request.timeout.CopyFrom(proto_duration(timeout))
+    return request
 
 
 class ChannelPolicy(TypedDict, total=False):

@@ -24,8 +24,9 @@ import grpc
 import grpc.aio
 
 from zsync import _core, _endpoint, _requests, client, v1
+from zsync._exchange_aio import Exchange
 from zsync._observe_aio import Daemon, Events, Traces
-from zsync._requests import Argument, ChannelPolicy, Completed, Duration, Overflow, SpecOptions, seconds
+from zsync._requests import Argument, ChannelPolicy, Completed, Duration, Form, Overflow, SpecOptions, seconds
 from zsync.client import CANCEL_ON_INTERRUPT_TIMEOUT_S, CHANNEL_OPTIONS
 from zsync._schedules_aio import Planning
 from zsync.errors import Conflict, DeadlineExceeded, Error, from_status
@@ -379,16 +380,17 @@ class Sender:
             await self.finish()
 
 
-class Channels:
+class Channels(Exchange):
     def __init__(self, driver: _Driver):
         self._driver = driver
 
     async def create(
         self, name: str, *, capacity: int = 0, unbounded: bool = False, bytes_max: int = 0, overflow: Overflow = "block",
-        durable: bool = False, if_absent: bool = False, timeout: Duration | None = None, **policy: Unpack[ChannelPolicy],
+        durable: bool = False, form: Form = "queue", if_absent: bool = False, timeout: Duration | None = None,
+        **policy: Unpack[ChannelPolicy],
     ) -> v1.Channel:  # fmt: skip
         """Makes a channel; `if_absent` takes an equal one that exists already for success."""
-        request = _requests.create_channel(name, capacity, unbounded, bytes_max, overflow, durable, if_absent, policy)
+        request = _requests.create_channel(name, capacity, unbounded, bytes_max, overflow, durable, if_absent, form, policy)
         return await self._driver.unary("Channels.Create", request, timeout, if_absent)
 
     async def get(self, name: str, *, timeout: Duration | None = None) -> v1.Channel:

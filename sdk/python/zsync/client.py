@@ -26,8 +26,9 @@ from typing import Any, Unpack
 import grpc
 
 from zsync import _core, _endpoint, _requests, v1
+from zsync._exchange import Exchange
 from zsync._observe import Daemon, Events, Traces
-from zsync._requests import Argument, ChannelPolicy, Completed, Duration, Overflow, SpecOptions, seconds
+from zsync._requests import Argument, ChannelPolicy, Completed, Duration, Form, Overflow, SpecOptions, seconds
 from zsync._schedules import Planning
 from zsync.errors import Conflict, DeadlineExceeded, Error, from_status
 
@@ -382,16 +383,17 @@ class Sender:
             self.finish()
 
 
-class Channels:
+class Channels(Exchange):
     def __init__(self, driver: _Driver):
         self._driver = driver
 
     def create(
         self, name: str, *, capacity: int = 0, unbounded: bool = False, bytes_max: int = 0, overflow: Overflow = "block",
-        durable: bool = False, if_absent: bool = False, timeout: Duration | None = None, **policy: Unpack[ChannelPolicy],
+        durable: bool = False, form: Form = "queue", if_absent: bool = False, timeout: Duration | None = None,
+        **policy: Unpack[ChannelPolicy],
     ) -> v1.Channel:  # fmt: skip
         """Makes a channel; `if_absent` takes an equal one that exists already for success."""
-        request = _requests.create_channel(name, capacity, unbounded, bytes_max, overflow, durable, if_absent, policy)
+        request = _requests.create_channel(name, capacity, unbounded, bytes_max, overflow, durable, if_absent, form, policy)
         return self._driver.unary("Channels.Create", request, timeout, if_absent)
 
     def get(self, name: str, *, timeout: Duration | None = None) -> v1.Channel:

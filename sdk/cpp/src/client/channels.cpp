@@ -235,6 +235,54 @@ absl::Status Channels::receive(v1::RecvRequest request, Acks acks, const Records
   return internal::to_status(stream->Finish(), call.context());
 }
 
+absl::StatusOr<std::string> Channels::request(const std::string& channel, std::string body,
+                                              const CallOptions& options) {
+  v1::RequestRequest request;
+  request.set_channel(channel);
+  request.set_body(std::move(body));
+  if (options.timeout) {
+    request.mutable_timeout()->set_seconds(options.timeout->count() / 1'000'000'000);
+    request.mutable_timeout()->set_nanos(
+        static_cast<std::int32_t>(options.timeout->count() % 1'000'000'000));
+  }
+  auto reply =
+      unary(connection_, *stub_of(connection_), &Stub::Request, request, options, Repeat::kNever);
+  if (!reply.ok()) return reply.status();
+  return std::move(*reply->mutable_body());
+}
+
+absl::Status Channels::reply(const std::string& channel, const Responder& responder,
+                             const CallOptions& options) {
+  const std::unique_ptr<Stub> stub = stub_of(connection_);
+  Try call(connection_.bounds(options));
+  auto stream = stub->Reply(&call.context());
+  v1::ReplyRequest more;
+  more.set_channel(channel);
+  more.set_credit(1);
+  bool open = stream->Write(more);
+  v1::InquiryBatch batch;
+  while (open && stream->Read(&batch) && !batch.closed()) {
+    more.Clear();
+    for (const v1::Inquiry& inquiry : batch.inquiries()) {
+      absl::StatusOr<std::string> body = responder(inquiry);
+      v1::Answer& answer = *more.add_answers();
+      answer.set_id(inquiry.id());
+      if (body.ok()) {
+        answer.set_body(std::move(*body));
+      } else {
+        answer.set_error(body.status().message().empty() ? "the responder failed"
+                                                         : std::string(body.status().message()));
+      }
+      more.set_credit(more.credit() + 1);
+    }
+    open = stream->Write(more);
+  }
+  stream->WritesDone();
+  while (stream->Read(&batch)) {
+  }
+  return internal::to_status(stream->Finish(), call.context());
+}
+
 absl::Status Channels::follow(const std::string& name, std::uint64_t from_seq,
                               const RecordsCallback& callback, const CallOptions& options) {
   v1::FollowChannelRequest request;
@@ -253,7 +301,10 @@ absl::Status Channels::follow(v1::FollowChannelRequest request, const RecordsCal
     // "From now on" must be a number, or what is sent during a restart would be a silent hole.
     const absl::StatusOr<v1::Channel> channel = get(request.channel(), options);
     if (!channel.ok()) return channel.status();
-    request.set_from_seq(channel->next_seq());
+    // Of the values of now the newest ones are wanted.
+    if (channel->spec().form() != v1::CHANNEL_FORM_LATEST) {
+      request.set_from_seq(channel->next_seq());
+    }
   }
   const auto go_on_from = [&](std::uint64_t seq) {
     request.set_from_seq(seq);

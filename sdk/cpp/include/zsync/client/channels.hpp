@@ -149,6 +149,21 @@ class Channels {
                                     const RecordsCallback& callback,
                                     const CallOptions& options = {});
 
+  // Asks one of those who reply on a channel of the form request -> the answer. It waits for
+  // options.timeout, else for 30 s.
+  //
+  // Errors: kFailedPrecondition (NO_RESPONDERS) at once; kUnavailable (RESPONDER_LEFT): it may have
+  //         been done; kAborted with what the responder said; kDeadlineExceeded;
+  //         kResourceExhausted.
+  [[nodiscard]] absl::StatusOr<std::string> request(const std::string& channel, std::string body,
+                                                    const CallOptions& options = {});
+  // Called for each request; an error is told to the one who asked.
+  using Responder = std::function<absl::StatusOr<std::string>(const v1::Inquiry&)>;
+  // Answers requests, one at a time, until the channel is closed and nothing waits. Several calls
+  // share the requests. Never resumed.
+  [[nodiscard]] absl::Status reply(const std::string& channel, const Responder& responder,
+                                   const CallOptions& options = {});
+
  private:
   absl::Status receive(v1::RecvRequest first, Acks acks, const RecordsCallback& callback,
                        const CallOptions& options);

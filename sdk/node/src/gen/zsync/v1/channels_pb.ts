@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file zsync/v1/channels.proto.
  */
 export const file_zsync_v1_channels: GenFile = /*@__PURE__*/
-  fileDesc("Chd6c3luYy92MS9jaGFubmVscy5wcm90bxIIenN5bmMudjEiyQEKC0NoYW5uZWxTcGVjEgwKBG5hbWUYASABKAkSEAoIY2FwYWNpdHkYAiABKAQSEQoJdW5ib3VuZGVkGAMgASgIEhEKCWJ5dGVzX21heBgEIAEoBBIkCghvdmVyZmxvdxgFIAEoDjISLnpzeW5jLnYxLk92ZXJmbG93EiUKBWNsYXNzGAYgASgOMhYuenN5bmMudjEuQ2hhbm5lbENsYXNzEicKBnBvbGljeRgHIAEoCzIXLnpzeW5jLnYxLkNoYW5uZWxQb2xpY3kimAIKDUNoYW5uZWxQb2xpY3kSMAoNcmV0ZW50aW9uX2FnZRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIcCg9yZXRlbnRpb25fYnl0ZXMYAiABKARIAIgBARImChlyZXRlbnRpb25fZHJvcHNfdW5zZXR0bGVkGAMgASgISAGIAQESLwoMZGVkdXBfd2luZG93GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhoKDWRlZHVwX2lkc19tYXgYBSABKARIAogBAUISChBfcmV0ZW50aW9uX2J5dGVzQhwKGl9yZXRlbnRpb25fZHJvcHNfdW5zZXR0bGVkQhAKDl9kZWR1cF9pZHNfbWF4IsgCCgdDaGFubmVsEgoKAmlkGAEgASgJEiMKBHNwZWMYAiABKAsyFS56c3luYy52MS5DaGFubmVsU3BlYxIOCgZjbG9zZWQYAyABKAgSDQoFZGVwdGgYBCABKAQSDQoFYnl0ZXMYBSABKAQSEAoIbmV4dF9zZXEYBiABKAQSDAoEc2VudBgHIAEoBBIQCghyZWNlaXZlZBgIIAEoBBIPCgdkcm9wcGVkGAkgASgEEhcKD3NlbmRlcnNfd2FpdGluZxgKIAEoDRIZChFyZWNlaXZlcnNfd2FpdGluZxgLIAEoDRIZChFjcmVhdGVkX3VuaXhfbmFubxgMIAEoAxImCgZncm91cHMYDSADKAsyFi56c3luYy52MS5DaGFubmVsR3JvdXASEQoJZmlyc3Rfc2VxGA4gASgEEhEKCWxvZ19ieXRlcxgPIAEoBCJ1CglHcm91cFNwZWMSDAoEbmFtZRgBIAEoCRIrCghhY2tfd2FpdBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIWCg5tYXhfZGVsaXZlcmllcxgDIAEoDRIVCg1pbl9mbGlnaHRfbWF4GAQgASgNItMCCgxDaGFubmVsR3JvdXASDwoHY2hhbm5lbBgBIAEoCRIhCgRzcGVjGAIgASgLMhMuenN5bmMudjEuR3JvdXBTcGVjEgsKA2xhZxgDIAEoBBIPCgdpbl9oYW5kGAQgASgEEg0KBXJlYWR5GAUgASgEEg8KB2RlbGF5ZWQYBiABKAQSDgoGcGFya2VkGAcgASgEEg0KBWR5aW5nGAggASgEEg0KBWFja2VkGAkgASgEEhMKC3JlZGVsaXZlcmVkGAogASgEEgwKBGRlYWQYCyABKAQSDAoEbG9zdBgMIAEoBBINCgVmbG9vchgNIAEoBBIQCghuZXh0X3NlcRgOIAEoBBIWCg5vbGRlc3RfdW5hY2tlZBgPIAEoBBIRCgljb25zdW1lcnMYECABKA0SGQoRY3JlYXRlZF91bml4X25hbm8YESABKAMSCwoDd2h5GBIgASgJIp0BChJDcmVhdGVHcm91cFJlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRIhCgRzcGVjGAIgASgLMhMuenN5bmMudjEuR3JvdXBTcGVjEhAKCGZyb21fc2VxGAMgASgEEhAKCGZyb21fbm93GAQgASgIEhIKCmZyb21fc3RhcnQYBSABKAgSGwoTZnJvbV90aW1lX3VuaXhfbmFubxgGIAEoAyI0ChJSZW1vdmVHcm91cFJlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRINCgVncm91cBgCIAEoCSISChBSZW1vdmVHcm91cFJlcGx5IioKCURlbGl2ZXJlZBILCgNzZXEYASABKAQSEAoIZGVsaXZlcnkYAiABKA0iUwoKQWNrUmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEg0KBWdyb3VwGAIgASgJEiUKCG1lc3NhZ2VzGAMgAygLMhMuenN5bmMudjEuRGVsaXZlcmVkIo4BCgtOYWNrUmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEg0KBWdyb3VwGAIgASgJEiUKCG1lc3NhZ2VzGAMgAygLMhMuenN5bmMudjEuRGVsaXZlcmVkEigKBWRlbGF5GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBnJlYXNvbhgFIAEoCSJWCg1FeHRlbmRSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDQoFZ3JvdXAYAiABKAkSJQoIbWVzc2FnZXMYAyADKAsyEy56c3luYy52MS5EZWxpdmVyZWQiOgoKQWNrUmVmdXNhbBILCgNzZXEYASABKAQSDgoGcmVhc29uGAIgASgJEg8KB21lc3NhZ2UYAyABKAkiPwoIQWNrUmVwbHkSDAoEZG9uZRgBIAEoBBIlCgdyZWZ1c2VkGAIgAygLMhQuenN5bmMudjEuQWNrUmVmdXNhbCJOChRDcmVhdGVDaGFubmVsUmVxdWVzdBIjCgRzcGVjGAEgASgLMhUuenN5bmMudjEuQ2hhbm5lbFNwZWMSEQoJaWZfYWJzZW50GAIgASgIIiEKEUdldENoYW5uZWxSZXF1ZXN0EgwKBG5hbWUYASABKAkiPAoTTGlzdENoYW5uZWxzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCSJRChFMaXN0Q2hhbm5lbHNSZXBseRIjCghjaGFubmVscxgBIAMoCzIRLnpzeW5jLnYxLkNoYW5uZWwSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIiMKE0Nsb3NlQ2hhbm5lbFJlcXVlc3QSDAoEbmFtZRgBIAEoCSIkChRSZW1vdmVDaGFubmVsUmVxdWVzdBIMCgRuYW1lGAEgASgJIhQKElJlbW92ZUNoYW5uZWxSZXBseSJNChRVcGRhdGVDaGFubmVsUmVxdWVzdBIMCgRuYW1lGAEgASgJEicKBnBvbGljeRgCIAEoCzIXLnpzeW5jLnYxLkNoYW5uZWxQb2xpY3kiWgoLU2VuZFJlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRIQCghtZXNzYWdlcxgCIAMoDBINCgV0cmFjZRgDIAEoCRIMCgRrZXlzGAQgAygJEgsKA2lkcxgFIAMoCSJDCglTZW5kUmVwbHkSEAoIYWNjZXB0ZWQYASABKAQSEAoIbGFzdF9zZXEYAiABKAQSEgoKZHVwbGljYXRlcxgDIAEoBCJwCgtSZWN2UmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEg4KBmNyZWRpdBgCIAEoBBINCgVsaW1pdBgDIAEoBBIQCghyZWNlaXZlZBgEIAEoBBIQCghjb25maXJtcxgFIAEoCBINCgVncm91cBgGIAEoCSJaCglSZWN2QmF0Y2gSIQoHcmVjb3JkcxgBIAMoCzIQLnpzeW5jLnYxLlJlY29yZBIaCgNnYXAYAiABKAsyDS56c3luYy52MS5HYXASDgoGY2xvc2VkGAMgASgIImoKFEZvbGxvd0NoYW5uZWxSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSEAoIZnJvbV9zZXEYAiABKAQSEgoKZnJvbV9zdGFydBgDIAEoCBIbChNmcm9tX3RpbWVfdW5peF9uYW5vGAQgASgDKmIKDENoYW5uZWxDbGFzcxIdChlDSEFOTkVMX0NMQVNTX1VOU1BFQ0lGSUVEEAASGAoUQ0hBTk5FTF9DTEFTU19NRU1PUlkQARIZChVDSEFOTkVMX0NMQVNTX0RVUkFCTEUQAipmCghPdmVyZmxvdxIYChRPVkVSRkxPV19VTlNQRUNJRklFRBAAEhIKDk9WRVJGTE9XX0JMT0NLEAESEgoOT1ZFUkZMT1dfRVJST1IQAhIYChRPVkVSRkxPV19EUk9QX09MREVTVBADMpMHCghDaGFubmVscxI7CgZDcmVhdGUSHi56c3luYy52MS5DcmVhdGVDaGFubmVsUmVxdWVzdBoRLnpzeW5jLnYxLkNoYW5uZWwSNQoDR2V0EhsuenN5bmMudjEuR2V0Q2hhbm5lbFJlcXVlc3QaES56c3luYy52MS5DaGFubmVsEkIKBExpc3QSHS56c3luYy52MS5MaXN0Q2hhbm5lbHNSZXF1ZXN0GhsuenN5bmMudjEuTGlzdENoYW5uZWxzUmVwbHkSOQoFQ2xvc2USHS56c3luYy52MS5DbG9zZUNoYW5uZWxSZXF1ZXN0GhEuenN5bmMudjEuQ2hhbm5lbBJGCgZSZW1vdmUSHi56c3luYy52MS5SZW1vdmVDaGFubmVsUmVxdWVzdBocLnpzeW5jLnYxLlJlbW92ZUNoYW5uZWxSZXBseRI1CgdUcnlTZW5kEhUuenN5bmMudjEuU2VuZFJlcXVlc3QaEy56c3luYy52MS5TZW5kUmVwbHkSNgoEU2VuZBIVLnpzeW5jLnYxLlNlbmRSZXF1ZXN0GhMuenN5bmMudjEuU2VuZFJlcGx5KAEwARI2CgRSZWN2EhUuenN5bmMudjEuUmVjdlJlcXVlc3QaEy56c3luYy52MS5SZWN2QmF0Y2goATABEj8KBkZvbGxvdxIeLnpzeW5jLnYxLkZvbGxvd0NoYW5uZWxSZXF1ZXN0GhMuenN5bmMudjEuUmVjdkJhdGNoMAESQwoLQ3JlYXRlR3JvdXASHC56c3luYy52MS5DcmVhdGVHcm91cFJlcXVlc3QaFi56c3luYy52MS5DaGFubmVsR3JvdXASRwoLUmVtb3ZlR3JvdXASHC56c3luYy52MS5SZW1vdmVHcm91cFJlcXVlc3QaGi56c3luYy52MS5SZW1vdmVHcm91cFJlcGx5Ei8KA0FjaxIULnpzeW5jLnYxLkFja1JlcXVlc3QaEi56c3luYy52MS5BY2tSZXBseRIxCgROYWNrEhUuenN5bmMudjEuTmFja1JlcXVlc3QaEi56c3luYy52MS5BY2tSZXBseRI1CgZFeHRlbmQSFy56c3luYy52MS5FeHRlbmRSZXF1ZXN0GhIuenN5bmMudjEuQWNrUmVwbHkSOwoGVXBkYXRlEh4uenN5bmMudjEuVXBkYXRlQ2hhbm5lbFJlcXVlc3QaES56c3luYy52MS5DaGFubmVsYgZwcm90bzM", [file_google_protobuf_duration, file_zsync_v1_common]);
+  fileDesc("Chd6c3luYy92MS9jaGFubmVscy5wcm90bxIIenN5bmMudjEi7gEKC0NoYW5uZWxTcGVjEgwKBG5hbWUYASABKAkSEAoIY2FwYWNpdHkYAiABKAQSEQoJdW5ib3VuZGVkGAMgASgIEhEKCWJ5dGVzX21heBgEIAEoBBIkCghvdmVyZmxvdxgFIAEoDjISLnpzeW5jLnYxLk92ZXJmbG93EiUKBWNsYXNzGAYgASgOMhYuenN5bmMudjEuQ2hhbm5lbENsYXNzEicKBnBvbGljeRgHIAEoCzIXLnpzeW5jLnYxLkNoYW5uZWxQb2xpY3kSIwoEZm9ybRgIIAEoDjIVLnpzeW5jLnYxLkNoYW5uZWxGb3JtIpgCCg1DaGFubmVsUG9saWN5EjAKDXJldGVudGlvbl9hZ2UYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SHAoPcmV0ZW50aW9uX2J5dGVzGAIgASgESACIAQESJgoZcmV0ZW50aW9uX2Ryb3BzX3Vuc2V0dGxlZBgDIAEoCEgBiAEBEi8KDGRlZHVwX3dpbmRvdxgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIaCg1kZWR1cF9pZHNfbWF4GAUgASgESAKIAQFCEgoQX3JldGVudGlvbl9ieXRlc0IcChpfcmV0ZW50aW9uX2Ryb3BzX3Vuc2V0dGxlZEIQCg5fZGVkdXBfaWRzX21heCL0AgoHQ2hhbm5lbBIKCgJpZBgBIAEoCRIjCgRzcGVjGAIgASgLMhUuenN5bmMudjEuQ2hhbm5lbFNwZWMSDgoGY2xvc2VkGAMgASgIEg0KBWRlcHRoGAQgASgEEg0KBWJ5dGVzGAUgASgEEhAKCG5leHRfc2VxGAYgASgEEgwKBHNlbnQYByABKAQSEAoIcmVjZWl2ZWQYCCABKAQSDwoHZHJvcHBlZBgJIAEoBBIXCg9zZW5kZXJzX3dhaXRpbmcYCiABKA0SGQoRcmVjZWl2ZXJzX3dhaXRpbmcYCyABKA0SGQoRY3JlYXRlZF91bml4X25hbm8YDCABKAMSJgoGZ3JvdXBzGA0gAygLMhYuenN5bmMudjEuQ2hhbm5lbEdyb3VwEhEKCWZpcnN0X3NlcRgOIAEoBBIRCglsb2dfYnl0ZXMYDyABKAQSKgoIcmVxdWVzdHMYECABKAsyGC56c3luYy52MS5SZXF1ZXN0RmlndXJlcyJmCg5SZXF1ZXN0RmlndXJlcxISCgpyZXNwb25kZXJzGAEgASgNEg8KB3dhaXRpbmcYAiABKAQSDwoHaW5faGFuZBgDIAEoBBIQCghhbnN3ZXJlZBgEIAEoBBIMCgRsYXRlGAUgASgEInUKCUdyb3VwU3BlYxIMCgRuYW1lGAEgASgJEisKCGFja193YWl0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhYKDm1heF9kZWxpdmVyaWVzGAMgASgNEhUKDWluX2ZsaWdodF9tYXgYBCABKA0i0wIKDENoYW5uZWxHcm91cBIPCgdjaGFubmVsGAEgASgJEiEKBHNwZWMYAiABKAsyEy56c3luYy52MS5Hcm91cFNwZWMSCwoDbGFnGAMgASgEEg8KB2luX2hhbmQYBCABKAQSDQoFcmVhZHkYBSABKAQSDwoHZGVsYXllZBgGIAEoBBIOCgZwYXJrZWQYByABKAQSDQoFZHlpbmcYCCABKAQSDQoFYWNrZWQYCSABKAQSEwoLcmVkZWxpdmVyZWQYCiABKAQSDAoEZGVhZBgLIAEoBBIMCgRsb3N0GAwgASgEEg0KBWZsb29yGA0gASgEEhAKCG5leHRfc2VxGA4gASgEEhYKDm9sZGVzdF91bmFja2VkGA8gASgEEhEKCWNvbnN1bWVycxgQIAEoDRIZChFjcmVhdGVkX3VuaXhfbmFubxgRIAEoAxILCgN3aHkYEiABKAkinQEKEkNyZWF0ZUdyb3VwUmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEiEKBHNwZWMYAiABKAsyEy56c3luYy52MS5Hcm91cFNwZWMSEAoIZnJvbV9zZXEYAyABKAQSEAoIZnJvbV9ub3cYBCABKAgSEgoKZnJvbV9zdGFydBgFIAEoCBIbChNmcm9tX3RpbWVfdW5peF9uYW5vGAYgASgDIjQKElJlbW92ZUdyb3VwUmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEg0KBWdyb3VwGAIgASgJIhIKEFJlbW92ZUdyb3VwUmVwbHkiKgoJRGVsaXZlcmVkEgsKA3NlcRgBIAEoBBIQCghkZWxpdmVyeRgCIAEoDSJTCgpBY2tSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDQoFZ3JvdXAYAiABKAkSJQoIbWVzc2FnZXMYAyADKAsyEy56c3luYy52MS5EZWxpdmVyZWQijgEKC05hY2tSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDQoFZ3JvdXAYAiABKAkSJQoIbWVzc2FnZXMYAyADKAsyEy56c3luYy52MS5EZWxpdmVyZWQSKAoFZGVsYXkYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGcmVhc29uGAUgASgJIlYKDUV4dGVuZFJlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRINCgVncm91cBgCIAEoCRIlCghtZXNzYWdlcxgDIAMoCzITLnpzeW5jLnYxLkRlbGl2ZXJlZCI6CgpBY2tSZWZ1c2FsEgsKA3NlcRgBIAEoBBIOCgZyZWFzb24YAiABKAkSDwoHbWVzc2FnZRgDIAEoCSI/CghBY2tSZXBseRIMCgRkb25lGAEgASgEEiUKB3JlZnVzZWQYAiADKAsyFC56c3luYy52MS5BY2tSZWZ1c2FsIk4KFENyZWF0ZUNoYW5uZWxSZXF1ZXN0EiMKBHNwZWMYASABKAsyFS56c3luYy52MS5DaGFubmVsU3BlYxIRCglpZl9hYnNlbnQYAiABKAgiIQoRR2V0Q2hhbm5lbFJlcXVlc3QSDAoEbmFtZRgBIAEoCSI8ChNMaXN0Q2hhbm5lbHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJIlEKEUxpc3RDaGFubmVsc1JlcGx5EiMKCGNoYW5uZWxzGAEgAygLMhEuenN5bmMudjEuQ2hhbm5lbBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiIwoTQ2xvc2VDaGFubmVsUmVxdWVzdBIMCgRuYW1lGAEgASgJIiQKFFJlbW92ZUNoYW5uZWxSZXF1ZXN0EgwKBG5hbWUYASABKAkiFAoSUmVtb3ZlQ2hhbm5lbFJlcGx5Ik0KFFVwZGF0ZUNoYW5uZWxSZXF1ZXN0EgwKBG5hbWUYASABKAkSJwoGcG9saWN5GAIgASgLMhcuenN5bmMudjEuQ2hhbm5lbFBvbGljeSJqCg5SZXF1ZXN0UmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEgwKBGJvZHkYAiABKAwSDQoFdHJhY2UYAyABKAkSKgoHdGltZW91dBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIcCgxSZXF1ZXN0UmVwbHkSDAoEYm9keRgBIAEoDCJgCgdJbnF1aXJ5EgoKAmlkGAEgASgEEgwKBGJvZHkYAiABKAwSDQoFdHJhY2UYAyABKAkSLAoJdGltZV9sZWZ0GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIkQKDElucXVpcnlCYXRjaBIkCglpbnF1aXJpZXMYASADKAsyES56c3luYy52MS5JbnF1aXJ5Eg4KBmNsb3NlZBgCIAEoCCIxCgZBbnN3ZXISCgoCaWQYASABKAQSDAoEYm9keRgCIAEoDBINCgVlcnJvchgDIAEoCSJSCgxSZXBseVJlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRIOCgZjcmVkaXQYAiABKAQSIQoHYW5zd2VycxgDIAMoCzIQLnpzeW5jLnYxLkFuc3dlciJaCgtTZW5kUmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEhAKCG1lc3NhZ2VzGAIgAygMEg0KBXRyYWNlGAMgASgJEgwKBGtleXMYBCADKAkSCwoDaWRzGAUgAygJIkMKCVNlbmRSZXBseRIQCghhY2NlcHRlZBgBIAEoBBIQCghsYXN0X3NlcRgCIAEoBBISCgpkdXBsaWNhdGVzGAMgASgEInAKC1JlY3ZSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDgoGY3JlZGl0GAIgASgEEg0KBWxpbWl0GAMgASgEEhAKCHJlY2VpdmVkGAQgASgEEhAKCGNvbmZpcm1zGAUgASgIEg0KBWdyb3VwGAYgASgJIloKCVJlY3ZCYXRjaBIhCgdyZWNvcmRzGAEgAygLMhAuenN5bmMudjEuUmVjb3JkEhoKA2dhcBgCIAEoCzINLnpzeW5jLnYxLkdhcBIOCgZjbG9zZWQYAyABKAgiagoURm9sbG93Q2hhbm5lbFJlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRIQCghmcm9tX3NlcRgCIAEoBBISCgpmcm9tX3N0YXJ0GAMgASgIEhsKE2Zyb21fdGltZV91bml4X25hbm8YBCABKAMqYgoMQ2hhbm5lbENsYXNzEh0KGUNIQU5ORUxfQ0xBU1NfVU5TUEVDSUZJRUQQABIYChRDSEFOTkVMX0NMQVNTX01FTU9SWRABEhkKFUNIQU5ORUxfQ0xBU1NfRFVSQUJMRRACKmYKCE92ZXJmbG93EhgKFE9WRVJGTE9XX1VOU1BFQ0lGSUVEEAASEgoOT1ZFUkZMT1dfQkxPQ0sQARISCg5PVkVSRkxPV19FUlJPUhACEhgKFE9WRVJGTE9XX0RST1BfT0xERVNUEAMqkgEKC0NoYW5uZWxGb3JtEhwKGENIQU5ORUxfRk9STV9VTlNQRUNJRklFRBAAEhYKEkNIQU5ORUxfRk9STV9RVUVVRRABEhcKE0NIQU5ORUxfRk9STV9MQVRFU1QQAhIaChZDSEFOTkVMX0ZPUk1fQlJPQURDQVNUEAMSGAoUQ0hBTk5FTF9GT1JNX1JFUVVFU1QQBDKNCAoIQ2hhbm5lbHMSOwoGQ3JlYXRlEh4uenN5bmMudjEuQ3JlYXRlQ2hhbm5lbFJlcXVlc3QaES56c3luYy52MS5DaGFubmVsEjUKA0dldBIbLnpzeW5jLnYxLkdldENoYW5uZWxSZXF1ZXN0GhEuenN5bmMudjEuQ2hhbm5lbBJCCgRMaXN0Eh0uenN5bmMudjEuTGlzdENoYW5uZWxzUmVxdWVzdBobLnpzeW5jLnYxLkxpc3RDaGFubmVsc1JlcGx5EjkKBUNsb3NlEh0uenN5bmMudjEuQ2xvc2VDaGFubmVsUmVxdWVzdBoRLnpzeW5jLnYxLkNoYW5uZWwSRgoGUmVtb3ZlEh4uenN5bmMudjEuUmVtb3ZlQ2hhbm5lbFJlcXVlc3QaHC56c3luYy52MS5SZW1vdmVDaGFubmVsUmVwbHkSNQoHVHJ5U2VuZBIVLnpzeW5jLnYxLlNlbmRSZXF1ZXN0GhMuenN5bmMudjEuU2VuZFJlcGx5EjYKBFNlbmQSFS56c3luYy52MS5TZW5kUmVxdWVzdBoTLnpzeW5jLnYxLlNlbmRSZXBseSgBMAESNgoEUmVjdhIVLnpzeW5jLnYxLlJlY3ZSZXF1ZXN0GhMuenN5bmMudjEuUmVjdkJhdGNoKAEwARI/CgZGb2xsb3cSHi56c3luYy52MS5Gb2xsb3dDaGFubmVsUmVxdWVzdBoTLnpzeW5jLnYxLlJlY3ZCYXRjaDABEkMKC0NyZWF0ZUdyb3VwEhwuenN5bmMudjEuQ3JlYXRlR3JvdXBSZXF1ZXN0GhYuenN5bmMudjEuQ2hhbm5lbEdyb3VwEkcKC1JlbW92ZUdyb3VwEhwuenN5bmMudjEuUmVtb3ZlR3JvdXBSZXF1ZXN0GhouenN5bmMudjEuUmVtb3ZlR3JvdXBSZXBseRIvCgNBY2sSFC56c3luYy52MS5BY2tSZXF1ZXN0GhIuenN5bmMudjEuQWNrUmVwbHkSMQoETmFjaxIVLnpzeW5jLnYxLk5hY2tSZXF1ZXN0GhIuenN5bmMudjEuQWNrUmVwbHkSNQoGRXh0ZW5kEhcuenN5bmMudjEuRXh0ZW5kUmVxdWVzdBoSLnpzeW5jLnYxLkFja1JlcGx5EjsKBlVwZGF0ZRIeLnpzeW5jLnYxLlVwZGF0ZUNoYW5uZWxSZXF1ZXN0GhEuenN5bmMudjEuQ2hhbm5lbBI7CgdSZXF1ZXN0EhguenN5bmMudjEuUmVxdWVzdFJlcXVlc3QaFi56c3luYy52MS5SZXF1ZXN0UmVwbHkSOwoFUmVwbHkSFi56c3luYy52MS5SZXBseVJlcXVlc3QaFi56c3luYy52MS5JbnF1aXJ5QmF0Y2goATABYgZwcm90bzM", [file_google_protobuf_duration, file_zsync_v1_common]);
 
 /**
  * @generated from message zsync.v1.ChannelSpec
@@ -62,6 +62,14 @@ export type ChannelSpec = Message<"zsync.v1.ChannelSpec"> & {
    * @generated from field: zsync.v1.ChannelPolicy policy = 7;
    */
   policy?: ChannelPolicy | undefined;
+
+  /**
+   * What the capacity is: of a queue, the messages that wait; of latest, the keys; of a broadcast, how
+   * many messages a follower may be behind; of request, the requests that wait for a responder.
+   *
+   * @generated from field: zsync.v1.ChannelForm form = 8;
+   */
+  form: ChannelForm;
 };
 
 /**
@@ -209,6 +217,13 @@ export type Channel = Message<"zsync.v1.Channel"> & {
    * @generated from field: uint64 log_bytes = 15;
    */
   logBytes: bigint;
+
+  /**
+   * of the form request
+   *
+   * @generated from field: zsync.v1.RequestFigures requests = 16;
+   */
+  requests?: RequestFigures | undefined;
 };
 
 /**
@@ -217,6 +232,51 @@ export type Channel = Message<"zsync.v1.Channel"> & {
  */
 export const ChannelSchema: GenMessage<Channel> = /*@__PURE__*/
   messageDesc(file_zsync_v1_channels, 2);
+
+/**
+ * @generated from message zsync.v1.RequestFigures
+ */
+export type RequestFigures = Message<"zsync.v1.RequestFigures"> & {
+  /**
+   * connected
+   *
+   * @generated from field: uint32 responders = 1;
+   */
+  responders: number;
+
+  /**
+   * requests that no responder has taken
+   *
+   * @generated from field: uint64 waiting = 2;
+   */
+  waiting: bigint;
+
+  /**
+   * requests that one has
+   *
+   * @generated from field: uint64 in_hand = 3;
+   */
+  inHand: bigint;
+
+  /**
+   * @generated from field: uint64 answered = 4;
+   */
+  answered: bigint;
+
+  /**
+   * replies that came when nobody waited for them any more
+   *
+   * @generated from field: uint64 late = 5;
+   */
+  late: bigint;
+};
+
+/**
+ * Describes the message zsync.v1.RequestFigures.
+ * Use `create(RequestFiguresSchema)` to create a new message.
+ */
+export const RequestFiguresSchema: GenMessage<RequestFigures> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_channels, 3);
 
 /**
  * @generated from message zsync.v1.GroupSpec
@@ -256,7 +316,7 @@ export type GroupSpec = Message<"zsync.v1.GroupSpec"> & {
  * Use `create(GroupSpecSchema)` to create a new message.
  */
 export const GroupSpecSchema: GenMessage<GroupSpec> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 3);
+  messageDesc(file_zsync_v1_channels, 4);
 
 /**
  * @generated from message zsync.v1.ChannelGroup
@@ -384,7 +444,7 @@ export type ChannelGroup = Message<"zsync.v1.ChannelGroup"> & {
  * Use `create(ChannelGroupSchema)` to create a new message.
  */
 export const ChannelGroupSchema: GenMessage<ChannelGroup> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 4);
+  messageDesc(file_zsync_v1_channels, 5);
 
 /**
  * @generated from message zsync.v1.CreateGroupRequest
@@ -434,7 +494,7 @@ export type CreateGroupRequest = Message<"zsync.v1.CreateGroupRequest"> & {
  * Use `create(CreateGroupRequestSchema)` to create a new message.
  */
 export const CreateGroupRequestSchema: GenMessage<CreateGroupRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 5);
+  messageDesc(file_zsync_v1_channels, 6);
 
 /**
  * @generated from message zsync.v1.RemoveGroupRequest
@@ -456,7 +516,7 @@ export type RemoveGroupRequest = Message<"zsync.v1.RemoveGroupRequest"> & {
  * Use `create(RemoveGroupRequestSchema)` to create a new message.
  */
 export const RemoveGroupRequestSchema: GenMessage<RemoveGroupRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 6);
+  messageDesc(file_zsync_v1_channels, 7);
 
 /**
  * @generated from message zsync.v1.RemoveGroupReply
@@ -469,7 +529,7 @@ export type RemoveGroupReply = Message<"zsync.v1.RemoveGroupReply"> & {
  * Use `create(RemoveGroupReplySchema)` to create a new message.
  */
 export const RemoveGroupReplySchema: GenMessage<RemoveGroupReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 7);
+  messageDesc(file_zsync_v1_channels, 8);
 
 /**
  * @generated from message zsync.v1.Delivered
@@ -493,7 +553,7 @@ export type Delivered = Message<"zsync.v1.Delivered"> & {
  * Use `create(DeliveredSchema)` to create a new message.
  */
 export const DeliveredSchema: GenMessage<Delivered> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 8);
+  messageDesc(file_zsync_v1_channels, 9);
 
 /**
  * @generated from message zsync.v1.AckRequest
@@ -522,7 +582,7 @@ export type AckRequest = Message<"zsync.v1.AckRequest"> & {
  * Use `create(AckRequestSchema)` to create a new message.
  */
 export const AckRequestSchema: GenMessage<AckRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 9);
+  messageDesc(file_zsync_v1_channels, 10);
 
 /**
  * @generated from message zsync.v1.NackRequest
@@ -563,7 +623,7 @@ export type NackRequest = Message<"zsync.v1.NackRequest"> & {
  * Use `create(NackRequestSchema)` to create a new message.
  */
 export const NackRequestSchema: GenMessage<NackRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 10);
+  messageDesc(file_zsync_v1_channels, 11);
 
 /**
  * @generated from message zsync.v1.ExtendRequest
@@ -590,7 +650,7 @@ export type ExtendRequest = Message<"zsync.v1.ExtendRequest"> & {
  * Use `create(ExtendRequestSchema)` to create a new message.
  */
 export const ExtendRequestSchema: GenMessage<ExtendRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 11);
+  messageDesc(file_zsync_v1_channels, 12);
 
 /**
  * @generated from message zsync.v1.AckRefusal
@@ -619,7 +679,7 @@ export type AckRefusal = Message<"zsync.v1.AckRefusal"> & {
  * Use `create(AckRefusalSchema)` to create a new message.
  */
 export const AckRefusalSchema: GenMessage<AckRefusal> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 12);
+  messageDesc(file_zsync_v1_channels, 13);
 
 /**
  * @generated from message zsync.v1.AckReply
@@ -641,7 +701,7 @@ export type AckReply = Message<"zsync.v1.AckReply"> & {
  * Use `create(AckReplySchema)` to create a new message.
  */
 export const AckReplySchema: GenMessage<AckReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 13);
+  messageDesc(file_zsync_v1_channels, 14);
 
 /**
  * @generated from message zsync.v1.CreateChannelRequest
@@ -665,7 +725,7 @@ export type CreateChannelRequest = Message<"zsync.v1.CreateChannelRequest"> & {
  * Use `create(CreateChannelRequestSchema)` to create a new message.
  */
 export const CreateChannelRequestSchema: GenMessage<CreateChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 14);
+  messageDesc(file_zsync_v1_channels, 15);
 
 /**
  * @generated from message zsync.v1.GetChannelRequest
@@ -682,7 +742,7 @@ export type GetChannelRequest = Message<"zsync.v1.GetChannelRequest"> & {
  * Use `create(GetChannelRequestSchema)` to create a new message.
  */
 export const GetChannelRequestSchema: GenMessage<GetChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 15);
+  messageDesc(file_zsync_v1_channels, 16);
 
 /**
  * @generated from message zsync.v1.ListChannelsRequest
@@ -704,7 +764,7 @@ export type ListChannelsRequest = Message<"zsync.v1.ListChannelsRequest"> & {
  * Use `create(ListChannelsRequestSchema)` to create a new message.
  */
 export const ListChannelsRequestSchema: GenMessage<ListChannelsRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 16);
+  messageDesc(file_zsync_v1_channels, 17);
 
 /**
  * @generated from message zsync.v1.ListChannelsReply
@@ -726,7 +786,7 @@ export type ListChannelsReply = Message<"zsync.v1.ListChannelsReply"> & {
  * Use `create(ListChannelsReplySchema)` to create a new message.
  */
 export const ListChannelsReplySchema: GenMessage<ListChannelsReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 17);
+  messageDesc(file_zsync_v1_channels, 18);
 
 /**
  * @generated from message zsync.v1.CloseChannelRequest
@@ -743,7 +803,7 @@ export type CloseChannelRequest = Message<"zsync.v1.CloseChannelRequest"> & {
  * Use `create(CloseChannelRequestSchema)` to create a new message.
  */
 export const CloseChannelRequestSchema: GenMessage<CloseChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 18);
+  messageDesc(file_zsync_v1_channels, 19);
 
 /**
  * @generated from message zsync.v1.RemoveChannelRequest
@@ -760,7 +820,7 @@ export type RemoveChannelRequest = Message<"zsync.v1.RemoveChannelRequest"> & {
  * Use `create(RemoveChannelRequestSchema)` to create a new message.
  */
 export const RemoveChannelRequestSchema: GenMessage<RemoveChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 19);
+  messageDesc(file_zsync_v1_channels, 20);
 
 /**
  * @generated from message zsync.v1.RemoveChannelReply
@@ -773,7 +833,7 @@ export type RemoveChannelReply = Message<"zsync.v1.RemoveChannelReply"> & {
  * Use `create(RemoveChannelReplySchema)` to create a new message.
  */
 export const RemoveChannelReplySchema: GenMessage<RemoveChannelReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 20);
+  messageDesc(file_zsync_v1_channels, 21);
 
 /**
  * @generated from message zsync.v1.UpdateChannelRequest
@@ -797,7 +857,180 @@ export type UpdateChannelRequest = Message<"zsync.v1.UpdateChannelRequest"> & {
  * Use `create(UpdateChannelRequestSchema)` to create a new message.
  */
 export const UpdateChannelRequestSchema: GenMessage<UpdateChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 21);
+  messageDesc(file_zsync_v1_channels, 22);
+
+/**
+ * @generated from message zsync.v1.RequestRequest
+ */
+export type RequestRequest = Message<"zsync.v1.RequestRequest"> & {
+  /**
+   * @generated from field: string channel = 1;
+   */
+  channel: string;
+
+  /**
+   * at most 1 MiB, as its reply
+   *
+   * @generated from field: bytes body = 2;
+   */
+  body: Uint8Array;
+
+  /**
+   * W3C traceparent
+   *
+   * @generated from field: string trace = 3;
+   */
+  trace: string;
+
+  /**
+   * unset: 30 s, at most 1 h
+   *
+   * @generated from field: google.protobuf.Duration timeout = 4;
+   */
+  timeout?: Duration | undefined;
+};
+
+/**
+ * Describes the message zsync.v1.RequestRequest.
+ * Use `create(RequestRequestSchema)` to create a new message.
+ */
+export const RequestRequestSchema: GenMessage<RequestRequest> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_channels, 23);
+
+/**
+ * @generated from message zsync.v1.RequestReply
+ */
+export type RequestReply = Message<"zsync.v1.RequestReply"> & {
+  /**
+   * @generated from field: bytes body = 1;
+   */
+  body: Uint8Array;
+};
+
+/**
+ * Describes the message zsync.v1.RequestReply.
+ * Use `create(RequestReplySchema)` to create a new message.
+ */
+export const RequestReplySchema: GenMessage<RequestReply> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_channels, 24);
+
+/**
+ * @generated from message zsync.v1.Inquiry
+ */
+export type Inquiry = Message<"zsync.v1.Inquiry"> & {
+  /**
+   * @generated from field: uint64 id = 1;
+   */
+  id: bigint;
+
+  /**
+   * @generated from field: bytes body = 2;
+   */
+  body: Uint8Array;
+
+  /**
+   * @generated from field: string trace = 3;
+   */
+  trace: string;
+
+  /**
+   * then nobody waits for the answer any more
+   *
+   * @generated from field: google.protobuf.Duration time_left = 4;
+   */
+  timeLeft?: Duration | undefined;
+};
+
+/**
+ * Describes the message zsync.v1.Inquiry.
+ * Use `create(InquirySchema)` to create a new message.
+ */
+export const InquirySchema: GenMessage<Inquiry> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_channels, 25);
+
+/**
+ * @generated from message zsync.v1.InquiryBatch
+ */
+export type InquiryBatch = Message<"zsync.v1.InquiryBatch"> & {
+  /**
+   * @generated from field: repeated zsync.v1.Inquiry inquiries = 1;
+   */
+  inquiries: Inquiry[];
+
+  /**
+   * the channel is closed and nothing waits: the last batch
+   *
+   * @generated from field: bool closed = 2;
+   */
+  closed: boolean;
+};
+
+/**
+ * Describes the message zsync.v1.InquiryBatch.
+ * Use `create(InquiryBatchSchema)` to create a new message.
+ */
+export const InquiryBatchSchema: GenMessage<InquiryBatch> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_channels, 26);
+
+/**
+ * @generated from message zsync.v1.Answer
+ */
+export type Answer = Message<"zsync.v1.Answer"> & {
+  /**
+   * @generated from field: uint64 id = 1;
+   */
+  id: bigint;
+
+  /**
+   * @generated from field: bytes body = 2;
+   */
+  body: Uint8Array;
+
+  /**
+   * instead of a body: why there is none; at most 4096 bytes
+   *
+   * @generated from field: string error = 3;
+   */
+  error: string;
+};
+
+/**
+ * Describes the message zsync.v1.Answer.
+ * Use `create(AnswerSchema)` to create a new message.
+ */
+export const AnswerSchema: GenMessage<Answer> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_channels, 27);
+
+/**
+ * @generated from message zsync.v1.ReplyRequest
+ */
+export type ReplyRequest = Message<"zsync.v1.ReplyRequest"> & {
+  /**
+   * in the first request
+   *
+   * @generated from field: string channel = 1;
+   */
+  channel: string;
+
+  /**
+   * how many more requests it takes; at most 1024 in its hands
+   *
+   * @generated from field: uint64 credit = 2;
+   */
+  credit: bigint;
+
+  /**
+   * @generated from field: repeated zsync.v1.Answer answers = 3;
+   */
+  answers: Answer[];
+};
+
+/**
+ * Describes the message zsync.v1.ReplyRequest.
+ * Use `create(ReplyRequestSchema)` to create a new message.
+ */
+export const ReplyRequestSchema: GenMessage<ReplyRequest> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_channels, 28);
 
 /**
  * @generated from message zsync.v1.SendRequest
@@ -846,7 +1079,7 @@ export type SendRequest = Message<"zsync.v1.SendRequest"> & {
  * Use `create(SendRequestSchema)` to create a new message.
  */
 export const SendRequestSchema: GenMessage<SendRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 22);
+  messageDesc(file_zsync_v1_channels, 29);
 
 /**
  * @generated from message zsync.v1.SendReply
@@ -879,7 +1112,7 @@ export type SendReply = Message<"zsync.v1.SendReply"> & {
  * Use `create(SendReplySchema)` to create a new message.
  */
 export const SendReplySchema: GenMessage<SendReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 23);
+  messageDesc(file_zsync_v1_channels, 30);
 
 /**
  * @generated from message zsync.v1.RecvRequest
@@ -939,7 +1172,7 @@ export type RecvRequest = Message<"zsync.v1.RecvRequest"> & {
  * Use `create(RecvRequestSchema)` to create a new message.
  */
 export const RecvRequestSchema: GenMessage<RecvRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 24);
+  messageDesc(file_zsync_v1_channels, 31);
 
 /**
  * @generated from message zsync.v1.RecvBatch
@@ -970,7 +1203,7 @@ export type RecvBatch = Message<"zsync.v1.RecvBatch"> & {
  * Use `create(RecvBatchSchema)` to create a new message.
  */
 export const RecvBatchSchema: GenMessage<RecvBatch> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 25);
+  messageDesc(file_zsync_v1_channels, 32);
 
 /**
  * @generated from message zsync.v1.FollowChannelRequest
@@ -982,7 +1215,7 @@ export type FollowChannelRequest = Message<"zsync.v1.FollowChannelRequest"> & {
   channel: string;
 
   /**
-   * 0: only what comes from now on; at most the channel's next_seq
+   * 0: only what comes from now on, of the form latest from the values of now; at most next_seq.
    *
    * @generated from field: uint64 from_seq = 2;
    */
@@ -1008,7 +1241,7 @@ export type FollowChannelRequest = Message<"zsync.v1.FollowChannelRequest"> & {
  * Use `create(FollowChannelRequestSchema)` to create a new message.
  */
 export const FollowChannelRequestSchema: GenMessage<FollowChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 26);
+  messageDesc(file_zsync_v1_channels, 33);
 
 /**
  * @generated from enum zsync.v1.ChannelClass
@@ -1080,6 +1313,54 @@ export enum Overflow {
  */
 export const OverflowSchema: GenEnum<Overflow> = /*@__PURE__*/
   enumDesc(file_zsync_v1_channels, 1);
+
+/**
+ * @generated from enum zsync.v1.ChannelForm
+ */
+export enum ChannelForm {
+  /**
+   * queue
+   *
+   * @generated from enum value: CHANNEL_FORM_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * each message to one receiver, or to each group
+   *
+   * @generated from enum value: CHANNEL_FORM_QUEUE = 1;
+   */
+  QUEUE = 1,
+
+  /**
+   * The other forms are of the memory class.
+   *
+   * the newest message of each key, for any number of followers
+   *
+   * @generated from enum value: CHANNEL_FORM_LATEST = 2;
+   */
+  LATEST = 2,
+
+  /**
+   * every message to every follower; a slow one gets a gap "lagged"
+   *
+   * @generated from enum value: CHANNEL_FORM_BROADCAST = 3;
+   */
+  BROADCAST = 3,
+
+  /**
+   * rpc Request and Reply
+   *
+   * @generated from enum value: CHANNEL_FORM_REQUEST = 4;
+   */
+  REQUEST = 4,
+}
+
+/**
+ * Describes the enum zsync.v1.ChannelForm.
+ */
+export const ChannelFormSchema: GenEnum<ChannelForm> = /*@__PURE__*/
+  enumDesc(file_zsync_v1_channels, 2);
 
 /**
  * @generated from service zsync.v1.Channels
@@ -1232,6 +1513,29 @@ export const Channels: GenService<{
     methodKind: "unary";
     input: typeof UpdateChannelRequestSchema;
     output: typeof ChannelSchema;
+  },
+  /**
+   * Channels of the form request. One question to one of those who reply, and its answer. At once
+   * FAILED_PRECONDITION with the reason NO_RESPONDERS when there is nobody, UNAVAILABLE with
+   * RESPONDER_LEFT when the one who had it went away (it may have been done), ABORTED with what a
+   * responder says that failed, DEADLINE_EXCEEDED after `timeout`; a later reply is dropped.
+   *
+   * @generated from rpc zsync.v1.Channels.Request
+   */
+  request: {
+    methodKind: "unary";
+    input: typeof RequestRequestSchema;
+    output: typeof RequestReplySchema;
+  },
+  /**
+   * A responder: gets as many requests as it gave credit for, and answers them in any order.
+   *
+   * @generated from rpc zsync.v1.Channels.Reply
+   */
+  reply: {
+    methodKind: "bidi_streaming";
+    input: typeof ReplyRequestSchema;
+    output: typeof InquiryBatchSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_zsync_v1_channels, 0);
