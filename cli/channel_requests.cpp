@@ -79,12 +79,12 @@ absl::StatusOr<int> reply(Context& context, const ReplyFlags& flags) {
   if (context.command.empty()) {
     return usage_error("which command? zsyncctl channels reply NAME -- COMMAND");
   }
+  // A command that runs is ended with its request. Before any thread of the client.
+  const SignalGuard signals([&context](int) { context.stop.cancel(); });
   absl::StatusOr<client::Client*> client = context.client();
   if (!client.ok()) return client.status();
   const absl::StatusOr<client::CallOptions> call = context.call();
   if (!call.ok()) return call.status();
-  // A command that runs is ended with its request.
-  const SignalGuard signals([&context](int) { context.stop.cancel(); });
   std::vector<absl::Status> ended(static_cast<std::size_t>(flags.jobs));
   std::vector<std::thread> threads;
   for (absl::Status& status : ended) {

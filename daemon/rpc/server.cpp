@@ -157,6 +157,7 @@ Task<void> RpcServer::destroy_when_idle() {
       continue;
     }
     absl::Status waited = co_await timeout(activity_.changed(seen), options_.linger);
+    if (absl::IsCancelled(waited)) co_return;
     if (absl::IsDeadlineExceeded(waited)) {
       co_await shield(destroy_server(/*only_if_idle=*/true));
     }
