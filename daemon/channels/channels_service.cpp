@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "daemon/channels/channels_proto.hpp"
 #include "daemon/channels/engine.hpp"
-#include "daemon/channels/exchange_calls.hpp"
+#include "daemon/channels/exchange_service.hpp"
 #include "daemon/fault/fault.hpp"
 #include "daemon/rpc/bridge.hpp"
 #include "zsync/flow.hpp"

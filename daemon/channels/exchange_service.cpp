@@ -1,4 +1,4 @@
-#include "daemon/channels/exchange_calls.hpp"
+#include "daemon/channels/exchange_service.hpp"
 
 #include <algorithm>
 #include <memory>
