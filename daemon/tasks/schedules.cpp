@@ -118,6 +118,7 @@ Task<void> Schedules::fire(EntryPtr entry) {
   Permit turn = co_await entry->turn.lock();
   ScheduleRecord record;
   DueRuns due;
+  News news;
   {
     rt::LockGuard guard(mutex_);
     record = entry->record;
@@ -128,9 +129,9 @@ Task<void> Schedules::fire(EntryPtr entry) {
   }
   if (due.missed > 0) {
     record.missed += due.missed;
-    events_.append("schedule.missed", record.spec.name, {{"times", absl::StrCat(due.missed)}});
+    news.push_back({"schedule.missed", {{"times", absl::StrCat(due.missed)}}});
   }
-  for (int64_t time : due.times) co_await run_at(entry, record, time);
+  for (int64_t time : due.times) co_await run_at(entry, record, time, news);
   record.seen_unix_nano = std::max(record.seen_unix_nano, due.seen);
   while (true) {
     absl::Status committed =
@@ -144,17 +145,18 @@ Task<void> Schedules::fire(EntryPtr entry) {
     entry->next = due.next;
     entry->firing = false;
   }
+  // Whoever hears of it finds the record as it is told.
+  for (const auto& [type, fields] : news) events_.append(type, record.spec.name, fields);
   rearm_.notify_all();
 }
 
 // One run: what becomes of it is in `record`, and on disk unless it is the last one.
-Task<void> Schedules::run_at(EntryPtr entry, ScheduleRecord& record, int64_t time) {
-  const std::string& name = record.spec.name;
+Task<void> Schedules::run_at(EntryPtr entry, ScheduleRecord& record, int64_t time, News& news) {
   record.seen_unix_nano = std::max(record.seen_unix_nano, time);
   if (is_busy(*entry)) {
     ++record.overlapped;
-    events_.append("schedule.overlapped", name,
-                   {{"time_unix_nano", absl::StrCat(time)}, {"task", record.last_task}});
+    news.push_back({"schedule.overlapped",
+                    {{"time_unix_nano", absl::StrCat(time)}, {"task", record.last_task}}});
     co_return;
   }
   while (true) {
@@ -167,15 +169,15 @@ Task<void> Schedules::run_at(EntryPtr entry, ScheduleRecord& record, int64_t tim
       record.last_unix_nano = time;
       record.last_task = submitted->front().id;
       entry->unfinished.push_back(record.last_task);
-      events_.append("schedule.fired", name,
-                     {{"time_unix_nano", absl::StrCat(time)}, {"task", record.last_task}});
+      news.push_back(
+          {"schedule.fired", {{"time_unix_nano", absl::StrCat(time)}, {"task", record.last_task}}});
       co_return;
     }
     if (fault_detail(submitted.status())) {  // a rule, and not the disk
       ++record.refused;
       record.last_refusal = std::string(submitted.status().message());
-      events_.append("schedule.refused", name,
-                     {{"time_unix_nano", absl::StrCat(time)}, {"reason", record.last_refusal}});
+      news.push_back({"schedule.refused",
+                      {{"time_unix_nano", absl::StrCat(time)}, {"reason", record.last_refusal}}});
       co_return;
     }
     co_await sleep(kStorePause);

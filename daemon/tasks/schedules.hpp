@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -74,6 +75,8 @@ class Schedules {
     bool removed = false;
   };
   using EntryPtr = std::shared_ptr<Entry>;
+  // Events that are told once the record is on disk: type, attributes.
+  using News = std::vector<std::pair<std::string, std::map<std::string, std::string>>>;
 
   absl::StatusOr<EntryPtr> find(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   ScheduleView view(const Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -81,7 +84,7 @@ class Schedules {
   void find_own_tasks();
   Task<void> keep_time();
   Task<void> fire(EntryPtr entry);
-  Task<void> run_at(EntryPtr entry, ScheduleRecord& record, int64_t time);
+  Task<void> run_at(EntryPtr entry, ScheduleRecord& record, int64_t time, News& news);
   bool is_busy(Entry& entry);
 
   Store& store_;
