@@ -27,6 +27,21 @@ absl::StatusOr<TasksEngine::EntryPtr> TasksEngine::find_running(const std::strin
                 {}});
 }
 
+// Errors: kResourceExhausted when the shim does not take what was ordered before.
+absl::Status TasksEngine::order(const EntryPtr& entry, std::string frame) {
+  if (entry->orders->size() >= kShimOrdersMax) {
+    return fault(absl::StatusCode::kResourceExhausted,
+                 absl::StrCat("the supervisor of ", entry->task.record.id, " takes no orders"),
+                 {"id",
+                  "LIMIT",
+                  absl::StrCat("shim_orders_max = ", kShimOrdersMax),
+                  "see whether it was stopped: SIGCONT lets it go on",
+                  {}});
+  }
+  (void)entry->orders->try_send({ShimOrder::Kind::kFrame, std::move(frame)});
+  return absl::OkStatus();
+}
+
 Task<absl::StatusOr<TaskRecord>> TasksEngine::pause(std::string id, bool paused) {
   EntryPtr entry;
   uint32_t attempt = 0;
@@ -42,8 +57,9 @@ Task<absl::StatusOr<TaskRecord>> TasksEngine::pause(std::string id, bool paused)
                       absl::StrCat(record.id, " is being canceled"),
                       {"id", "CANCELED", "", "wait for its end", {}});
     }
-    const shim::FrameType order = paused ? shim::FrameType::kPause : shim::FrameType::kResume;
-    (void)entry->orders->try_send({ShimOrder::Kind::kFrame, shim::encode_frame(order)});
+    const shim::FrameType what = paused ? shim::FrameType::kPause : shim::FrameType::kResume;
+    absl::Status ordered = order(entry, shim::encode_frame(what));
+    if (!ordered.ok()) co_return ordered;
   }
   while (true) {
     const uint64_t seen = entry->changed.epoch();
@@ -76,8 +92,8 @@ absl::StatusOr<TaskRecord> TasksEngine::signal(const std::string& id, int32_t nu
   rt::LockGuard guard(mutex_);
   absl::StatusOr<EntryPtr> entry = find_running(id, "sent a signal");
   if (!entry.ok()) return entry.status();
-  (void)(*entry)->orders->try_send(
-      {ShimOrder::Kind::kFrame, shim::encode_frame(shim::Signal{number})});
+  absl::Status ordered = order(*entry, shim::encode_frame(shim::Signal{number}));
+  if (!ordered.ok()) return ordered;
   return (*entry)->task.record;
 }
 

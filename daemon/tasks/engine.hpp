@@ -149,6 +149,8 @@ class TasksEngine {
   // control.cpp
   absl::StatusOr<EntryPtr> find_running(const std::string& id, const char* verb)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status order(const EntryPtr& entry, std::string frame)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void note_paused(const EntryPtr& entry, int64_t since) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // calls.cpp

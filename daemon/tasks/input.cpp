@@ -59,16 +59,13 @@ absl::Status TasksEngine::resize(const std::string& id, shim::TerminalSize size)
   rt::LockGuard guard(mutex_);
   absl::StatusOr<EntryPtr> found = find(id);
   if (!found.ok()) return found.status();
-  Entry& entry = **found;
-  if (entry.task.record.spec->terminal.rows == 0) {
+  const EntryPtr& entry = *found;
+  if (entry->task.record.spec->terminal.rows == 0) {
     return fault(absl::StatusCode::kFailedPrecondition,
-                 absl::StrCat(entry.task.record.id, " has no terminal"),
+                 absl::StrCat(entry->task.record.id, " has no terminal"),
                  {"resize", "NO_TERMINAL", "", "submit it with a terminal", {}});
   }
-  if (entry.orders) {
-    (void)entry.orders->try_send({ShimOrder::Kind::kFrame, shim::encode_frame(size)});
-  }
-  return absl::OkStatus();
+  return entry->orders ? order(entry, shim::encode_frame(size)) : absl::OkStatus();
 }
 
 }  // namespace zsync::daemon

@@ -16,6 +16,8 @@
 
 namespace zsync::daemon {
 
+inline constexpr size_t kShimOrdersMax = 4096;  // that wait for a shim
+
 // What goes to a running task's shim.
 struct ShimOrder {
   enum class Kind { kFrame, kStdin, kStdinEof };

@@ -237,6 +237,24 @@ TEST_F(OnATerminal, SizesBeyondTheLimitsAreRefused) {
   EXPECT_EQ(other.finish(false).status().code(), absl::StatusCode::kFailedPrecondition);
 }
 
+TEST_F(OnATerminal, ASupervisorThatStandsStillIsNotGivenOrdersWithoutEnd) {
+  const std::string id = submit_echo();
+  wait_for_output(id);
+  ASSERT_EQ(daemon().shims().size(), 1u);
+  const int shim = daemon().shims().front();
+  ::kill(shim, SIGSTOP);
+  {
+    client::TaskInput input = tasks().input(id);
+    for (unsigned i = 0; i < 1'000'000 && input.resize(24 + i % 2, 80); ++i) {
+    }
+    const absl::Status refused = input.finish(false).status();
+    EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted) << refused;
+  }
+  ::kill(shim, SIGCONT);
+  EXPECT_TRUE(kit::poll_until([&] { return tasks().signal(id, SIGCONT).ok(); }));
+  EXPECT_EQ(ctl({"tasks", "cancel", "--wait", id}).code, 0);
+}
+
 TEST_F(OnATerminal, AStreamOfInputThatEndsLeavesStdinToTheNext) {
   v1::TaskSpec spec;
   spec.add_argv("cat");
