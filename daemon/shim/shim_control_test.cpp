@@ -26,10 +26,13 @@ class ShimControl : public ShimFixture {
     const size_t close = text.str().rfind(')');
     return close == std::string::npos ? '?' : text.str()[close + 2];
   }
-  // A stop takes effect when the process is next on a processor.
+  // A stop takes effect when the process is next on a processor. A shell that is just starting a
+  // command waits (vfork, letter D) for a child that is stopped before its exec; it stands still
+  // too.
   static bool becomes(pid_t pid, bool stopped) {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kBoundMs);
-    while ((state_of(pid) == 'T') != stopped) {
+    const auto stands_still = [pid] { return state_of(pid) == 'T' || state_of(pid) == 'D'; };
+    while (stands_still() != stopped) {
       if (std::chrono::steady_clock::now() > deadline) return false;
       ::poll(nullptr, 0, 1);
     }

@@ -163,7 +163,7 @@ class Daemon:
 
     def stop(self) -> None:
         """Ends the commands that a failed block left, which would outlive the daemon, and then the daemon."""
-        if self.process.poll() is None:
+        if self.process.poll() is None and self.control.exists():
             left = self.say("ps", "-q").split()
             if left:
                 self.say("tasks", "cancel", "--wait", "--kill-grace", "0", *left)
