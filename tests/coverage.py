@@ -19,7 +19,8 @@ def main() -> int:
     if not programs:
         print("coverage: no program was built", file=sys.stderr)
         return 1
-    command = ["llvm-cov-19", "export", "-summary-only", f"-instr-profile={profile}", programs[0]]
+    # Objects name their files as seen from the build folder.
+    command = ["llvm-cov-19", "export", "-summary-only", f"-compilation-dir={build.resolve()}", f"-instr-profile={profile}", programs[0]]
     for program in programs[1:]:
         command += ["-object", program]
     report = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
