@@ -218,11 +218,12 @@ TEST_F(WatchIntegration, AtTheLimitOfTheSystemATreeIsPolledAndSaysSoWithTheCure)
   for (int i = 0; i < 30; ++i) write(root_ / ("d" + std::to_string(i)) / "f", "1");
   // A user namespace has limits of its own.
   const std::string script =
-      "echo 20 > /proc/sys/user/max_inotify_watches || exit 77; \"$0\" --socket \"$1\" "
-      "--state-dir \"$2\" & daemon=$!; trap 'kill $daemon; wait $daemon' EXIT; "
-      "clock=$(\"$3\" --socket \"$1\" --no-autostart watch sync \"$4\") || "
-      "{ until [ -S \"$1\" ]; do :; done; "
-      "clock=$(\"$3\" --socket \"$1\" --no-autostart watch sync \"$4\"); } ; "
+      "echo 20 > /proc/sys/user/max_inotify_watches || exit 77; "
+      "setpriv --pdeathsig KILL \"$0\" --socket \"$1\" --state-dir \"$2\" & daemon=$!; trap 'kill "
+      "$daemon; wait $daemon' EXIT; "
+      "until \"$3\" --socket \"$1\" --no-autostart status > /dev/null 2>&1; "
+      "do kill -0 $daemon || exit 1; done; "
+      "clock=$(\"$3\" --socket \"$1\" watch sync \"$4\"); "
       "echo 22 > \"$4/d3/f\"; \"$3\" --socket \"$1\" watch since \"$4\" \"$clock\"";
   const kit::Ran ran = kit::run({"/usr/bin/unshare", "-Ur", "/bin/sh", "-c", script,
                                  kit::Programs::get().zsyncd, daemon().dir() / "n",
