@@ -257,7 +257,7 @@ Task<TasksEngine::Outcome> TasksEngine::finish(EntryPtr entry, TaskState state,
     cgroups_.remove(record.id);
     if (!again) {
       auto slim = std::make_shared<TaskSpec>(*record.spec);
-      slim->env.clear();
+      slim->env = Environment();
       slim->stdin_bytes.clear();
       record.spec = std::move(slim);
     }

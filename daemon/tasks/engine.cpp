@@ -90,7 +90,7 @@ Task<absl::Status> TasksEngine::start() {
     rt::LockGuard guard(mutex_);
     absl::Status status = load_settings(db);
     if (!status.ok()) return status;
-    return load_tasks(db, [&](StoredTask task) {
+    return load_tasks(db, environments_, [&](StoredTask task) {
       mutex_.assert_held();
       next_order_ = std::max(next_order_, task.order + 1);
       auto entry = std::make_shared<Entry>(std::move(task));
@@ -336,6 +336,7 @@ Task<absl::StatusOr<std::vector<Submitted>>> TasksEngine::submit_unkeyed(
       task.order = next_order_++;
       task.record.id = new_ids[i];
       task.record.not_before_unix_nano = not_before_of(spec, now);
+      environments_.share(spec.env);
       task.record.spec = std::make_shared<const TaskSpec>(std::move(spec));
       task.record.created_unix_nano = now;
       task.record.submitter_uid = submitter.uid;

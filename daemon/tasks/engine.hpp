@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "daemon/events/event_log.hpp"
@@ -222,11 +223,12 @@ class TasksEngine {
   Mutex settings_turn_;  // of groups and resources: held over a change's commit
 
   rt::Lock mutex_;
-  std::map<std::string, EntryPtr> tasks_ ABSL_GUARDED_BY(mutex_);
+  absl::btree_map<std::string, EntryPtr> tasks_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<uint64_t, EntryPtr> by_order_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, std::string> by_key_ ABSL_GUARDED_BY(mutex_);
   TaskQueue queue_ ABSL_GUARDED_BY(mutex_);
   Admission admission_ ABSL_GUARDED_BY(mutex_);
+  EnvironmentPool environments_ ABSL_GUARDED_BY(mutex_);
   uint64_t next_order_ ABSL_GUARDED_BY(mutex_) = 1;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   Retention retention_ ABSL_GUARDED_BY(mutex_);

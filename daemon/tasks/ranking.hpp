@@ -7,8 +7,10 @@
 
 #include <cstdint>
 #include <optional>
-#include <set>
 #include <tuple>
+#include <utility>
+
+#include "absl/container/btree_set.h"
 
 namespace zsync::daemon {
 
@@ -45,7 +47,7 @@ class Ranking {
     const Rank& eldest = aged_.begin()->second;
     return aged_priority(eldest, now, aging) > aged_priority(first, now, aging) ? eldest : first;
   }
-  const std::set<Rank>& ranks() const { return ranks_; }
+  const absl::btree_set<Rank>& ranks() const { return ranks_; }
 
  private:
   // Whose aged priority is the highest does not change with time: since - priority * aging decides.
@@ -56,8 +58,8 @@ class Ranking {
     return rank.priority + (now > rank.since ? (now - rank.since) / aging : 0);
   }
 
-  std::set<Rank> ranks_;
-  std::set<std::pair<int64_t, Rank>> aged_;
+  absl::btree_set<Rank> ranks_;
+  absl::btree_set<std::pair<int64_t, Rank>> aged_;
 };
 
 }  // namespace zsync::daemon

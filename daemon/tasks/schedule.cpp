@@ -155,7 +155,7 @@ TaskSpec task_of(const ScheduleRecord& record, int64_t time) {
   if (record.spec.overlap == OverlapPolicy::kQueue) {
     task.locks.push_back(absl::StrCat("schedule ", record.spec.name));
   }
-  task.env["ZSYNC_SCHEDULED_AT"] = absl::StrCat(time);
+  task.env.set("ZSYNC_SCHEDULED_AT", absl::StrCat(time));
   return task;
 }
 

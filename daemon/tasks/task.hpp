@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "daemon/shim/shim_protocol.hpp"
+#include "daemon/tasks/environment.hpp"
 #include "daemon/tasks/task_limits.hpp"
 #include "daemon/tasks/task_retry.hpp"
 
@@ -82,7 +83,7 @@ struct TaskSpec {
   std::vector<std::string> argv;
   std::string shell;
   std::string cwd;
-  std::map<std::string, std::string> env;
+  Environment env;
   bool replace_env = false;
   std::string stdin_bytes;
   bool stdin_stream = false;

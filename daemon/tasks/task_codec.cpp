@@ -101,6 +101,7 @@ struct Decoding {
   TaskSpec spec;
   std::shared_ptr<RetryPolicy> retry;
   std::shared_ptr<TaskArray> array;
+  Environment::Variables env;
   std::string pending_name;  // of the variable or label whose value comes next
 };
 
@@ -297,7 +298,7 @@ void take_field(Decoding& decoding, uint8_t tag, std::string_view value) {
       decoding.pending_name = value;
       break;
     case kEnvValue:
-      spec.env[decoding.pending_name] = value;
+      decoding.env[decoding.pending_name] = value;
       break;
     case kLabelValue:
       spec.labels[decoding.pending_name] = value;
@@ -421,6 +422,7 @@ std::optional<TaskSpec> decode_task_spec(std::string_view bytes) {
     take_field(decoding, tag, bytes.substr(0, size));
     bytes.remove_prefix(size);
   }
+  decoding.spec.env = Environment(std::move(decoding.env));
   return std::move(decoding.spec);
 }
 

@@ -285,7 +285,7 @@ std::optional<TaskWaiting> TaskQueue::explain(uint64_t order, int64_t now) const
                              resource.used,
                              {resource.holders.begin(), resource.holders.end()}});
   }
-  const std::set<Rank>& ranks = task.group->ready.ranks();
+  const absl::btree_set<Rank>& ranks = task.group->ready.ranks();
   if (task.place == Place::kReady) {
     waiting.before_it = static_cast<size_t>(std::distance(ranks.begin(), ranks.find(task.rank)));
   }

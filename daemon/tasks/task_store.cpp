@@ -165,7 +165,8 @@ absl::StatusOr<Attempts> load_attempts(Database& db) {
 
 }  // namespace
 
-absl::Status load_tasks(Database& db, const std::function<void(StoredTask)>& take) {
+absl::Status load_tasks(Database& db, EnvironmentPool& environments,
+                        const std::function<void(StoredTask)>& take) {
   absl::StatusOr<Attempts> attempts = load_attempts(db);
   if (!attempts.ok()) return attempts.status();
   absl::StatusOr<Statement> rows = db.query(
@@ -201,6 +202,7 @@ absl::Status load_tasks(Database& db, const std::function<void(StoredTask)>& tak
     std::optional<TaskSpec> spec = decode_task_spec(text(rows->blob_at(17)));
     if (!spec)
       return absl::DataLossError(absl::StrCat("the specification of ", r.id, " is damaged"));
+    environments.share(spec->env);
     r.spec = std::make_shared<const TaskSpec>(std::move(*spec));
     r.not_before_unix_nano = rows->int_at(18);
     r.limits_note = rows->text_at(19);

@@ -34,8 +34,9 @@ absl::Status delete_task(Database& db, const std::string& id);
 absl::Status put_group(Database& db, const std::string& name, const GroupSettings& settings);
 absl::Status put_resource(Database& db, const std::string& name, uint32_t capacity);
 
-// Calls `take` for every task in the order of submission.
-absl::Status load_tasks(Database& db, const std::function<void(StoredTask)>& take);
+// Calls `take` for every task in the order of submission; equal environments are shared.
+absl::Status load_tasks(Database& db, EnvironmentPool& environments,
+                        const std::function<void(StoredTask)>& take);
 absl::Status load_groups(Database& db,
                          const std::function<void(const std::string&, const GroupSettings&)>& take);
 absl::Status load_resources(Database& db,

@@ -81,16 +81,16 @@ TEST(TaskSpec, NulBytesAreRefusedWhereTheSystemWouldCutThem) {
   spec.argv.push_back(std::string("a\0b", 3));
   EXPECT_EQ(field_of(spec), "spec.argv");
   spec = good();
-  spec.env["A"] = std::string("\0", 1);
+  spec.env.set("A", std::string("\0", 1));
   EXPECT_EQ(field_of(spec), "spec.env");
 }
 
 TEST(TaskSpec, TheEnvironmentHasALimitInAllAndPerString) {
   TaskSpec spec = good();
-  for (int i = 0; i < 20; ++i) spec.env["V" + std::to_string(i)] = std::string(100 << 10, 'x');
+  for (int i = 0; i < 20; ++i) spec.env.set("V" + std::to_string(i), std::string(100 << 10, 'x'));
   EXPECT_EQ(fault_detail(validate(spec))->limit, "environment_bytes_max = 1048576");
   spec = good();
-  spec.env["V"] = std::string(kEnvironmentStringBytesMax, 'x');
+  spec.env.set("V", std::string(kEnvironmentStringBytesMax, 'x'));
   EXPECT_EQ(fault_detail(validate(spec))->limit, "environment_string_bytes_max = 131072");
 }
 

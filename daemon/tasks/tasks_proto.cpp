@@ -222,12 +222,34 @@ absl::StatusOr<uint64_t> to_ms(const google::protobuf::Duration& duration, const
   return whole + (static_cast<uint64_t>(duration.nanos()) + 999'999) / 1'000'000;
 }
 
-absl::StatusOr<TaskSpec> from_proto(v1::TaskSpec proto) {
+namespace {
+
+using ProtoEnvironment = google::protobuf::Map<std::string, std::string>;
+
+bool same(const Environment& environment, const ProtoEnvironment& proto) {
+  return environment.variables().size() == proto.size() &&
+         std::ranges::all_of(environment, [&proto](const auto& variable) {
+           auto found = proto.find(variable.first);
+           return found != proto.end() && found->second == variable.second;
+         });
+}
+
+Environment take_environment(ProtoEnvironment& proto, const Environment& likely) {
+  if (same(likely, proto)) return likely;
+  Environment::Variables variables;
+  for (auto& [name, value] : proto) variables[name] = std::move(value);
+  return Environment(std::move(variables));
+}
+
+}  // namespace
+
+absl::StatusOr<TaskSpec> from_proto(v1::TaskSpec proto, const Environment& likely) {
   TaskSpec spec;
+  spec.argv.reserve(static_cast<size_t>(proto.argv_size()));
   for (std::string& argument : *proto.mutable_argv()) spec.argv.push_back(std::move(argument));
   spec.shell = std::move(*proto.mutable_shell());
   spec.cwd = std::move(*proto.mutable_cwd());
-  for (auto& [name, value] : *proto.mutable_env()) spec.env[name] = std::move(value);
+  spec.env = take_environment(*proto.mutable_env(), likely);
   spec.replace_env = proto.replace_env();
   spec.stdin_bytes = std::move(*proto.mutable_stdin());
   spec.stdin_stream = proto.stdin_stream();

@@ -10,8 +10,10 @@ namespace zsync::daemon {
 // Errors: kInvalidArgument, naming `field`.
 absl::StatusOr<shim::TerminalSize> to_terminal_size(const v1::TerminalSize& size,
                                                     const char* field);
+// Shares the variables of `likely`, where they are the same ones.
+//
 // Errors: kInvalidArgument for a negative or oversized duration.
-absl::StatusOr<TaskSpec> from_proto(v1::TaskSpec proto);
+absl::StatusOr<TaskSpec> from_proto(v1::TaskSpec proto, const Environment& likely = {});
 // Of a spec that is an array, what it says about that.
 ArraySpec array_from_proto(const v1::ArraySpec& proto);
 v1::TaskSpec spec_to_proto(const TaskSpec& spec);

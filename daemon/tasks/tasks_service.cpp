@@ -57,12 +57,15 @@ Task<absl::Status> send_chunk(StreamWriter<v1::TaskOutputBatch>& out, OutputChun
 Task<absl::StatusOr<v1::SubmitTasksReply>> submit(TasksEngine& engine, CallContext call,
                                                   v1::SubmitTasksRequest request) {
   std::vector<TaskSpec> specs;
+  Environment likely;
   v1::SubmitTasksReply reply;
   for (v1::TaskSpec& proto : *request.mutable_specs()) {
     const std::optional<ArraySpec> array =
         proto.has_array() ? std::optional(array_from_proto(proto.array())) : std::nullopt;
-    absl::StatusOr<TaskSpec> spec = from_proto(std::move(proto));
+    // The tasks of one call mostly have one environment.
+    absl::StatusOr<TaskSpec> spec = from_proto(std::move(proto), likely);
     if (!spec.ok()) co_return spec.status();
+    likely = spec->env;
     if (spec->traceparent.empty()) spec->traceparent = call.traceparent;
     if (!array) {
       specs.push_back(std::move(*spec));

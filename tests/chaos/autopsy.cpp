@@ -41,7 +41,8 @@ absl::Status examine(const std::string& state_dir, const std::string& scratch_di
   if (!store.ok()) return store.status();
   std::set<std::string> names;
   std::map<std::string, bool> final_on_disk;
-  absl::Status loaded = daemon::load_tasks(**store, [&](daemon::StoredTask task) {
+  daemon::EnvironmentPool environments;
+  absl::Status loaded = daemon::load_tasks(**store, environments, [&](daemon::StoredTask task) {
     names.insert(task.record.spec->name);
     final_on_disk[task.record.id] = daemon::is_final(task.record.state);
     if (task.record.state == daemon::TaskState::kQueued && ledgers.acknowledged(task.record.id)) {
