@@ -1,6 +1,7 @@
 #include "daemon/channels/channels_service.hpp"
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -23,14 +24,17 @@ constexpr uint64_t kCreditDefault = 1024;  // messages on their way to a receive
 using Context = grpc::CallbackServerContext;
 using ChannelPtr = ChannelsEngine::ChannelPtr;
 
-// The channel that messages go through, not requests.
-absl::StatusOr<ChannelPtr> find_messages(ChannelsEngine& engine, const std::string& name) {
-  absl::StatusOr<ChannelPtr> channel = engine.find(name);
-  if (!channel.ok()) return channel;
+// The channel itself, if messages go through it, not requests.
+absl::StatusOr<ChannelPtr> check_messages(ChannelPtr channel) {
   absl::Status fits =
-      (*channel)->check_form({ChannelForm::kQueue, ChannelForm::kLatest, ChannelForm::kBroadcast});
+      channel->check_form({ChannelForm::kQueue, ChannelForm::kLatest, ChannelForm::kBroadcast});
   if (!fits.ok()) return fits;
   return channel;
+}
+
+absl::StatusOr<ChannelPtr> find_messages(ChannelsEngine& engine, const std::string& name) {
+  absl::StatusOr<ChannelPtr> channel = engine.find(name);
+  return channel.ok() ? check_messages(std::move(*channel)) : channel;
 }
 
 std::vector<std::string> take_messages(v1::SendRequest& request) {
@@ -40,28 +44,60 @@ std::vector<std::string> take_messages(v1::SendRequest& request) {
   return messages;
 }
 
+absl::StatusOr<SendBatch> to_batch(ChannelsEngine& engine, const CallContext& call,
+                                   v1::SendRequest& request) {
+  std::vector<std::string> messages = take_messages(request);
+  if (absl::Status status = engine.check_messages(messages); !status.ok()) return status;
+  absl::StatusOr<Extras> extras = extras_of(request);
+  if (!extras.ok()) return extras.status();
+  return SendBatch{std::move(messages),
+                   request.trace().empty() ? call.traceparent : request.trace(),
+                   std::move(*extras)};
+}
+
+// -> how many of the batches are done, one at least.
+Task<size_t> send_some(NamedChannel& channel, std::span<SendBatch> batches) {
+  if (channel.spec().kind == ChannelClass::kDurable)
+    co_return co_await channel.send_durable(batches);
+  SendBatch& first = batches.front();
+  first.result = co_await channel.send(std::move(first.messages), std::move(first.trace),
+                                       std::move(first.extras));
+  co_return 1;
+}
+
 Task<absl::Status> send_all(ChannelsEngine& engine, CallContext call,
                             StreamReader<v1::SendRequest>& in, StreamWriter<v1::SendReply>& out) {
   ChannelPtr channel;
-  while (std::optional<v1::SendRequest> request = co_await in.read()) {
+  while (true) {
+    std::vector<v1::SendRequest> requests = co_await in.read_some();
+    if (requests.empty()) co_return absl::OkStatus();
     if (!channel) {
-      absl::StatusOr<ChannelPtr> found = find_messages(engine, request->channel());
+      absl::StatusOr<ChannelPtr> found = find_messages(engine, requests.front().channel());
       if (!found.ok()) co_return found.status();
       channel = std::move(*found);
     }
-    std::vector<std::string> messages = take_messages(*request);
-    if (absl::Status status = engine.check_messages(messages); !status.ok()) co_return status;
-    absl::StatusOr<NamedChannel::Extras> extras = extras_of(*request);
-    if (!extras.ok()) co_return extras.status();
-    const std::string& trace = request->trace().empty() ? call.traceparent : request->trace();
-    Accepted accepted = co_await channel->send(std::move(messages), trace, std::move(*extras));
-    if (accepted.status.ok() || accepted.count > 0) {
-      if (absl::Status status = co_await out.write(to_proto(accepted)); !status.ok())
-        co_return status;
+    std::vector<SendBatch> batches;
+    absl::Status refused;
+    for (v1::SendRequest& request : requests) {
+      absl::StatusOr<SendBatch> batch = to_batch(engine, call, request);
+      refused = batch.status();
+      if (!refused.ok()) break;
+      batches.push_back(std::move(*batch));
     }
-    if (!accepted.status.ok()) co_return accepted.status;
+    for (std::span<SendBatch> left = batches; !left.empty();) {
+      const size_t done = co_await send_some(*channel, left);
+      for (const SendBatch& batch : left.first(done)) {
+        const Accepted& accepted = batch.result;
+        if (accepted.status.ok() || accepted.count > 0) {
+          if (absl::Status status = co_await out.write(to_proto(accepted)); !status.ok())
+            co_return status;
+        }
+        if (!accepted.status.ok()) co_return accepted.status;
+      }
+      left = left.subspan(done);
+    }
+    if (!refused.ok()) co_return refused;
   }
-  co_return absl::OkStatus();
 }
 
 // One receiving call: its place among the receivers and what it may still be sent. Its client asks
@@ -193,7 +229,7 @@ Task<absl::Status> receive(ChannelsEngine& engine, StreamReader<v1::RecvRequest>
                            StreamWriter<v1::RecvBatch>& out) {
   std::optional<v1::RecvRequest> first = co_await in.read();
   if (!first) co_return absl::OkStatus();
-  absl::StatusOr<ChannelPtr> channel = engine.find(first->channel());
+  absl::StatusOr<ChannelPtr> channel = co_await engine.find_to_read(first->channel());
   if (!channel.ok()) co_return channel.status();
   absl::Status fits = (*channel)->check_form({ChannelForm::kQueue});
   if (!fits.ok()) co_return fits;
@@ -214,7 +250,8 @@ Task<absl::Status> receive(ChannelsEngine& engine, StreamReader<v1::RecvRequest>
 
 Task<absl::Status> follow(ChannelsEngine& engine, v1::FollowChannelRequest request,
                           StreamWriter<v1::RecvBatch>& out) {
-  absl::StatusOr<ChannelPtr> channel = find_messages(engine, request.channel());
+  absl::StatusOr<ChannelPtr> channel = co_await engine.find_to_read(request.channel());
+  if (channel.ok()) channel = check_messages(std::move(*channel));
   if (!channel.ok()) co_return channel.status();
   absl::StatusOr<uint64_t> from = co_await (*channel)->resolve(
       {request.from_seq(), false, request.from_start(), request.from_time_unix_nano()});

@@ -6,22 +6,27 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "daemon/channels/accepted.hpp"
 #include "daemon/channels/channel.hpp"
 
 namespace zsync::daemon {
 
 using Extras = std::vector<MessageExtraPtr>;  // none, or one for each message
 
+// What one sender sends together, and how far that has come.
+struct SendBatch {
+  std::vector<std::string> messages;
+  std::string trace;
+  Extras extras;
+  Accepted result = {};
+};
+
 // A batch on its way to the disk; lives in its sender's frame, which waits until `done`.
 struct DurableSend {
-  std::vector<std::string>& messages;
-  const std::string& trace;
-  const Extras& extras;
-  uint64_t from = 0;  // messages before it were accepted earlier
-  uint64_t accepted = 0;
-  uint64_t last_seq = 0;
-  uint64_t duplicates = 0;
-  absl::Status stop;  // a final refusal
+  SendBatch& batch;
+  const DurableSend* before = nullptr;  // of the same sender: all of that goes before this one
+  bool whole = false;                   // nothing is left once this round is on disk
+  absl::Status stop;                    // a final refusal
   bool done = false;
 };
 // One write to the disk: what is new, and what becomes of every message of the round.

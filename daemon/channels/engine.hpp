@@ -55,6 +55,9 @@ class ChannelsEngine {
   Task<absl::StatusOr<ChannelInfo>> create(ChannelSpec spec, bool if_absent);
   // Errors: kNotFound with the closest name; kDataLoss for a channel that could not be read.
   absl::StatusOr<ChannelPtr> find(const std::string& name);
+  // The same for a reader, who may come before the first dead letter: the channel of those of a
+  // channel with groups is made then.
+  Task<absl::StatusOr<ChannelPtr>> find_to_read(std::string name);
   // In the order of names, after `after`.
   std::vector<ChannelInfo> list(const std::string& after, size_t limit);
   Task<absl::StatusOr<ChannelInfo>> close(std::string name);
@@ -107,6 +110,8 @@ class ChannelsEngine {
   // more, until cancelled.
   Task<void> tend();
   Task<absl::Status> move_dead_letters(ChannelPtr channel);
+  // Where dead letters of the channel of that name go; it is made if it is not there.
+  Task<absl::StatusOr<ChannelPtr>> open_grave(std::string name);
   void due(int64_t at);
   absl::Status damage(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   Task<absl::Status> remove_damaged(std::string name, std::string id);

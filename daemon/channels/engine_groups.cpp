@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "daemon/channels/engine.hpp"
 #include "daemon/fault/fault.hpp"
 #include "daemon/store/commit.hpp"
@@ -166,6 +167,29 @@ Task<void> ChannelsEngine::tend() {
   }
 }
 
+Task<absl::StatusOr<ChannelsEngine::ChannelPtr>> ChannelsEngine::open_grave(std::string name) {
+  ChannelSpec spec;
+  spec.name = name + kDeadSuffix;
+  spec.unbounded = true;
+  spec.kind = ChannelClass::kDurable;
+  absl::StatusOr<ChannelPtr> grave = find(spec.name);
+  if (!absl::IsNotFound(grave.status())) co_return grave;
+  absl::StatusOr<ChannelInfo> made = co_await create(spec, /*if_absent=*/true);
+  if (!made.ok()) co_return made.status();
+  co_return find(spec.name);
+}
+
+Task<absl::StatusOr<ChannelsEngine::ChannelPtr>> ChannelsEngine::find_to_read(std::string name) {
+  absl::StatusOr<ChannelPtr> found = find(name);
+  absl::string_view living = name;
+  if (!absl::IsNotFound(found.status()) || !absl::ConsumeSuffix(&living, kDeadSuffix)) {
+    co_return found;
+  }
+  const absl::StatusOr<ChannelPtr> channel = find(std::string(living));
+  if (!channel.ok() || !(*channel)->has_groups()) co_return found;
+  co_return co_await open_grave(std::string(living));
+}
+
 Task<absl::Status> ChannelsEngine::move_dead_letters(ChannelPtr channel) {
   while (true) {
     absl::StatusOr<std::vector<DeadLetter>> letters = co_await channel->dying();
@@ -176,17 +200,8 @@ Task<absl::Status> ChannelsEngine::move_dead_letters(ChannelPtr channel) {
     letters->erase(std::find_if(letters->begin(), letters->end(),
                                 [&](const DeadLetter& one) { return one.message.trace != trace; }),
                    letters->end());
-    ChannelSpec spec;
-    spec.name = channel->spec().name + kDeadSuffix;
-    spec.unbounded = true;
-    spec.kind = ChannelClass::kDurable;
-    absl::StatusOr<ChannelPtr> grave = find(spec.name);
-    if (!grave.ok()) {
-      absl::StatusOr<ChannelInfo> made = co_await create(spec, /*if_absent=*/true);
-      if (!made.ok()) co_return made.status();
-      grave = find(spec.name);
-      if (!grave.ok()) co_return grave.status();
-    }
+    absl::StatusOr<ChannelPtr> grave = co_await open_grave(channel->spec().name);
+    if (!grave.ok()) co_return grave.status();
     std::vector<std::string> messages;
     NamedChannel::Extras extras;
     for (const DeadLetter& letter : *letters) {

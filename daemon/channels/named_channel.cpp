@@ -186,27 +186,46 @@ Accepted NamedChannel::try_send(std::vector<std::string> messages, const std::st
 
 Task<Accepted> NamedChannel::send(std::vector<std::string> messages, std::string trace,
                                   Extras extras) {
-  Accepted result;
-  DurableSend to_disk{messages, trace, extras, 0, 0, 0, 0, {}, false};
+  SendBatch batch{std::move(messages), std::move(trace), std::move(extras)};
+  if (durable_) {
+    (void)co_await send_durable({&batch, 1});
+    co_return std::move(batch.result);
+  }
+  Accepted& result = batch.result;
   Permit turn = co_await send_turn_.lock();
   while (true) {
     const uint64_t seen = room_.epoch();
     uint64_t accepted = 0;
-    if (durable_) {
-      to_disk.from = result.count;
-      if (spec_.overflow != Overflow::kBlock) turn.release();  // nobody waits for room
-      co_await shield(send_durable(to_disk));
-      accepted = to_disk.accepted;
-      if (accepted > 0) result.last_seq = to_disk.last_seq;
-      result.duplicates = to_disk.duplicates;
-      result.status = to_disk.stop;
-    } else {
+    {
       rt::LockGuard guard(lock_);
-      accepted = accept(messages, result.count, trace, extras, result);
+      accepted = accept(batch.messages, result.count, batch.trace, batch.extras, result);
     }
     result.count += accepted;
     if (accepted > 0) data_.notify_all();
-    if (result.count == messages.size() || !result.status.ok()) co_return result;
+    if (result.count == batch.messages.size() || !result.status.ok()) co_return std::move(result);
+    Waiting waiting(lock_, senders_waiting_);
+    co_await room_.changed(seen);
+  }
+}
+
+Task<size_t> NamedChannel::send_durable(std::span<SendBatch> batches) {
+  const bool waits = spec_.overflow == Overflow::kBlock && !spec_.unbounded;  // for room
+  std::vector<DurableSend> sends;
+  sends.reserve(batches.size());
+  for (SendBatch& batch : batches)
+    sends.push_back({batch, sends.empty() ? nullptr : &sends.back()});
+  Permit turn = co_await send_turn_.lock();
+  while (true) {
+    const uint64_t seen = room_.epoch();
+    if (!waits) turn.release();  // who comes next is written together with these
+    co_await shield(write_together(sends));
+    size_t done = 0;
+    while (done < sends.size() && sends[done].whole && sends[done].stop.ok()) ++done;
+    if (done < sends.size() && !sends[done].stop.ok()) {
+      batches[done].result.status = std::move(sends[done].stop);
+      ++done;
+    }
+    if (done > 0) co_return done;
     Waiting waiting(lock_, senders_waiting_);
     co_await room_.changed(seen);
   }
@@ -215,25 +234,28 @@ Task<Accepted> NamedChannel::send(std::vector<std::string> messages, std::string
 Task<Accepted> NamedChannel::send_what_fits(std::vector<std::string> messages, std::string trace,
                                             Extras extras) {
   if (!durable_) co_return try_send(std::move(messages), trace, extras);
-  DurableSend to_disk{messages, trace, extras, 0, 0, 0, 0, {}, false};
-  co_await shield(send_durable(to_disk));
-  absl::Status status = std::move(to_disk.stop);
-  if (status.ok() && to_disk.accepted < messages.size()) status = full();
-  co_return Accepted{to_disk.accepted, to_disk.last_seq, to_disk.duplicates, std::move(status)};
+  SendBatch batch{std::move(messages), std::move(trace), std::move(extras)};
+  DurableSend send{batch};
+  co_await shield(write_together({&send, 1}));
+  batch.result.status = std::move(send.stop);
+  if (batch.result.status.ok() && !send.whole) batch.result.status = full();
+  co_return std::move(batch.result);
 }
 
 // Whoever gets the turn writes for everybody who waits for it.
-Task<void> NamedChannel::send_durable(DurableSend& send) {
-  send.done = false;
+Task<void> NamedChannel::write_together(std::span<DurableSend> sends) {
   {
     rt::LockGuard guard(lock_);
-    disk_queue_.push_back(&send);
+    for (DurableSend& send : sends) {
+      send.done = false;
+      disk_queue_.push_back(&send);
+    }
   }
   Permit turn = co_await disk_turn_.lock();
   std::vector<DurableSend*> round;
   {
     rt::LockGuard guard(lock_);
-    if (send.done) co_return;
+    if (sends.back().done) co_return;  // they are of one round
     round.swap(disk_queue_);
   }
   co_await write_round(std::move(round));
@@ -281,11 +303,14 @@ void NamedChannel::plan_round(Round& round) {
   const int64_t now = clock_();
   for (DurableSend* send : round.sends) {
     std::vector<Planned>& plan = round.plans.emplace_back();
-    send->accepted = 0;
     send->stop = refusal();
-    for (uint64_t i = send->from; send->stop.ok() && i < send->messages.size(); ++i) {
-      const std::string& data = send->messages[i];
-      const MessageExtraPtr extra = send->extras.empty() ? nullptr : send->extras[i];
+    send->whole = false;
+    if (send->before && !send->before->whole) continue;
+    const SendBatch& batch = send->batch;
+    uint64_t i = batch.result.count;
+    for (; send->stop.ok() && i < batch.messages.size(); ++i) {
+      const std::string& data = batch.messages[i];
+      const MessageExtraPtr extra = batch.extras.empty() ? nullptr : batch.extras[i];
       const bool has_id = extra && !extra->id.empty();
       if (has_id) {
         if (const auto known = dedup_.find(extra->id, now)) {
@@ -308,9 +333,10 @@ void NamedChannel::plan_round(Round& round) {
       reserved.add(data.size());
       if (has_id) ids.emplace(extra->id, round.messages.size());
       plan.push_back({true, round.messages.size(), 0});
-      round.encoded.push_back(encode_message(send->trace, data, extra.get()));
-      round.messages.push_back({0, now, send->trace, data, extra});
+      round.encoded.push_back(encode_message(batch.trace, data, extra.get()));
+      round.messages.push_back({0, now, batch.trace, data, extra});
     }
+    send->whole = send->stop.ok() && i == batch.messages.size();
   }
 }
 
@@ -318,9 +344,10 @@ void NamedChannel::accept_round(Round& round, const segment_log::Appended& writt
   std::vector<uint64_t> seqs(round.messages.size());
   for (size_t at = 0; at < round.sends.size(); ++at) {
     DurableSend& send = *round.sends[at];
+    Accepted& result = send.batch.result;
     for (const Planned& planned : round.plans[at]) {
       if (planned.duplicates != 0) {
-        send.last_seq = planned.duplicates;
+        result.last_seq = planned.duplicates;
       } else if (planned.index >= written.count) {
         send.stop = written.status;
         break;
@@ -329,14 +356,14 @@ void NamedChannel::accept_round(Round& round, const segment_log::Appended& writt
         const MessageExtraPtr extra = message.extra;
         const int64_t time = message.time_unix_nano;
         (void)make_room(message.data.size());
-        send.last_seq = seqs[planned.index] = queue_.push(std::move(message));
-        if (extra && !extra->id.empty()) dedup_.add(extra->id, send.last_seq, time);
+        result.last_seq = seqs[planned.index] = queue_.push(std::move(message));
+        if (extra && !extra->id.empty()) dedup_.add(extra->id, result.last_seq, time);
         ++sent_;
       } else {
-        send.last_seq = seqs[planned.index];
+        result.last_seq = seqs[planned.index];
       }
-      if (!planned.fresh) ++send.duplicates;
-      ++send.accepted;
+      if (!planned.fresh) ++result.duplicates;
+      ++result.count;
     }
     send.done = true;
   }

@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -85,7 +86,9 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   //
   // Cancel: throws Cancelled; messages of the batch may have been accepted.
   Task<Accepted> send(std::vector<std::string> messages, std::string trace, Extras extras = {});
-
+  // The same of a durable channel for what one sender sends after each other: all that fits goes
+  // with one sync, in order -> how many are done, one at least: accepted, or with a final refusal.
+  Task<size_t> send_durable(std::span<SendBatch> batches);
   // The same without waiting for room, of any class: accepts what fits.
   Task<Accepted> send_what_fits(std::vector<std::string> messages, std::string trace,
                                 Extras extras = {});
@@ -218,7 +221,7 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   uint64_t next_seq() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
     return latest_ ? latest_->next_seq() : queue_.next_seq();
   }
-  Task<void> send_durable(DurableSend& send);
+  Task<void> write_together(std::span<DurableSend> sends);
   Task<void> write_round(std::vector<DurableSend*> sends);
   // What the log has in [seq, end), from the front on. What is not before `end` may not be synced.
   Task<absl::StatusOr<Delivery>> read_log(uint64_t& seq, uint64_t end, Replay& replay);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <span>
 
 #include "zsync/flow.hpp"
 #include "zsync/testing/sim_runtime.hpp"
@@ -220,13 +221,14 @@ class DurableChannel : public ::testing::Test {
   }
   ~DurableChannel() override { std::filesystem::remove_all(directory_); }
 
-  std::shared_ptr<NamedChannel> open(uint64_t capacity = 100) {
+  std::shared_ptr<NamedChannel> open(uint64_t capacity = 100,
+                                     Overflow overflow = Overflow::kBlock) {
     segment_log::WriterOptions options;
     options.durable = true;
     absl::StatusOr<segment_log::Writer> writer =
         segment_log::Writer::open(directory_ + "/log", options);
     EXPECT_TRUE(writer.ok()) << writer.status();
-    ChannelSpec spec{"d", capacity, false, 1 << 20, Overflow::kBlock, ChannelClass::kDurable};
+    ChannelSpec spec{"d", capacity, false, 1 << 20, overflow, ChannelClass::kDurable};
     NamedChannel::Durable durable{std::make_unique<segment_log::Writer>(std::move(*writer)),
                                   [this](uint64_t floor) { floor_ = floor; }, directory_ + "/log"};
     return std::make_shared<NamedChannel>(
@@ -276,6 +278,61 @@ TEST_F(DurableChannel, ASenderThatIsCancelledWhileTheDiskWorksLeavesNothingHalfD
     channel->close();
     EXPECT_EQ(sim.run(receive_all(channel, 100)), on_disk()) << "seed " << seed;
   }
+}
+
+std::vector<SendBatch> batches_of(std::vector<std::vector<std::string>> all) {
+  std::vector<SendBatch> batches;
+  for (std::vector<std::string>& messages : all) batches.push_back({std::move(messages), "", {}});
+  return batches;
+}
+
+TEST_F(DurableChannel, WhatOneSenderSendsTogetherWaitsForRoomInItsOrder) {
+  for (uint64_t seed = 1; seed <= 50; ++seed) {
+    std::filesystem::remove_all(directory_ + "/log");
+    SimRuntime sim(seed);
+    auto channel = open(3);
+    auto program = [](std::shared_ptr<NamedChannel> channel) -> Task<std::vector<std::string>> {
+      TaskHandle<std::vector<std::string>> receiver = spawn(receive_all(channel, 2));
+      std::vector<SendBatch> batches =
+          batches_of({{"1", "2"}, {"3", "4", "5", "6", "7"}, {"8"}, {}, {"9", "10"}});
+      for (size_t done = 0; done < batches.size();) {
+        done += co_await channel->send_durable(std::span(batches).subspan(done));
+      }
+      for (const SendBatch& batch : batches) {
+        EXPECT_TRUE(batch.result.status.ok()) << batch.result.status;
+        EXPECT_EQ(batch.result.count, batch.messages.size());
+        if (!batch.messages.empty()) {
+          EXPECT_EQ(std::to_string(batch.result.last_seq), batch.messages.back());
+        }
+      }
+      channel->close();
+      co_return co_await receiver;
+    };
+    const std::vector<std::string> received = sim.run(program(channel));
+    EXPECT_EQ(received, on_disk()) << "seed " << seed;
+    EXPECT_EQ(received.size(), 10u);
+  }
+}
+
+TEST_F(DurableChannel, NothingComesAfterWhatWasRefused) {
+  SimRuntime sim(1);
+  auto channel = open(2, Overflow::kError);
+  std::vector<SendBatch> batches = batches_of({{"1"}, {"2", "3"}, {}, {"4"}});
+  EXPECT_EQ(sim.run(channel->send_durable(batches)), 2u);
+  EXPECT_TRUE(batches[0].result.status.ok());
+  EXPECT_EQ(batches[1].result.count, 1u);
+  EXPECT_TRUE(absl::IsResourceExhausted(batches[1].result.status)) << batches[1].result.status;
+  EXPECT_EQ(on_disk(), (std::vector<std::string>{"1", "2"}));
+}
+
+// A message that fits must not overtake one that does not.
+TEST_F(DurableChannel, ASmallMessageDoesNotOvertakeALargeOneOfTheSameSender) {
+  SimRuntime sim(1);
+  auto channel = open();
+  const std::string large((1 << 20) - 10, 'x');
+  std::vector<SendBatch> batches = batches_of({{large}, {large}, {"small"}});
+  EXPECT_EQ(sim.run(channel->send_durable(batches)), 1u);
+  EXPECT_EQ(on_disk().size(), 1u);
 }
 
 MessageExtraPtr identified(std::string id) {

@@ -14,10 +14,12 @@
 #include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "daemon/rpc/call.hpp"
 #include "daemon/rpc/completion.hpp"
 #include "daemon/rpc/handover.hpp"
+#include "daemon/rpc/read_ahead.hpp"
 #include "daemon/rpc/status.hpp"
 #include "zsync/spawn.hpp"
 
@@ -162,12 +164,59 @@ class StreamReader {
  public:
   // The next message; nullopt when the client has finished or is gone.
   virtual Task<std::optional<Request>> read() = 0;
+  // Waits for a message -> it and those that came while nobody asked, in order; empty as nullopt.
+  // From then on neither read() nor listen() may be called.
+  virtual Task<std::vector<Request>> read_some() = 0;
   // From now on hands every message to `take` instead, and nullptr at the end: in gRPC's reaction,
   // so it must be quick, bounded and thread-safe. It may be called until the call is done.
   virtual void listen(std::function<void(const Request*)> take) = 0;
 
  protected:
   ~StreamReader() = default;
+};
+
+// The reading half of a call whose client streams.
+template <typename Reactor, typename Request>
+class ReadingCall : public BridgedCall<Reactor>, public StreamReader<Request> {
+ public:
+  ReadingCall(CallGate& gate, grpc::CallbackServerContext& context)
+      : BridgedCall<Reactor>(gate, context), read_([&context] { context.TryCancel(); }) {}
+
+  void OnReadDone(bool ok) override {
+    take_from_grpc(this);
+    if (ahead_) return ahead_->on_read(ok);
+    if (!listener_) return read_.complete(ok);
+    listener_(ok ? &request_ : nullptr);
+    if (ok) start_read(&request_);
+  }
+  void listen(std::function<void(const Request*)> take) override {
+    listener_ = std::move(take);
+    start_read(&request_);
+  }
+  Task<std::optional<Request>> read() override {
+    read_.expect();
+    start_read(&request_);
+    if (!co_await read_.wait()) co_return std::nullopt;
+    co_return std::move(request_);
+  }
+  Task<std::vector<Request>> read_some() override {
+    if (!ahead_) {
+      ahead_.emplace([this] { this->context().TryCancel(); },
+                     [this](Request* message) { start_read(message); });
+    }
+    return ahead_->read();
+  }
+
+ private:
+  void start_read(Request* message) {
+    give_to_grpc(this);
+    this->StartRead(message);
+  }
+
+  Request request_;
+  Completion read_;
+  std::function<void(const Request*)> listener_;
+  std::optional<ReadAhead<Request>> ahead_;
 };
 
 // handler(CallContext, Request, StreamWriter<Reply>&) -> Task<absl::Status>
@@ -210,41 +259,20 @@ template <typename Request, typename Reply, typename Handler>
 grpc::ServerBidiReactor<Request, Reply>* bidi_call(CallGate& gate,
                                                    grpc::CallbackServerContext* context,
                                                    Handler handler) {
-  class Call final : public BridgedCall<grpc::ServerBidiReactor<Request, Reply>>,
-                     public StreamReader<Request>,
+  class Call final : public ReadingCall<grpc::ServerBidiReactor<Request, Reply>, Request>,
                      public StreamWriter<Reply> {
    public:
     Call(CallGate& gate, grpc::CallbackServerContext& context, Handler handler)
-        : BridgedCall<grpc::ServerBidiReactor<Request, Reply>>(gate, context),
-          read_([&context] { context.TryCancel(); }),
+        : ReadingCall<grpc::ServerBidiReactor<Request, Reply>, Request>(gate, context),
           written_([&context] { context.TryCancel(); }) {
       this->begin([this, handler = std::move(handler)](CallContext& call) {
         return handler(std::move(call), static_cast<StreamReader<Request>&>(*this),
                        static_cast<StreamWriter<Reply>&>(*this));
       });
     }
-    void OnReadDone(bool ok) override {
-      take_from_grpc(this);
-      if (!listener_) return read_.complete(ok);
-      listener_(ok ? &request_ : nullptr);
-      give_to_grpc(this);
-      if (ok) this->StartRead(&request_);
-    }
     void OnWriteDone(bool ok) override {
       take_from_grpc(this);
       written_.complete(ok);
-    }
-    void listen(std::function<void(const Request*)> take) override {
-      listener_ = std::move(take);
-      give_to_grpc(this);
-      this->StartRead(&request_);
-    }
-    Task<std::optional<Request>> read() override {
-      read_.expect();
-      give_to_grpc(this);
-      this->StartRead(&request_);
-      if (!co_await read_.wait()) co_return std::nullopt;
-      co_return std::move(request_);
     }
     Task<absl::Status> write(Reply message) override {
       reply_ = std::move(message);
@@ -256,11 +284,8 @@ grpc::ServerBidiReactor<Request, Reply>* bidi_call(CallGate& gate,
     }
 
    private:
-    Request request_;
     Reply reply_;
-    Completion read_;
     Completion written_;
-    std::function<void(const Request*)> listener_;
   };
   return new Call(gate, *context, std::move(handler));
 }
@@ -269,35 +294,13 @@ grpc::ServerBidiReactor<Request, Reply>* bidi_call(CallGate& gate,
 template <typename Request, typename Reply, typename Handler>
 grpc::ServerReadReactor<Request>* upload_call(CallGate& gate, grpc::CallbackServerContext* context,
                                               Reply* reply, Handler handler) {
-  class Call final : public BridgedCall<grpc::ServerReadReactor<Request>>,
-                     public StreamReader<Request> {
+  class Call final : public ReadingCall<grpc::ServerReadReactor<Request>, Request> {
    public:
     Call(CallGate& gate, grpc::CallbackServerContext& context, Reply* reply, Handler handler)
-        : BridgedCall<grpc::ServerReadReactor<Request>>(gate, context),
-          reply_(reply),
-          read_([&context] { context.TryCancel(); }) {
+        : ReadingCall<grpc::ServerReadReactor<Request>, Request>(gate, context), reply_(reply) {
       this->begin([this, handler = std::move(handler)](CallContext& call) {
         return serve(this, call, handler);
       });
-    }
-    void OnReadDone(bool ok) override {
-      take_from_grpc(this);
-      if (!listener_) return read_.complete(ok);
-      listener_(ok ? &request_ : nullptr);
-      give_to_grpc(this);
-      if (ok) this->StartRead(&request_);
-    }
-    void listen(std::function<void(const Request*)> take) override {
-      listener_ = std::move(take);
-      give_to_grpc(this);
-      this->StartRead(&request_);
-    }
-    Task<std::optional<Request>> read() override {
-      read_.expect();
-      give_to_grpc(this);
-      this->StartRead(&request_);
-      if (!co_await read_.wait()) co_return std::nullopt;
-      co_return std::move(request_);
     }
 
    private:
@@ -309,9 +312,6 @@ grpc::ServerReadReactor<Request>* upload_call(CallGate& gate, grpc::CallbackServ
       co_return absl::OkStatus();
     }
     Reply* reply_;
-    Request request_;
-    Completion read_;
-    std::function<void(const Request*)> listener_;
   };
   return new Call(gate, *context, reply, std::move(handler));
 }

@@ -114,6 +114,18 @@ TEST_F(ChannelGroups, DeliveriesAreCountedAcrossAKilledDaemonAndEndInTheDeadLett
   EXPECT_EQ(dead[0].dead().reason(), "its consumer went away");
 }
 
+TEST_F(ChannelGroups, ADeadLetterIsWaitedForBeforeThereIsOne) {
+  create("jobs", {"--max-deliveries", "1"});
+  std::future<kit::Ran> waiting = std::async(
+      std::launch::async, [&] { return ctl({"channels", "recv", "jobs.dead", "-n", "1"}); });
+  ASSERT_TRUE(kit::poll_until([&] { return channels().get("jobs.dead").ok(); }));
+  send("jobs", 1, 1);
+  EXPECT_EQ(consume("jobs", 1, client::Acks::kByHand).size(), 1u);
+  const kit::Ran received = waiting.get();
+  EXPECT_EQ(received.out, "1\n") << received.err;
+  EXPECT_EQ(ctl({"channels", "recv", "nothing.dead", "-n", "1"}).code, 3);
+}
+
 TEST_F(ChannelGroups, WhatAKilledConsumerHadGoesToAnotherOneAtOnce) {
   create("jobs", {"--ack-wait", "1h"});
   send("jobs", 1, 5);

@@ -31,17 +31,30 @@ const Programs& Programs::get() {
   return programs;
 }
 
-bool accepts(const std::string& socket) {
+namespace {
+
+// -1: nobody accepts.
+pid_t look_at(const std::string& socket) {
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, socket.data(),
               std::min(socket.size(), sizeof address.sun_path - 1));
-  const bool connected =
-      connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+  ucred listener{.pid = -1, .uid = 0, .gid = 0};
+  socklen_t size = sizeof listener;
+  if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 &&
+      getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &listener, &size) != 0) {
+    listener.pid = 0;
+  }
   close(fd);
-  return connected;
+  return listener.pid;
 }
+
+}  // namespace
+
+pid_t listener_of(const std::string& socket) { return std::max(look_at(socket), 0); }
+
+bool accepts(const std::string& socket) { return look_at(socket) >= 0; }
 
 PrivateDaemon::PrivateDaemon(DaemonOptions options)
     : options_(std::move(options)),
@@ -76,8 +89,8 @@ void PrivateDaemon::spawn() {
 }
 
 bool PrivateDaemon::wait_ready(milliseconds limit) {
-  return poll_until([this] { return !process_.running() || accepts(socket_); }, limit) &&
-         process_.running();
+  auto listens = [this] { return listener_of(socket_) == process_.pid(); };
+  return poll_until([&] { return !process_.running() || listens(); }, limit) && process_.running();
 }
 
 int PrivateDaemon::stop(milliseconds limit) {

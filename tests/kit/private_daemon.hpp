@@ -76,6 +76,9 @@ class PrivateDaemon {
   Process process_;
 };
 
+// The process that listens at this socket; 0: nobody does, or one of another pid namespace. Of a
+// killed daemon that is itself, for as long as what it was just starting has the socket open.
+pid_t listener_of(const std::string& socket);
 // Whether somebody accepts at this socket.
 bool accepts(const std::string& socket);
 
