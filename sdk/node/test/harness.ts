@@ -41,16 +41,15 @@ export class TestDaemon {
     const state = ["--socket", this.socket, "--state-dir", join(this.folder, "state")];
     this.process = spawn(join(this.folder, "zsyncd"), state, { stdio: ["ignore", log, log], detached: true });
     const giveUp = Date.now() + startTimeoutMs;
-    for (;;) {
-      try {
-        return await probe(this.socket);
-      } catch {
-        if (this.process.exitCode !== null || Date.now() > giveUp) {
-          throw new Error("zsyncd did not start:\n" + readFileSync(join(this.folder, "log"), "utf8"));
-        }
+    const said = (): string => readFileSync(join(this.folder, "log"), "utf8");
+    // The socket of a killed daemon may still be held by what it was starting, so it is asked for this one.
+    while (!said().includes(`pid=${this.process.pid}\n`)) {
+      if (this.process.exitCode !== null || Date.now() > giveUp) {
+        throw new Error("zsyncd did not start:\n" + said());
       }
       await sleep(5);
     }
+    await probe(this.socket);
   }
 
   async kill(): Promise<void> {

@@ -40,13 +40,12 @@ class Daemon:
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         give_up = time.monotonic() + START_SECONDS_MAX
-        while True:
-            try:
-                return zsync._endpoint.probe(self.socket)
-            except zsync.Unavailable:
-                if self.process.poll() is not None or time.monotonic() > give_up:
-                    raise AssertionError("zsyncd did not start:\n" + self.log()) from None
+        # The socket of a killed daemon may still be held by what it was starting, so it is asked for this one.
+        while f"pid={self.process.pid}\n" not in self.log():
+            if self.process.poll() is not None or time.monotonic() > give_up:
+                raise AssertionError("zsyncd did not start:\n" + self.log())
             time.sleep(0.005)
+        zsync._endpoint.probe(self.socket)
 
     def kill(self):
         self.process.send_signal(signal.SIGKILL)

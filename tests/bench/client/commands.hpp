@@ -40,6 +40,18 @@ int follow(const Words& words);
 // compared.
 int channel(const Words& words);
 
+// durable SOCKET NAME COUNT BYTES BATCH: the same through a durable channel, to a consumer of a
+// group that acknowledges.
+int durable(const Words& words);
+// fanout SOCKET NAME COUNT BYTES SUBSCRIBERS: one sender, that many followers of a broadcast.
+int fanout(const Words& words);
+// try-send SOCKET NAME COUNT: one message of 64 bytes a call, one call after the other.
+int try_send(const Words& words);
+// echo-server SOCKET: a bare gRPC server whose calls give their request back; until it is killed.
+int echo_server(const Words& words);
+// echo SOCKET COUNT: calls of it with 64 bytes, one after the other.
+int echo(const Words& words);
+
 // watch SOCKET DIR SINCE: one line a batch, `batch NS FRESH CHANGES`, then one line a change.
 int watch(const Words& words);
 

@@ -29,6 +29,11 @@ constexpr Command kCommands[] = {
     {"pattern", 1, zsync::bench::pattern},
     {"follow", 3, zsync::bench::follow},
     {"channel", 5, zsync::bench::channel},
+    {"durable", 5, zsync::bench::durable},
+    {"fanout", 5, zsync::bench::fanout},
+    {"try-send", 3, zsync::bench::try_send},
+    {"echo-server", 1, zsync::bench::echo_server},
+    {"echo", 2, zsync::bench::echo},
     {"watch", 3, zsync::bench::watch},
 };
 
