@@ -25,13 +25,17 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
 
+# Several benches by one name.
+GROUPS = {"work": ("drain", "latency", "queued", "channels", "messages", "watch")}
+
+
 def bench_names() -> list[str]:
     return sorted(file.stem for file in (HERE / "benches").glob("*.py"))
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="benches to run (default: all): " + " ".join(bench_names()))
+    parser.add_argument("names", nargs="*", metavar="NAME", help="benches to run (default: all): " + " ".join(bench_names()) + "; or several: " + " ".join(GROUPS))
     parser.add_argument("--runs", type=int, help="runs of each bench (default: its own number)")
     parser.add_argument("--long", action="store_true", help="the sizes that take minutes as well (bench runtime)")
     parser.add_argument("--bin", type=Path, default=ROOT / "build/bin", help="folder of zsyncd, zsyncctl, zsync-shim")
@@ -40,6 +44,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--against-name", default="other", help="what the rows of the second build are called")
     parser.add_argument("--out", type=Path, default=ROOT / "build/bench", help="folder of results.json and of the scratch files")
     chosen = parser.parse_args()
+    chosen.names = [one for name in chosen.names for one in GROUPS.get(name, (name,))]
     unknown = [name for name in chosen.names if name not in bench_names()]
     if unknown:
         parser.error(f"no bench {unknown[0]!r}; there are: {' '.join(bench_names())}")

@@ -21,6 +21,9 @@ int idle(const Words& words);
 // submit-latency SOCKET GROUP COUNT DIR PAGES: one submit after the other, each followed by a probe
 // of the same disk.
 int submit_latency(const Words& words);
+// start-latency SOCKET COUNT: from before the submission of `true` to the start in its record, one
+// after the other.
+int start_latency(const Words& words);
 // submit-threads SOCKET GROUP COUNT IN_FLIGHT: that many threads share one client.
 int submit_threads(const Words& words);
 // submit-async SOCKET GROUP COUNT IN_FLIGHT: that many calls of one thread, on the generated stub.

@@ -22,6 +22,7 @@ constexpr Command kCommands[] = {
     {"start", 3, zsync::bench::start},
     {"idle", 2, zsync::bench::idle},
     {"submit-latency", 5, zsync::bench::submit_latency},
+    {"start-latency", 2, zsync::bench::start_latency},
     {"submit-threads", 4, zsync::bench::submit_threads},
     {"submit-async", 4, zsync::bench::submit_async},
     {"submit-batch", 5, zsync::bench::submit_batch},

@@ -2,6 +2,7 @@
 // afterwards.
 #include <grpcpp/grpcpp.h>
 #include <poll.h>
+#include <time.h>
 
 #include <atomic>
 #include <cstdlib>
@@ -83,6 +84,25 @@ int submit_latency(const Words& words) {
       .number("client_cpu_us", (now.cpu_seconds - used.cpu_seconds) * 1e6 / count)
       .number("seconds", static_cast<double>(now_ns() - start) / 1e9)
       .print();
+  return 0;
+}
+
+int start_latency(const Words& words) {
+  auto client = connect(words[0]);
+  if (!client.ok()) return fail("connect", client.status());
+  const int count = std::atoi(words[1].c_str());
+  Series starts;
+  for (int i = -kWarmUpCalls; i < count; ++i) {
+    timespec now{};
+    clock_gettime(CLOCK_REALTIME, &now);  // what a supervisor's times are of
+    const int64_t begin = int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+    const auto id = (*client)->tasks().submit(spec_of(""));
+    if (!id.ok()) return fail("submit", id.status());
+    const auto ended = (*client)->tasks().wait({*id});
+    if (!ended.ok()) return fail("wait", ended.status());
+    if (i >= 0) starts.add(ended->tasks(0).started_unix_nano() - begin);
+  }
+  Answer().series("start", starts).print();
   return 0;
 }
 
