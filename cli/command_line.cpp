@@ -23,6 +23,7 @@ void add_all(CLI::App& app, Context& context) {
   add_hot_path(app, context);
   add_doctor(app, context);
   add_tasks(app, context);
+  add_functions(app, context);
   add_channels(app, context);
   add_watch(app, context);
   add_events(app, context);
@@ -71,7 +72,7 @@ CLI::App* add_noun(CLI::App& app, const std::string& name, const std::string& si
 TakesCommand takes_command(const CLI::App& app) {
   const std::string& name = app.get_name();
   if (name == "run" || name == "submit") return TakesCommand::kFirstWord;
-  if (name == "reply") return TakesCommand::kAfterDashes;
+  if (name == "reply" || name == "serve") return TakesCommand::kAfterDashes;
   const CLI::App* noun = app.get_parent();
   const bool schedules = name == "add" && noun != nullptr && noun->get_name() == "schedule";
   if (schedules || name == "watch" || name == "__complete") return TakesCommand::kAfterDashes;

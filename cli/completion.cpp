@@ -84,18 +84,28 @@ std::vector<std::string> group_words(client::Client& client, const client::CallO
   return words;
 }
 
+std::vector<std::string> function_words(client::Client& client, const client::CallOptions& call) {
+  std::vector<std::string> words;
+  const auto functions = client.functions().list(call);
+  if (!functions.ok()) return words;
+  for (const v1::Function& function : *functions) words.push_back(function.name());
+  return words;
+}
+
 // What lives in the daemon, for the positional of `command`; silent when there is no daemon.
 std::vector<std::string> live_words(Context& context, CLI::App& command) {
   const bool takes_id = command.get_option_no_throw("ID") != nullptr;
   const bool takes_group = command.get_option_no_throw("GROUP") != nullptr;
   const bool takes_channel =
       command.get_option_no_throw("NAME") != nullptr && command.get_name() != "create";
-  if (!takes_id && !takes_group && !takes_channel) return {};
+  const bool takes_function = command.get_option_no_throw("FUNCTION") != nullptr;
+  if (!takes_id && !takes_group && !takes_channel && !takes_function) return {};
   absl::StatusOr<client::Client*> client = context.client(false);
   if (!client.ok()) return {};
   client::CallOptions call;
   call.timeout = kAnswerTime;
   if (takes_id) return task_words(**client, call);
+  if (takes_function) return function_words(**client, call);
   return takes_group ? group_words(**client, call) : channel_words(**client, call);
 }
 

@@ -44,16 +44,27 @@ struct Pipe {
 };
 
 // A pid in a group of its own, or -errno.
-pid_t spawn(const std::vector<std::string>& argv, const Pipe& in, const Pipe& out) {
+pid_t spawn(const ReplyCommand& command, const Pipe& in, const Pipe& out, const Pipe& err) {
   std::vector<char*> words;
-  for (const std::string& word : argv) words.push_back(const_cast<char*>(word.c_str()));
+  for (const std::string& word : command.argv) words.push_back(const_cast<char*>(word.c_str()));
   words.push_back(nullptr);
+  std::vector<char*> environment;
+  for (const std::string& one : command.env) environment.push_back(const_cast<char*>(one.c_str()));
+  for (char** own = environ; *own != nullptr; ++own) {
+    const std::string name(*own, std::strcspn(*own, "=") + 1);
+    const bool replaced =
+        std::any_of(command.env.begin(), command.env.end(),
+                    [&](const std::string& one) { return one.rfind(name, 0) == 0; });
+    if (!replaced) environment.push_back(*own);
+  }
+  environment.push_back(nullptr);
   posix_spawn_file_actions_t actions;
   posix_spawnattr_t attributes;
   posix_spawn_file_actions_init(&actions);
   posix_spawnattr_init(&attributes);
   posix_spawn_file_actions_adddup2(&actions, in.read, 0);
   posix_spawn_file_actions_adddup2(&actions, out.write, 1);
+  if (err.write >= 0) posix_spawn_file_actions_adddup2(&actions, err.write, 2);
   sigset_t none;
   sigset_t pipe;
   sigemptyset(&none);
@@ -65,7 +76,8 @@ pid_t spawn(const std::vector<std::string>& argv, const Pipe& in, const Pipe& ou
   posix_spawnattr_setflags(&attributes,
                            POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
   pid_t pid = 0;
-  const int error = ::posix_spawnp(&pid, words[0], &actions, &attributes, words.data(), environ);
+  const int error =
+      ::posix_spawnp(&pid, words[0], &actions, &attributes, words.data(), environment.data());
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   return error == 0 ? pid : -error;
@@ -106,18 +118,25 @@ struct Limit {
   }
 };
 
-// Until it closed its stdout.
-absl::Status talk(const std::string& body, std::string& said, Pipe& in, Pipe& out,
-                  const Limit& limit) {
+// Only the end of what it says there is kept.
+void drain_tail(std::string& tail, int& from) {
+  drain(tail, from);
+  if (tail.size() > kStderrTailBytes) tail.erase(0, tail.size() - kStderrTailBytes);
+}
+
+// Until it closed its stdout, and its stderr where that is ours to read.
+absl::Status talk(const std::string& body, std::string& said, std::string& wrong, Pipe& in,
+                  Pipe& out, Pipe& err, const Limit& limit) {
   std::size_t fed = 0;
   if (body.empty()) Pipe::close(in.write);
-  while (out.read >= 0) {
+  while (out.read >= 0 || err.read >= 0) {
     if (absl::Status over = limit.check(); !over.ok()) return over;
-    pollfd ends[2] = {{out.read, POLLIN, 0}, {in.write, POLLOUT, 0}};
-    if (::poll(ends, 2, limit.milliseconds()) < 0 && errno != EINTR) {
+    pollfd ends[3] = {{out.read, POLLIN, 0}, {in.write, POLLOUT, 0}, {err.read, POLLIN, 0}};
+    if (::poll(ends, 3, limit.milliseconds()) < 0 && errno != EINTR) {
       return absl::ErrnoToStatus(errno, "poll");
     }
     if (ends[0].revents != 0) drain(said, out.read);
+    if (ends[2].revents != 0) drain_tail(wrong, err.read);
     if (in.write >= 0 && ends[1].revents != 0) feed(body, fed, in.write);
     if (said.size() > kReplyBytesMax) {
       return absl::OutOfRangeError(
@@ -148,26 +167,41 @@ std::string how_it_ended(int status) {
 absl::StatusOr<std::string> run_for_reply(const std::vector<std::string>& argv,
                                           const std::string& body, std::chrono::nanoseconds time,
                                           const std::function<bool()>& stopped) {
-  const Limit limit{Clock::now() + time, stopped};
+  return run_for_reply(ReplyCommand{argv, {}, time, nullptr}, body, stopped);
+}
+
+absl::StatusOr<std::string> run_for_reply(const ReplyCommand& command, const std::string& body,
+                                          const std::function<bool()>& stopped) {
+  const std::vector<std::string>& argv = command.argv;
+  const Limit limit{Clock::now() + command.time, stopped};
   Pipe in;
   Pipe out;
-  if (!in.open() || !out.open()) return absl::ErrnoToStatus(errno, "pipe");
+  Pipe err;
+  const bool tail = command.stderr_tail != nullptr;
+  if (!in.open() || !out.open() || (tail && !err.open())) {
+    return absl::ErrnoToStatus(errno, "pipe");
+  }
+  if (tail) make_blocking(err.write);
   make_blocking(in.read);
   make_blocking(out.write);
-  const pid_t pid = spawn(argv, in, out);
+  const pid_t pid = spawn(command, in, out, err);
   if (pid < 0) {
     return absl::NotFoundError(absl::StrCat("cannot run \"", argv[0], "\": ", std::strerror(-pid)));
   }
   Pipe::close(in.read);
   Pipe::close(out.write);
+  Pipe::close(err.write);
   std::string said;
-  absl::Status talked = talk(body, said, in, out, limit);
+  std::string wrong;
+  absl::Status talked = talk(body, said, wrong, in, out, err, limit);
   Pipe::close(in.write);
   if (talked.ok()) talked = wait_for_end(pid, limit);
   if (!talked.ok()) ::kill(-pid, SIGKILL);
   int status = 0;
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
+  while (!wrong.empty() && wrong.back() == '\n') wrong.pop_back();
+  if (tail) *command.stderr_tail = std::move(wrong);
   if (!talked.ok()) return talked;
   if (status != 0) {
     return absl::AbortedError(absl::StrCat("\"", argv[0], "\" ", how_it_ended(status)));

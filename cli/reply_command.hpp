@@ -12,6 +12,15 @@ namespace zsync::cli {
 
 inline constexpr std::size_t kReplyBytesMax = 1u << 20;
 
+struct ReplyCommand {
+  std::vector<std::string> argv;
+  std::vector<std::string> env;  // NAME=VALUE over this program's own
+  std::chrono::nanoseconds time{};
+  std::string* stderr_tail = nullptr;  // null: its stderr is this program's; else the end of it
+};
+
+inline constexpr std::size_t kStderrTailBytes = 2048;
+
 // Waits until it has ended; what it does not take of its stdin is not missed.
 //
 // `stopped` is asked now and then.
@@ -21,6 +30,8 @@ inline constexpr std::size_t kReplyBytesMax = 1u << 20;
 //         0; kDeadlineExceeded after `time`, and kCancelled when stopped, and then
 //         it is killed with its group; kOutOfRange when
 //         it says more than kReplyBytesMax.
+absl::StatusOr<std::string> run_for_reply(const ReplyCommand& command, const std::string& body,
+                                          const std::function<bool()>& stopped);
 absl::StatusOr<std::string> run_for_reply(const std::vector<std::string>& argv,
                                           const std::string& body, std::chrono::nanoseconds time,
                                           const std::function<bool()>& stopped);

@@ -7,11 +7,13 @@
 #include "absl/strings/str_join.h"
 #include "cli/durations.hpp"
 #include "cli/render/text.hpp"
+#include "cli/words.hpp"
 
 namespace zsync::cli {
 namespace {
 
 constexpr std::uint32_t kPageSize = 1000;
+constexpr std::size_t kResultShownBytes = 200;  // longer ones are only counted
 
 std::string quoted_word(const std::string& word) {
   const bool plain = !word.empty() && std::all_of(word.begin(), word.end(), [](unsigned char c) {
@@ -85,6 +87,23 @@ void add_deadlines(const v1::Task& task, std::vector<std::pair<std::string, std:
                                                 : human_duration(slack));
 }
 
+void add_result(const v1::Task& task, std::vector<std::pair<std::string, std::string>>& lines) {
+  if (!task.has_result()) return;
+  if (task.result().has_error()) {
+    const v1::FunctionError& error = task.result().error();
+    if (!error.code().empty()) lines.emplace_back("error", error.code());
+    if (error.permanent()) lines.emplace_back("permanent", "yes, so it was not tried again");
+    return;
+  }
+  const std::string& type = task.result().content_type();
+  lines.emplace_back("result", absl::StrCat(human_bytes(task.result_bytes()),
+                                            type.empty() ? "" : absl::StrCat(" of ", type)));
+  const std::string& payload = task.result().payload();
+  if (!payload.empty() && payload.size() <= kResultShownBytes && is_utf8(payload)) {
+    lines.emplace_back("", printable(payload));
+  }
+}
+
 std::string exit_text(const v1::Task& task) {
   switch (task.state()) {
     case v1::TASK_STATE_SUCCEEDED:
@@ -100,6 +119,10 @@ std::string exit_text(const v1::Task& task) {
 }  // namespace
 
 std::string command_text(const v1::TaskSpec& spec) {
+  if (spec.has_function()) {
+    return absl::StrCat(spec.function().name(), "(", human_bytes(spec.function().payload_bytes()),
+                        ")");
+  }
   if (!spec.shell().empty()) return spec.shell();
   std::string result;
   for (const std::string& word : spec.argv()) {
@@ -138,6 +161,7 @@ std::string task_details(const v1::Task& task, bool color) {
       {"group", task.spec().group().empty() ? "default" : task.spec().group()},
       {"attempt", absl::StrCat(task.attempt())},
       {"created", utc_time(task.created_unix_nano())}};
+  if (task.spec().cwd().empty()) lines.erase(lines.begin() + 3);
   const auto add = [&](std::string key, std::string value) {
     if (!value.empty()) lines.emplace_back(std::move(key), std::move(value));
   };
@@ -188,8 +212,10 @@ std::string task_details(const v1::Task& task, bool color) {
       add(absl::StrCat("attempt ", attempt.attempt()), attempt_text(attempt));
     }
   }
-  add("output",
-      absl::StrCat(human_bytes(task.output_bytes()), " in ", task.output_records(), " records"));
+  add_result(task, lines);
+  if (!task.spec().has_function())
+    add("output",
+        absl::StrCat(human_bytes(task.output_bytes()), " in ", task.output_records(), " records"));
   return key_values(lines, color);
 }
 

@@ -27,6 +27,7 @@
 #include "daemon/rpc/unbuilt.hpp"
 #include "daemon/store/store.hpp"
 #include "daemon/tasks/engine.hpp"
+#include "daemon/tasks/functions_service.hpp"
 #include "daemon/tasks/schedule_store.hpp"
 #include "daemon/tasks/schedules.hpp"
 #include "daemon/tasks/tasks_service.hpp"
@@ -103,9 +104,9 @@ absl::StatusOr<State> open_state(const Config& config) {
   chmod(config.state_dir.c_str(), 0700);
   StoreOptions options;
   options.path = config.state_dir + "/store.db";
-  options.migrations = {{1, kTaskSchemaV1},    {2, kChannelSchemaV2}, {3, kChannelSchemaV3},
-                        {4, kTaskSchemaV4},    {5, kTaskSchemaV5},    {6, kTaskSchemaV6},
-                        {7, kChannelSchemaV7}, {8, kScheduleSchemaV8}};
+  options.migrations = {{1, kTaskSchemaV1},    {2, kChannelSchemaV2},  {3, kChannelSchemaV3},
+                        {4, kTaskSchemaV4},    {5, kTaskSchemaV5},     {6, kTaskSchemaV6},
+                        {7, kChannelSchemaV7}, {8, kScheduleSchemaV8}, {9, kTaskSchemaV9}};
   absl::StatusOr<std::unique_ptr<Store>> store = Store::open(std::move(options));
   if (!store.ok()) return store.status();
   absl::StatusOr<std::unique_ptr<EventLog>> events =
@@ -244,6 +245,7 @@ Task<std::string> serve_until_stopped(LiveConfig& live, RpcServer& server,
   const std::string why = stop.index == 0 ? std::get<0>(stop.value) : "idle";
   log(LogLevel::info, "stopping", {{"reason", why}});
   tell_stopping();
+  tasks.close_functions();
   serving.cancel();
   (void)co_await timeout(std::move(serving), config.drain_timeout);
   watchdog.cancel();
@@ -286,11 +288,9 @@ Task<absl::Status> serve(LiveConfig& live, State& state, ListeningSocket& listen
   };
   facts.stats = [&] { return stats_of(state, engines, *server); };
   const std::unique_ptr<grpc::Service> services[] = {
-      make_daemon_service(gate, facts),
-      make_events_service(gate, *state.events),
-      make_tasks_service(gate, tasks, schedules),
-      make_channels_service(gate, channels),
-      make_watch_service(gate, watch),
+      make_daemon_service(gate, facts),           make_events_service(gate, *state.events),
+      make_tasks_service(gate, tasks, schedules), make_functions_service(gate, tasks),
+      make_channels_service(gate, channels),      make_watch_service(gate, watch),
       make_traces_service(gate, *state.events),
   };
   std::vector<grpc::Service*> registered;

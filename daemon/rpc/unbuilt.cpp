@@ -8,6 +8,7 @@ namespace zsync::daemon {
 const std::vector<Noun>& nouns() {
   static const auto* const list = new std::vector<Noun>{
       {"tasks", "zsync.v1.Tasks", Availability::kAvailable, ""},
+      {"functions", "zsync.v1.Functions", Availability::kAvailable, ""},
       {"channels", "zsync.v1.Channels", Availability::kAvailable, ""},
       {"watch", "zsync.v1.Watch", Availability::kAvailable, ""},
       {"services", "zsync.v1.Services", Availability::kNotBuiltYet, "services are not built yet"},

@@ -134,6 +134,8 @@ void TasksEngine::apply_cancel(const EntryPtr& entry, const TaskRecord& canceled
       announce("task.finished", record);
       queue_.ended(entry->task.order, false, clock_());
       dispatch();
+    } else if (record.spec->function) {
+      cancel_call(entry);
     } else if (entry->orders) {
       order_cancel(entry, *entry->orders);
     }
@@ -169,10 +171,13 @@ Task<absl::StatusOr<TaskRecord>> TasksEngine::retry(std::string id) {
   task.record.cancel_requested = false;
   task.record.reason.clear();
   task.record.finished_unix_nano = 0;
+  task.record.result.reset();
   task.failures = 0;
+  task.lost_workers = 0;
   absl::Status committed = co_await commit(store_, [task, ended](Database& db) {
     absl::Status status = update_task(db, task);
     if (status.ok() && ended) status = insert_attempt(db, task.record.id, *ended);
+    if (status.ok() && task.record.spec->function) status = delete_result(db, task.record.id);
     return status;
   });
   if (!committed.ok()) co_return committed;
@@ -280,14 +285,19 @@ absl::StatusOr<std::vector<std::string>> TasksEngine::why(const std::string& id)
                                    record.reason.empty() ? "" : ": ", record.reason));
   } else if (record.state == TaskState::kRunning) {
     if (record.cancel_requested) {
-      reasons.push_back("it was canceled: its processes have until the end of the grace");
+      reasons.push_back(record.spec->function
+                            ? "it was canceled: its worker has until the end of the grace"
+                            : "it was canceled: its processes have until the end of the grace");
     }
     if (record.paused_unix_nano != 0) {
       reasons.push_back(absl::StrCat("it was paused ", in_time(clock_() - record.paused_unix_nano),
                                      " ago: `tasks resume` lets it go on"));
     }
-    reasons.push_back(record.pid ? absl::StrCat("it runs as pid ", record.pid)
-                                 : "it is being started");
+    reasons.push_back(record.pid == 0 ? "it is being started"
+                      : record.spec->function
+                          ? absl::StrCat("a worker of \"", record.spec->function->name,
+                                         "\" has it, pid ", record.pid)
+                          : absl::StrCat("it runs as pid ", record.pid));
   } else {
     explain_waiting(task, reasons);
   }

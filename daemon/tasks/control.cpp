@@ -14,6 +14,12 @@ absl::StatusOr<TasksEngine::EntryPtr> TasksEngine::find_running(const std::strin
   absl::StatusOr<EntryPtr> found = find(id);
   if (!found.ok()) return found.status();
   const TaskRecord& record = (*found)->task.record;
+  if (record.spec->function) {
+    return fault(
+        absl::StatusCode::kFailedPrecondition,
+        absl::StrCat(record.id, " is a function call, which has no process that could be ", verb),
+        {"id", "NO_PROCESS", "", "cancel it: its worker is told", {}});
+  }
   if (record.state == TaskState::kRunning && (*found)->orders) return *found;
   const bool queued = record.state == TaskState::kQueued;
   return fault(absl::StatusCode::kFailedPrecondition,

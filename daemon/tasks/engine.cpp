@@ -41,11 +41,6 @@ TasksEngine::TasksEngine(TasksOptions options, Store& store, EventLog& events, U
 
 TasksEngine::~TasksEngine() = default;
 
-const std::string& TasksEngine::group_of(const TaskSpec& spec) {
-  static const std::string kDefault = "default";
-  return spec.group.empty() ? kDefault : spec.group;
-}
-
 TaskRecord TasksEngine::with_slack(TaskRecord record) const {
   record.slack_nano = slack_of(record, clock_());
   return record;
@@ -85,10 +80,12 @@ Task<absl::Status> TasksEngine::start() {
         absl::StrCat("making \"", options_.tasks_dir, "\": ", error.message()));
   }
   std::vector<EntryPtr> was_running;
+  std::vector<EntryPtr> was_called;
   std::vector<EntryPtr> was_queued;
   absl::Status loaded = store_.read([&](Database& db) -> absl::Status {
     rt::LockGuard guard(mutex_);
     absl::Status status = load_settings(db);
+    if (status.ok()) status = load_known_functions(db);
     if (!status.ok()) return status;
     return load_tasks(db, environments_, [&](StoredTask task) {
       mutex_.assert_held();
@@ -99,11 +96,14 @@ Task<absl::Status> TasksEngine::start() {
       by_order_[entry->task.order] = entry;
       const std::string& key = record.spec->idempotency_key;
       if (!key.empty()) by_key_[key] = record.id;
+      if (record.spec->function && !is_final(record.state)) {
+        know_function(record.spec->function->name);
+      }
       if (record.state == TaskState::kQueued) was_queued.push_back(entry);
       if (is_final(record.state)) retain(record);
       if (record.state == TaskState::kRunning) {
         queue_.add_running(queued_task(entry));
-        was_running.push_back(entry);
+        (record.spec->function ? was_called : was_running).push_back(entry);
       }
     });
   });
@@ -112,6 +112,7 @@ Task<absl::Status> TasksEngine::start() {
   runners_.spawn(keep_time());
   rt::LockGuard guard(mutex_);
   for (const EntryPtr& entry : was_queued) enqueue(entry);
+  resume_calls(std::move(was_called));
   dispatch();
   co_return absl::OkStatus();
 }
@@ -156,6 +157,7 @@ QueuedTask TasksEngine::queued_task(const EntryPtr& entry) {
   for (const auto& [resource, amount] : record.spec->resources) {
     task.resources.emplace_back(resource, amount);
   }
+  if (record.spec->function) task.resources.push_back(place_needed(*record.spec));
   for (const TaskDependency& dependency : record.spec->after) {
     auto other = tasks_.find(dependency.task);
     if (other == tasks_.end()) continue;
@@ -179,9 +181,13 @@ void TasksEngine::begin_attempt(const EntryPtr& entry) {
   record.reason.clear();
   record.output_bytes = record.output_records = 0;
   record.usage = {};
+  entry->task.boot_id = options_.boot_id;
+  if (record.spec->function) {
+    functions_.starting.push_back(entry);
+    return;
+  }
   record.limits_note = limits_note(record.spec->limits, cgroups_);
   entry->shim_version = 0;
-  entry->task.boot_id = options_.boot_id;
   entry->orders = unbounded<ShimOrder>();
   runners_.spawn(run(entry));
 }
@@ -218,22 +224,33 @@ void TasksEngine::dispatch() {
       }
     }
   }
+  if (!functions_.starting.empty()) {
+    runners_.spawn(launch_calls(std::exchange(functions_.starting, {})));
+  }
   tell_overload();
-  if (queue_.wake_at().value_or(INT64_MAX) < armed_for_) rearm_.notify_all();
+  rearm();
+}
+
+int64_t TasksEngine::next_look() const {
+  return std::min(queue_.wake_at().value_or(INT64_MAX),
+                  functions_.pool.wake_at().value_or(INT64_MAX));
+}
+
+void TasksEngine::rearm() {
+  if (next_look() < armed_for_) rearm_.notify_all();
 }
 
 // Looks again when the next task's time has come. The wall clock may be set while it sleeps.
 Task<void> TasksEngine::keep_time() {
   while (true) {
     const uint64_t seen = rearm_.epoch();
-    std::optional<int64_t> at;
+    int64_t at = INT64_MAX;
     {
       rt::LockGuard guard(mutex_);
-      at = queue_.wake_at();
-      armed_for_ = at.value_or(INT64_MAX);
+      at = armed_for_ = next_look();
     }
-    if (at) {
-      const std::chrono::nanoseconds left(std::max<int64_t>(0, *at - clock_()));
+    if (at != INT64_MAX) {
+      const std::chrono::nanoseconds left(std::max<int64_t>(0, at - clock_()));
       const absl::Status waited = co_await timeout(
           rearm_.changed(seen), std::min<std::chrono::nanoseconds>(left, kLookAgain));
       if (absl::IsCancelled(waited)) co_return;
@@ -241,6 +258,7 @@ Task<void> TasksEngine::keep_time() {
       co_await rearm_.changed(seen);
     }
     rt::LockGuard guard(mutex_);
+    look_at_calls();
     dispatch();
   }
 }

@@ -30,6 +30,7 @@
 #include "daemon/tasks/admission.hpp"
 #include "daemon/tasks/array.hpp"
 #include "daemon/tasks/cgroup.hpp"
+#include "daemon/tasks/function_calls.hpp"
 #include "daemon/tasks/retention.hpp"
 #include "daemon/tasks/task.hpp"
 #include "daemon/tasks/task_entry.hpp"
@@ -108,6 +109,28 @@ class TasksEngine {
   Task<absl::StatusOr<ResourceRecord>> set_resource(std::string name, uint32_t capacity);
   // What ResourceRecord::holders names.
   std::string id_of(uint64_t order);
+  // With the payload of its result, which may have to be read from the disk.
+  absl::StatusOr<TaskRecord> with_result(TaskRecord record);
+
+  // Makes the caller a worker. Errors: kInvalidArgument; kResourceExhausted; kUnavailable.
+  Task<absl::StatusOr<WorkerLinkPtr>> join_worker(WorkerHello hello);
+  // What to tell it next; waits. Cancel: throws Cancelled, nothing is taken.
+  Task<WorkerNews> worker_news(WorkerLinkPtr link);
+  // It has said something, maybe answers; those that come too late are refused.
+  void hear_worker(const WorkerLinkPtr& link, std::vector<AnsweredCall> answers);
+  // No more calls for it.
+  void drain_worker(const WorkerLinkPtr& link);
+  // It is gone: what it had goes to others. Idempotent.
+  void leave_worker(const WorkerLinkPtr& link);
+  // From now on workers leave since the daemon stops, and are not to blame for it.
+  void close_functions();
+  // A call that no disk ever sees. Completes with what the worker says, also that it failed.
+  //
+  // Errors: kInvalidArgument; kNotFound; kResourceExhausted; kDeadlineExceeded; kAborted when
+  //         workers go away with it. Cancel: throws Cancelled, the worker is told.
+  Task<absl::StatusOr<FunctionResult>> call_function(FunctionCall call, std::string traceparent,
+                                                     int64_t timeout_ns);
+  std::vector<FunctionRecord> functions();
 
   size_t stored();
   size_t queued();
@@ -138,11 +161,12 @@ class TasksEngine {
   void dispatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void begin_attempt(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Task<void> keep_time();
+  int64_t next_look() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void rearm() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   QueuedTask queued_task(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void retain(const TaskRecord& ended) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::string attempt_dir(const std::string& id, uint32_t attempt) const;
   void announce(const std::string& type, const TaskRecord& record);
-  static const std::string& group_of(const TaskSpec& spec);
   TaskRecord with_slack(TaskRecord record) const;
   StoredTask snapshot(const EntryPtr& entry);
   absl::StatusOr<TaskRecord> current(const EntryPtr& entry);
@@ -213,6 +237,36 @@ class TasksEngine {
   // output.cpp
   Task<void> keep_retention();
 
+  // function_calls.cpp
+  Task<std::vector<Permit>> lock_turns(std::vector<EntryPtr> entries);
+  Task<void> launch_calls(std::vector<EntryPtr> entries);
+  void hand_over(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void wait_anew(const EntryPtr& entry, int64_t not_before) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool decide_end(StoredTask& task, const CallEnding& ending);
+  Task<void> end_calls(std::vector<CallEnding> endings);
+  void end_soon(std::vector<CallEnding> endings) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void apply_end(const EntryPtr& entry, StoredTask task, bool again, CallEnding::How how)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void cancel_call(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void take_away(const std::string& function, uint64_t call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void look_at_calls() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void resume_calls(std::vector<EntryPtr> entries) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // function_workers.cpp
+  static std::pair<std::string, uint32_t> place_needed(const TaskSpec& spec);
+  void know_function(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void share_places(const std::string& function) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status check_function(const FunctionCall& call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void lose_worker(const WorkerLinkPtr& link, const std::string& reason)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void hand_directs(const std::string& function) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void settle_direct(const DirectPtr& direct, absl::StatusOr<FunctionResult> answer)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void withdraw_direct(const DirectPtr& direct);
+  void explain_places(const std::string& need, std::vector<std::string>& reasons)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status load_known_functions(Database& db) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   const TasksOptions options_;
   Store& store_;
   EventLog& events_;
@@ -227,6 +281,7 @@ class TasksEngine {
   absl::flat_hash_map<uint64_t, EntryPtr> by_order_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, std::string> by_key_ ABSL_GUARDED_BY(mutex_);
   TaskQueue queue_ ABSL_GUARDED_BY(mutex_);
+  FunctionState functions_ ABSL_GUARDED_BY(mutex_);
   Admission admission_ ABSL_GUARDED_BY(mutex_);
   EnvironmentPool environments_ ABSL_GUARDED_BY(mutex_);
   uint64_t next_order_ ABSL_GUARDED_BY(mutex_) = 1;

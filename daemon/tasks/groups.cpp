@@ -55,7 +55,11 @@ Task<absl::StatusOr<GroupRecord>> TasksEngine::set_group(std::string name, Group
 
 std::vector<ResourceRecord> TasksEngine::resources() {
   rt::LockGuard guard(mutex_);
-  return queue_.resources();
+  std::vector<ResourceRecord> resources = queue_.resources();
+  std::erase_if(resources, [](const ResourceRecord& resource) {  // places at workers
+    return !resource.lock && resource.name.find('/') != std::string::npos;
+  });
+  return resources;
 }
 
 Task<absl::StatusOr<ResourceRecord>> TasksEngine::set_resource(std::string name,
@@ -106,6 +110,9 @@ std::string TasksEngine::id_of(uint64_t order) {
 absl::Status TasksEngine::check_needs(const std::vector<TaskSpec>& specs, int64_t now) {
   for (const TaskSpec& spec : specs) {
     if (absl::Status status = check_deadlines(spec, now); !status.ok()) return status;
+    if (spec.function) {
+      if (absl::Status status = check_function(*spec.function); !status.ok()) return status;
+    }
     for (const ResourceNeed& need : spec.resources) {
       if (queue_.capacity(need.name)) continue;
       FaultDetail detail{"spec.resources", "NOT_FOUND", "", "", {}};

@@ -57,7 +57,7 @@ Task<absl::Status> TasksEngine::output(std::string id, uint64_t from_seq, uint32
     const uint64_t seen = entry->changed.epoch();
     const TaskRecord record = snapshot(entry).record;  // before the read: what it names is there
     if (reading == 0) reading = record.attempt;
-    if (!reader && reading > 0) {
+    if (!reader && reading > 0 && !record.spec->function) {  // a call has no output
       absl::StatusOr<segment_log::Reader> opened = segment_log::Reader::open(
           shim::log_dir(attempt_dir(record.id, reading)), std::max<uint64_t>(from_seq, 1));
       if (!opened.ok()) co_return opened.status();

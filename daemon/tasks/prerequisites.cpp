@@ -186,6 +186,10 @@ void TasksEngine::explain_needs(const TaskWaiting& waiting, std::vector<std::str
                                    state_name(other->second->task.record.state)));
   }
   for (const TaskWaiting::Need& need : waiting.needs) {
+    if (!need.lock && need.name.find('/') != std::string::npos) {
+      explain_places(need.name, reasons);
+      continue;
+    }
     std::vector<std::string> holders;
     for (uint64_t holder : need.holders) holders.push_back(title_of(holder));
     if (!need.lock) {

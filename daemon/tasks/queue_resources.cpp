@@ -156,6 +156,12 @@ std::optional<uint32_t> TaskQueue::capacity(const std::string& name) const {
   return found->second.capacity;
 }
 
+uint32_t TaskQueue::waiting_for(const std::string& name) const {
+  auto found = resources_.find(name);
+  if (found == resources_.end()) return 0;
+  return found->second.users - static_cast<uint32_t>(found->second.holders.size());
+}
+
 std::vector<ResourceRecord> TaskQueue::resources() const {
   std::vector<ResourceRecord> list;
   for (const auto* known : {&resources_, &locks_}) {

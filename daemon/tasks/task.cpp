@@ -47,12 +47,33 @@ absl::Status check_word(const char* field, absl::string_view word) {
   return absl::OkStatus();
 }
 
+// A call has a worker instead of a process.
+absl::Status check_call(const TaskSpec& spec) {
+  if (!spec.argv.empty() || !spec.shell.empty()) {
+    return invalid("spec.function", "both a command and a function are given", "choose one");
+  }
+  const TaskLimits& limits = spec.limits;
+  const bool limited = limits.memory_bytes != 0 || limits.cpu_millis != 0 ||
+                       limits.processes != 0 || limits.io_weight != 0;
+  for (const auto& [field, given] :
+       {std::pair<const char*, bool>{"spec.stdin", !spec.stdin_bytes.empty()},
+        {"spec.stdin_stream", spec.stdin_stream},
+        {"spec.terminal", spec.terminal.rows != 0},
+        {"spec.limits", limited}}) {
+    if (!given) continue;
+    return invalid(field, absl::StrCat(field, " is for commands: a function runs in its worker"),
+                   "leave it out; what the function needs goes into its payload");
+  }
+  return validate(*spec.function);
+}
+
 absl::Status check_command(const TaskSpec& spec) {
+  if (spec.function) return check_call(spec);
   if (spec.argv.empty() == spec.shell.empty()) {
     return invalid(
         "spec.argv",
         spec.argv.empty() ? "there is no command" : "both argv and a shell line are given",
-        "give a command after --, or one shell line with -c");
+        "give a command after --, or one shell line with -c, or a function to call");
   }
   if (!spec.argv.empty() && spec.argv[0].empty()) {
     return invalid("spec.argv", "the command's name is empty", "give a program after --");
@@ -287,8 +308,17 @@ absl::Status validate(const TaskSpec& spec) {
   return check_directory(spec.cwd);
 }
 
+const std::string& group_of(const TaskSpec& spec) {
+  static const std::string kDefault = "default";
+  static const std::string kFunctions = kFunctionsGroup;
+  return !spec.group.empty() ? spec.group : spec.function ? kFunctions : kDefault;
+}
+
 std::string command_text(const TaskSpec& spec, size_t bytes_max) {
   std::string text = spec.shell.empty() ? absl::StrJoin(spec.argv, " ") : spec.shell;
+  if (spec.function) {
+    text = absl::StrCat(spec.function->name, "(", spec.function->payload_bytes, " bytes)");
+  }
   if (text.size() <= bytes_max) return text;
   size_t end = bytes_max;
   while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;

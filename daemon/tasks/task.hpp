@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "daemon/shim/shim_protocol.hpp"
 #include "daemon/tasks/environment.hpp"
+#include "daemon/tasks/function_call.hpp"
 #include "daemon/tasks/task_limits.hpp"
 #include "daemon/tasks/task_retry.hpp"
 
@@ -111,11 +112,15 @@ struct TaskSpec {
   std::shared_ptr<const TaskArray> array;  // null: it is none of an array
   TaskPriorities priorities;
   TaskLimits limits;
-  shim::TerminalSize terminal;  // 0 rows: none
+  shim::TerminalSize terminal;                   // 0 rows: none
+  std::shared_ptr<const FunctionCall> function;  // null: it is a command
 
   // Whether Input reaches the command.
   bool takes_input() const { return stdin_stream || terminal.rows != 0; }
 };
+
+// The one that it is in where it names none.
+const std::string& group_of(const TaskSpec& spec);
 
 // Errors: kInvalidArgument with the field, the limit and the cure.
 absl::Status validate(const TaskSpec& spec);
@@ -161,6 +166,7 @@ struct TaskRecord {
   int64_t paused_unix_nano = 0;       // while running; 0: it is not paused
   std::string limits_note;            // how its limits are held, where that is not by its cgroup
   std::optional<int64_t> slack_nano;  // when it was asked for; not stored
+  std::shared_ptr<const FunctionResult> result;  // of a function call that was answered
 };
 
 // The attempt that the record itself tells of; nullopt: none yet, or it is among `attempts`

@@ -66,6 +66,10 @@ enum Tag : uint8_t {
   kIoWeight,
   kTerminalRows,
   kTerminalColumns,
+  kFunctionName = 80,  // has none of the fields below, and comes before them
+  kFunctionPayload,
+  kFunctionContentType,
+  kFunctionWaitForWorker,
 };
 
 class Encoder {
@@ -102,6 +106,7 @@ struct Decoding {
   std::shared_ptr<RetryPolicy> retry;
   std::shared_ptr<TaskArray> array;
   Environment::Variables env;
+  std::shared_ptr<FunctionCall> function;
   std::string pending_name;  // of the variable or label whose value comes next
 };
 
@@ -281,6 +286,31 @@ bool take_array_field(Decoding& decoding, uint8_t tag, std::string_view value) {
   }
 }
 
+// False: none of these.
+bool take_function_field(Decoding& decoding, uint8_t tag, std::string_view value) {
+  if (tag == kFunctionName) {
+    decoding.function = std::make_shared<FunctionCall>();
+    decoding.function->name = value;
+    decoding.spec.function = decoding.function;
+    return true;
+  }
+  if (!decoding.function) return false;
+  switch (tag) {
+    case kFunctionPayload:
+      decoding.function->payload = value;
+      decoding.function->payload_bytes = value.size();
+      return true;
+    case kFunctionContentType:
+      decoding.function->content_type = value;
+      return true;
+    case kFunctionWaitForWorker:
+      decoding.function->wait_for_worker = number_of(value) != 0;
+      return true;
+    default:
+      return false;
+  }
+}
+
 void take_field(Decoding& decoding, uint8_t tag, std::string_view value) {
   TaskSpec& spec = decoding.spec;
   switch (tag) {
@@ -343,7 +373,10 @@ void take_field(Decoding& decoding, uint8_t tag, std::string_view value) {
       spec.retry_lost = number_of(value) != 0;
       break;
     default:
-      if (take_retry_field(decoding, tag, value) || take_array_field(decoding, tag, value)) break;
+      if (take_retry_field(decoding, tag, value) || take_array_field(decoding, tag, value) ||
+          take_function_field(decoding, tag, value)) {
+        break;
+      }
       if (!take_machine_field(spec, tag, value)) take_order_field(spec, tag, value);
       break;
   }
@@ -405,6 +438,12 @@ std::string encode_task_spec(const TaskSpec& spec) {
   put_machine(out, spec.priorities, spec.limits);
   out.number_if(kTerminalRows, spec.terminal.rows);
   out.number_if(kTerminalColumns, spec.terminal.columns);
+  if (spec.function) {
+    out.text(kFunctionName, spec.function->name);
+    out.text_if(kFunctionPayload, spec.function->payload);
+    out.text_if(kFunctionContentType, spec.function->content_type);
+    out.number_if(kFunctionWaitForWorker, spec.function->wait_for_worker);
+  }
   return out.take();
 }
 

@@ -43,6 +43,7 @@ struct TaskEntry {
   std::optional<Channel<ShimOrder>> input;
   bool input_closed = false;
   uint32_t shim_version = 0;  // 0: no shim has spoken yet
+  uint64_t call = 0;          // of a function, in a worker's hands; 0: it is in nobody's
 };
 
 // What the frames of one attempt have told so far.

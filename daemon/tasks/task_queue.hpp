@@ -89,6 +89,8 @@ class TaskQueue {
   void set_group(const std::string& group, const GroupSettings& settings, int64_t now);
   void set_capacity(const std::string& resource, uint32_t capacity, int64_t now);
   std::optional<uint32_t> capacity(const std::string& resource) const;
+  // How many queued tasks need it.
+  uint32_t waiting_for(const std::string& resource) const;
 
   // One that is queued or running already stays as it is.
   void add(const QueuedTask& task, int64_t now);

@@ -76,6 +76,16 @@ const char kTaskSchemaV6[] = R"sql(
   CREATE TABLE task_resource(name TEXT PRIMARY KEY, capacity INTEGER NOT NULL) WITHOUT ROWID;
 )sql";
 
+// Functions: what their calls ended with, and which there are.
+const char kTaskSchemaV9[] = R"sql(
+  ALTER TABLE task ADD COLUMN lost_workers INTEGER NOT NULL DEFAULT 0;
+  CREATE TABLE task_result(
+    id TEXT PRIMARY KEY, content_type TEXT NOT NULL, failed INTEGER NOT NULL,
+    error_code TEXT NOT NULL, error_message TEXT NOT NULL, permanent INTEGER NOT NULL,
+    payload BLOB NOT NULL);
+  CREATE TABLE task_function(name TEXT PRIMARY KEY, served INTEGER NOT NULL) WITHOUT ROWID;
+)sql";
+
 absl::Status insert_task(Database& db, const StoredTask& task, const std::string& encoded_spec) {
   const TaskRecord& r = task.record;
   absl::Status status = db.run(
@@ -97,13 +107,13 @@ absl::Status update_task(Database& db, const StoredTask& task) {
       "UPDATE task SET state=?,attempt=?,failures=?,exit_code=?,signal=?,reason=?,started=?,"
       "finished=?,cancel_requested=?,output_bytes=?,output_records=?,boot_id=?,not_before=?,"
       "limits_note=?,cpu_user_us=?,cpu_system_us=?,memory_peak=?,memory_is_tree=?,io_read=?,"
-      "io_written=? WHERE id=?",
+      "io_written=?,lost_workers=? WHERE id=?",
       static_cast<int>(r.state), r.attempt, task.failures, r.exit_code, r.signal, r.reason,
       r.started_unix_nano, r.finished_unix_nano, r.cancel_requested,
       static_cast<int64_t>(r.output_bytes), static_cast<int64_t>(r.output_records), task.boot_id,
       r.not_before_unix_nano, r.limits_note, stored(r.usage.cpu_user_us),
       stored(r.usage.cpu_system_us), stored(r.usage.memory_peak_bytes), r.usage.memory_is_tree,
-      stored(r.usage.io_read_bytes), stored(r.usage.io_written_bytes), r.id);
+      stored(r.usage.io_read_bytes), stored(r.usage.io_written_bytes), task.lost_workers, r.id);
 }
 
 absl::Status insert_attempt(Database& db, const std::string& id, const TaskAttempt& a) {
@@ -120,7 +130,46 @@ absl::Status delete_task(Database& db, const std::string& id) {
   if (!status.ok()) return status;
   status = db.run("DELETE FROM task_attempt WHERE id=?", id);
   if (!status.ok()) return status;
+  status = delete_result(db, id);
+  if (!status.ok()) return status;
   return db.run("DELETE FROM task_spec WHERE id=?", id);
+}
+
+absl::Status put_result(Database& db, const std::string& id, const FunctionResult& r) {
+  return db.run("INSERT OR REPLACE INTO task_result VALUES(?,?,?,?,?,?,?)", id, r.content_type,
+                r.failed, r.error_code, r.error_message, r.permanent, blob(r.payload));
+}
+
+absl::Status delete_result(Database& db, const std::string& id) {
+  return db.run("DELETE FROM task_result WHERE id=?", id);
+}
+
+absl::StatusOr<std::string> load_result_payload(Database& db, const std::string& id) {
+  absl::StatusOr<Statement> rows = db.query("SELECT payload FROM task_result WHERE id=?", id);
+  if (!rows.ok()) return rows.status();
+  absl::StatusOr<bool> found = rows->step();
+  if (!found.ok()) return found.status();
+  if (!*found) return absl::NotFoundError(absl::StrCat("no result of ", id));
+  return std::string(text(rows->blob_at(0)));
+}
+
+absl::Status put_function(Database& db, const std::string& name, int64_t served_unix_nano) {
+  absl::Status status =
+      db.run("DELETE FROM task_function WHERE served<?", served_unix_nano - kFunctionForgottenNs);
+  if (!status.ok()) return status;
+  return db.run("INSERT OR REPLACE INTO task_function VALUES(?,?)", name, served_unix_nano);
+}
+
+absl::Status load_functions(Database& db,
+                            const std::function<void(const std::string&, int64_t)>& take) {
+  absl::StatusOr<Statement> rows = db.query("SELECT name,served FROM task_function");
+  if (!rows.ok()) return rows.status();
+  while (true) {
+    absl::StatusOr<bool> more = rows->step();
+    if (!more.ok()) return more.status();
+    if (!*more) return absl::OkStatus();
+    take(std::string(rows->text_at(0)), rows->int_at(1));
+  }
 }
 
 absl::Status put_group(Database& db, const std::string& name, const GroupSettings& g) {
@@ -163,6 +212,20 @@ absl::StatusOr<Attempts> load_attempts(Database& db) {
   }
 }
 
+// Of the six columns from `first` on; null: there is none.
+std::shared_ptr<const FunctionResult> result_at(Statement& row, int first, uint64_t bytes) {
+  auto result = std::make_shared<FunctionResult>();
+  result->content_type = row.text_at(first);
+  result->failed = row.int_at(first + 1) != 0;
+  result->error_code = row.text_at(first + 2);
+  result->error_message = row.text_at(first + 3);
+  result->permanent = row.int_at(first + 4) != 0;
+  result->payload = text(row.blob_at(first + 5));
+  result->payload_bytes = bytes;
+  result->payload_here = result->payload.size() == bytes;
+  return result;
+}
+
 }  // namespace
 
 absl::Status load_tasks(Database& db, EnvironmentPool& environments,
@@ -173,8 +236,10 @@ absl::Status load_tasks(Database& db, EnvironmentPool& environments,
       "SELECT task.id,ord,state,attempt,failures,exit_code,signal,reason,created,started,finished,"
       "cancel_requested,output_bytes,output_records,submitter_uid,submitter_pid,boot_id,spec,"
       "not_before,limits_note,cpu_user_us,cpu_system_us,memory_peak,memory_is_tree,io_read,"
-      "io_written "
-      "FROM task JOIN task_spec USING(id) ORDER BY ord");
+      "io_written,lost_workers,task_result.id IS NOT NULL,content_type,failed,error_code,"
+      "error_message,permanent,CASE WHEN length(payload)<=? THEN payload ELSE x'' END "
+      "FROM task JOIN task_spec USING(id) LEFT JOIN task_result USING(id) ORDER BY ord",
+      static_cast<int64_t>(kResultInMemoryBytesMax));
   if (!rows.ok()) return rows.status();
   while (true) {
     absl::StatusOr<bool> more = rows->step();
@@ -207,6 +272,8 @@ absl::Status load_tasks(Database& db, EnvironmentPool& environments,
     r.not_before_unix_nano = rows->int_at(18);
     r.limits_note = rows->text_at(19);
     r.usage = usage_at(*rows, 20);
+    task.lost_workers = static_cast<uint32_t>(rows->int_at(26));
+    if (is_final(r.state) && rows->int_at(27) != 0) r.result = result_at(*rows, 28, r.output_bytes);
     if (auto found = attempts->find(r.id); found != attempts->end()) {
       r.attempts = std::move(found->second);
     }

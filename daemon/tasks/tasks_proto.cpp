@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "daemon/fault/fault.hpp"
 #include "daemon/tasks/deadlines.hpp"
+#include "daemon/tasks/functions_proto.hpp"
 
 namespace zsync::daemon {
 namespace {
@@ -115,7 +116,8 @@ void set_spec(v1::TaskSpec& proto, const TaskSpec& spec) {
   proto.set_stdin_stream(spec.stdin_stream);
   proto.set_name(spec.name);
   for (const auto& [name, value] : spec.labels) (*proto.mutable_labels())[name] = value;
-  proto.set_group(spec.group.empty() ? "default" : spec.group);
+  proto.set_group(group_of(spec));
+  if (spec.function) to_proto(*spec.function, *proto.mutable_function());
   proto.set_priority(spec.priority);
   if (spec.timeout_ms) set_duration(*proto.mutable_timeout(), spec.timeout_ms);
   if (spec.kill_grace_ms) set_duration(*proto.mutable_kill_grace(), *spec.kill_grace_ms);
@@ -293,6 +295,10 @@ absl::StatusOr<TaskSpec> from_proto(v1::TaskSpec proto, const Environment& likel
   spec.keep_children = proto.keep_children();
   spec.traceparent = std::move(*proto.mutable_traceparent());
   if (absl::Status status = take_machine(proto, spec); !status.ok()) return status;
+  if (proto.has_function()) {
+    spec.function =
+        std::make_shared<const FunctionCall>(from_proto(std::move(*proto.mutable_function())));
+  }
   return spec;
 }
 
@@ -333,6 +339,7 @@ v1::Task to_proto(const TaskRecord& record) {
   if (is_known(record.usage)) set_usage(*proto.mutable_usage(), record.usage);
   proto.set_paused_unix_nano(record.paused_unix_nano);
   proto.set_limits_note(record.limits_note);
+  if (record.result) proto.set_result_bytes(record.result->payload_bytes);
   const TaskDeadlines due = deadlines_of(record);
   if (record.attempt == 0) proto.set_start_deadline_unix_nano(due.start);
   proto.set_deadline_unix_nano(due.end);
@@ -350,8 +357,15 @@ v1::Task to_proto(const TaskRecord& record) {
   return proto;
 }
 
+void add_result(v1::Task& proto, const TaskRecord& record) {
+  if (record.result && record.result->payload_here) {
+    to_proto(*record.result, *proto.mutable_result());
+  }
+}
+
 v1::Task to_full_proto(const TaskRecord& record) {
   v1::Task proto = to_proto(record);
+  add_result(proto, record);
   for (const TaskAttempt& attempt : record.attempts) add_attempt(proto, attempt);
   if (record.attempts.empty()) return proto;
   if (std::optional<TaskAttempt> newest = newest_attempt(record)) add_attempt(proto, *newest);

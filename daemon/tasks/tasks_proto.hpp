@@ -18,8 +18,10 @@ absl::StatusOr<TaskSpec> from_proto(v1::TaskSpec proto, const Environment& likel
 ArraySpec array_from_proto(const v1::ArraySpec& proto);
 v1::TaskSpec spec_to_proto(const TaskSpec& spec);
 v1::Task to_proto(const TaskRecord& record);
-// With every attempt.
+// With every attempt, and the result.
 v1::Task to_full_proto(const TaskRecord& record);
+// Only if there is one, and all of it is here.
+void add_result(v1::Task& proto, const TaskRecord& record);
 v1::TaskGroup to_proto(const GroupRecord& group);
 GroupChange from_proto(const v1::SetGroupRequest& proto);
 // Milliseconds of a proto duration. Errors: kInvalidArgument naming `field`.

@@ -17,6 +17,7 @@ namespace {
 
 constexpr uint32_t kPageDefault = 100;  // tasks
 constexpr uint32_t kPageMax = 1000;
+constexpr uint64_t kResultsBytesMax = 3 << 20;  // in one reply of Wait
 
 using Context = grpc::CallbackServerContext;
 
@@ -70,6 +71,11 @@ Task<absl::StatusOr<v1::SubmitTasksReply>> submit(TasksEngine& engine, CallConte
     if (!array) {
       specs.push_back(std::move(*spec));
       continue;
+    }
+    if (spec->function) {
+      co_return fault(
+          absl::StatusCode::kInvalidArgument, "a function call cannot be an array",
+          {"spec.array", "INVALID", "", "submit a spec for each call, in one batch", {}});
     }
     absl::StatusOr<std::vector<TaskSpec>> members = engine.members_of(*spec, *array);
     if (!members.ok()) co_return members.status();
@@ -199,6 +205,13 @@ class Service final : public v1::Tasks::CallbackService {
   }
   grpc::ServerUnaryReactor* Get(Context* context, const v1::GetTaskRequest* request,
                                 v1::Task* reply) override {
+    // Only a large result has to be read from the disk, and then not by gRPC's reaction.
+    const absl::StatusOr<TaskRecord> record = engine_.get(request->id());
+    if (record.ok() && record->result && !record->result->payload_here) {
+      return unary_call(
+          gate_, context, request, reply,
+          [this](CallContext, v1::GetTaskRequest request) { return whole(engine_, request.id()); });
+    }
     return immediate_call(gate_, context, request, reply,
                           [this](const v1::GetTaskRequest& request) -> absl::StatusOr<v1::Task> {
                             return translated(engine_.get(request.id()));
@@ -415,8 +428,21 @@ class Service final : public v1::Tasks::CallbackService {
         co_await engine.wait({request.ids().begin(), request.ids().end()});
     if (!records.ok()) co_return records.status();
     v1::WaitTasksReply reply;
-    for (const TaskRecord& record : *records) *reply.add_tasks() = to_proto(record);
+    uint64_t left = kResultsBytesMax;
+    for (TaskRecord& record : *records) {
+      v1::Task& task = *reply.add_tasks() = to_proto(record);
+      if (!record.result || record.result->payload_bytes > left) continue;
+      left -= record.result->payload_bytes;
+      const absl::StatusOr<TaskRecord> all = engine.with_result(std::move(record));
+      if (!all.ok()) co_return all.status();
+      add_result(task, *all);
+    }
     co_return reply;
+  }
+  static Task<absl::StatusOr<v1::Task>> whole(TasksEngine& engine, std::string id) {
+    absl::StatusOr<TaskRecord> record = engine.get(id);
+    if (record.ok()) record = engine.with_result(std::move(*record));
+    co_return translated(record);
   }
   static Task<absl::StatusOr<v1::Task>> retry(TasksEngine& engine, std::string id) {
     co_return translated(co_await engine.retry(std::move(id)));

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NOUNS = ("common", "tasks", "channels", "watch", "daemon", "events", "traces")
+NOUNS = ("common", "tasks", "channels", "watch", "daemon", "events", "traces", "functions")
 
 
 def proto_root() -> Path:

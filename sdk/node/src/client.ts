@@ -3,6 +3,8 @@ import { type CallOptions, Connection } from "./connection.js";
 import { Channels } from "./channels.js";
 import { reach, socketPath } from "./endpoint.js";
 import { Canceled, DeadlineExceeded } from "./errors.js";
+import { type CallingOptions, Functions, type Handler, type ServeOptions } from "./functions.js";
+import type { FunctionResult } from "./gen/zsync/v1/tasks_pb.js";
 import { Daemon, Events, Traces, Watch } from "./observe.js";
 import { type Command, type Completed, type SpecOptions, Tasks } from "./tasks.js";
 
@@ -36,6 +38,7 @@ export class Client {
   readonly events: Events;
   readonly traces: Traces;
   readonly daemon: Daemon;
+  readonly functions: Functions;
 
   private constructor(private readonly connection: Connection) {
     this.tasks = new Tasks(connection);
@@ -44,6 +47,7 @@ export class Client {
     this.events = new Events(connection);
     this.traces = new Traces(connection);
     this.daemon = new Daemon(connection);
+    this.functions = new Functions(connection, this.tasks);
   }
 
   /** Makes sure that a daemon accepts, so that a missing one is one clear error at once. */
@@ -71,6 +75,16 @@ export class Client {
       }
       throw error;
     }
+  }
+
+  /** Functions.serve() */
+  serve(name: string, handler: Handler, options: ServeOptions = {}): Promise<void> {
+    return this.functions.serve(name, handler, options);
+  }
+
+  /** Functions.call() */
+  call(name: string, payload: Uint8Array | string = "", calling: CallingOptions = {}, options: CallOptions = {}): Promise<FunctionResult> {
+    return this.functions.call(name, payload, calling, options);
   }
 
   /** Ends the connection; call it once no call is under way. */

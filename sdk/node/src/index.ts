@@ -8,6 +8,7 @@ export {
   AlreadyExists, Canceled, Conflict, DataLoss, DeadlineExceeded, Denied, type ErrorCode, InvalidArgument, LimitExceeded,
   NotFound, Unavailable, Unimplemented, ZsyncError,
 } from "./errors.js";
+export { type CallingOptions, FunctionFailed, Functions, type Handler, type HandlerResult, type ServeOptions, type ServedCall } from "./functions.js";
 export { socketPath, stateDirectory } from "./endpoint.js";
 export type { WatchOptions } from "./observe.js";
 export { type ScheduleOptions, Schedules, TaskArray } from "./schedules.js";

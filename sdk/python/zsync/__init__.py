@@ -10,12 +10,13 @@ from zsync._core import is_final
 from zsync._requests import Argument, Completed, Duration, GroupOptions, LimitOptions, RetryOptions, SpecOptions
 from zsync._requests import spec as _spec
 from zsync._schedules import TaskArray
+from zsync._serving import FunctionFailed, ServedCall
 from zsync.client import Client, Sender, Task, TaskInput
 from zsync.errors import *  # noqa: F403
 
 __version__ = "0.1.0"
 __all__ = [
-    *errors.__all__, "Client", "Completed", "Duration", "GroupOptions", "LimitOptions", "RetryOptions", "Sender", "SpecOptions", "Task", "TaskArray", "TaskInput", "aio", "is_final", "spec", "v1",
+    *errors.__all__, "Client", "Completed", "Duration", "FunctionFailed", "GroupOptions", "LimitOptions", "RetryOptions", "Sender", "ServedCall", "SpecOptions", "Task", "TaskArray", "TaskInput", "aio", "is_final", "spec", "v1",
 ]  # fmt: skip
 
 

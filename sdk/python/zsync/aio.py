@@ -25,6 +25,7 @@ import grpc.aio
 
 from zsync import _core, _endpoint, _requests, client, v1
 from zsync._exchange_aio import Exchange
+from zsync._functions_aio import Calling, Functions
 from zsync._observe_aio import Daemon, Events, Traces
 from zsync._requests import Argument, ChannelPolicy, Completed, Duration, Form, Overflow, SpecOptions, seconds
 from zsync.client import CANCEL_ON_INTERRUPT_TIMEOUT_S, CHANNEL_OPTIONS
@@ -540,7 +541,7 @@ class Watch:
         return await self._driver.unary("Watch.Usage", v1.WatchUsageRequest(), timeout, True)
 
 
-class Client:
+class Client(Calling):
     """One connection to the daemon of this user.
 
     `socket`: else ZSYNC_SOCKET, else $XDG_RUNTIME_DIR/zsync/zsyncd.sock, else zsyncd.sock in the state directory.
@@ -562,6 +563,7 @@ class Client:
         self.events = Events(self._driver)
         self.traces = Traces(self._driver)
         self.daemon = Daemon(self._driver)
+        self.functions = Functions(self)
 
     async def run(
         self, *command: Argument | Sequence[Argument] | v1.TaskSpec, check: bool = False,

@@ -27,6 +27,7 @@ import grpc
 
 from zsync import _core, _endpoint, _requests, v1
 from zsync._exchange import Exchange
+from zsync._functions import Calling, Functions
 from zsync._observe import Daemon, Events, Traces
 from zsync._requests import Argument, ChannelPolicy, Completed, Duration, Form, Overflow, SpecOptions, seconds
 from zsync._schedules import Planning
@@ -543,7 +544,7 @@ class Watch:
         return self._driver.unary("Watch.Usage", v1.WatchUsageRequest(), timeout, True)
 
 
-class Client:
+class Client(Calling):
     """One connection to the daemon of this user.
 
     `socket`: else ZSYNC_SOCKET, else $XDG_RUNTIME_DIR/zsync/zsyncd.sock, else zsyncd.sock in the state directory.
@@ -566,6 +567,7 @@ class Client:
         self.events = Events(self._driver)
         self.traces = Traces(self._driver)
         self.daemon = Daemon(self._driver)
+        self.functions = Functions(self)
 
     def run(
         self, *command: Argument | Sequence[Argument] | v1.TaskSpec, check: bool = False,

@@ -54,6 +54,10 @@ int try_send(const Words& words);
 int echo_server(const Words& words);
 // echo SOCKET COUNT: calls of it with 64 bytes, one after the other.
 int echo(const Words& words);
+// functions SOCKET COUNT IN_FLIGHT WINDOW: one worker that echoes 100 bytes. Direct calls one at a
+// time, then COUNT of them with IN_FLIGHT on the way, then COUNT as tasks, submitted in batches of
+// 1000 and waited for.
+int functions(const Words& words);
 
 // watch SOCKET DIR SINCE: one line a batch, `batch NS FRESH CHANGES`, then one line a change.
 int watch(const Words& words);

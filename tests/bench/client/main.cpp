@@ -35,6 +35,7 @@ constexpr Command kCommands[] = {
     {"try-send", 3, zsync::bench::try_send},
     {"echo-server", 1, zsync::bench::echo_server},
     {"echo", 2, zsync::bench::echo},
+    {"functions", 4, zsync::bench::functions},
     {"watch", 3, zsync::bench::watch},
 };
 

@@ -17,6 +17,7 @@
 #include "zsync/client/endpoint.hpp"
 #include "zsync/client/error.hpp"
 #include "zsync/client/events.hpp"
+#include "zsync/client/functions.hpp"
 #include "zsync/client/options.hpp"
 #include "zsync/client/tasks.hpp"
 #include "zsync/client/traces.hpp"
@@ -44,6 +45,8 @@ class Client {
   [[nodiscard]] Tasks tasks() { return Tasks(*connection_); }
   // Named message streams between processes.
   [[nodiscard]] Channels channels() { return Channels(*connection_); }
+  // Named work that one client does for others.
+  [[nodiscard]] Functions functions() { return Functions(*connection_); }
   // Changes of files below directories.
   [[nodiscard]] Watch watch() { return Watch(*connection_); }
   // The daemon itself: what it is, has to do, is set to.

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file zsync/v1/tasks.proto.
  */
 export const file_zsync_v1_tasks: GenFile = /*@__PURE__*/
-  fileDesc("ChR6c3luYy92MS90YXNrcy5wcm90bxIIenN5bmMudjEi0AgKCFRhc2tTcGVjEgwKBGFyZ3YYASADKAkSDQoFc2hlbGwYAiABKAkSCwoDY3dkGAMgASgJEigKA2VudhgEIAMoCzIbLnpzeW5jLnYxLlRhc2tTcGVjLkVudkVudHJ5EhMKC3JlcGxhY2VfZW52GAUgASgIEg0KBXN0ZGluGAYgASgMEhQKDHN0ZGluX3N0cmVhbRgHIAEoCBIMCgRuYW1lGAggASgJEi4KBmxhYmVscxgJIAMoCzIeLnpzeW5jLnYxLlRhc2tTcGVjLkxhYmVsc0VudHJ5Eg0KBWdyb3VwGAogASgJEhAKCHByaW9yaXR5GAsgASgFEioKB3RpbWVvdXQYDCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoKa2lsbF9ncmFjZRgNIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIPCgdyZXRyaWVzGA4gASgNEhcKD2lkZW1wb3RlbmN5X2tleRgPIAEoCRIVCg1rZWVwX2NoaWxkcmVuGBAgASgIEhMKC3RyYWNlcGFyZW50GBEgASgJEiQKBXJldHJ5GBIgASgLMhUuenN5bmMudjEuUmV0cnlQb2xpY3kSIQoHb25fbG9zdBgTIAEoDjIQLnpzeW5jLnYxLk9uTG9zdBInCgVhZnRlchgUIAMoCzIYLnpzeW5jLnYxLlRhc2tEZXBlbmRlbmN5EigKBWRlbGF5GBUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhoKEnN0YXJ0X2F0X3VuaXhfbmFubxgWIAEoAxINCgVsb2NrcxgXIAMoCRIpCglyZXNvdXJjZXMYGCADKAsyFi56c3luYy52MS5SZXNvdXJjZU5lZWQSMQoOc3RhcnRfZGVhZGxpbmUYGSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SIAoYc3RhcnRfZGVhZGxpbmVfdW5peF9uYW5vGBogASgDEisKCGRlYWRsaW5lGBsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhoKEmRlYWRsaW5lX3VuaXhfbmFubxgcIAEoAxIMCgRuaWNlGCggASgFEiMKCGlvX2NsYXNzGCkgASgOMhEuenN5bmMudjEuSW9DbGFzcxIQCghpb19sZXZlbBgqIAEoDRIoCgZsaW1pdHMYKyABKAsyGC56c3luYy52MS5SZXNvdXJjZUxpbWl0cxIoCgh0ZXJtaW5hbBgsIAEoCzIWLnpzeW5jLnYxLlRlcm1pbmFsU2l6ZRIiCgVhcnJheRgdIAEoCzITLnpzeW5jLnYxLkFycmF5U3BlYxoqCghFbnZFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiLQoMVGVybWluYWxTaXplEgwKBHJvd3MYASABKA0SDwoHY29sdW1ucxgCIAEoDSJgCg5SZXNvdXJjZUxpbWl0cxIUCgxtZW1vcnlfYnl0ZXMYASABKAQSEgoKY3B1X21pbGxpcxgCIAEoDRIRCglwcm9jZXNzZXMYAyABKAQSEQoJaW9fd2VpZ2h0GAQgASgNIssBCglUYXNrVXNhZ2USKwoIY3B1X3VzZXIYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoKY3B1X3N5c3RlbRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIZChFtZW1vcnlfcGVha19ieXRlcxgDIAEoBBIVCg1pb19yZWFkX2J5dGVzGAQgASgEEhgKEGlvX3dyaXR0ZW5fYnl0ZXMYBSABKAQSFgoObWVtb3J5X2lzX3RyZWUYBiABKAgiQgoJQXJyYXlTcGVjEg8KB2luZGV4ZXMYASABKAkSJAoGbWF0cml4GAIgAygLMhQuenN5bmMudjEuTWF0cml4QXhpcyIqCgpNYXRyaXhBeGlzEgwKBG5hbWUYASABKAkSDgoGdmFsdWVzGAIgAygJIpgBCgtBcnJheU1lbWJlchIKCgJpZBgBIAEoCRINCgVpbmRleBgCIAEoAxIMCgRzaXplGAMgASgNEjEKBnZhbHVlcxgEIAMoCzIhLnpzeW5jLnYxLkFycmF5TWVtYmVyLlZhbHVlc0VudHJ5Gi0KC1ZhbHVlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiLAoMUmVzb3VyY2VOZWVkEgwKBG5hbWUYASABKAkSDgoGYW1vdW50GAIgASgNIlAKDlRhc2tEZXBlbmRlbmN5EgwKBHRhc2sYASABKAkSMAoJY29uZGl0aW9uGAIgASgOMh0uenN5bmMudjEuRGVwZW5kZW5jeUNvbmRpdGlvbiLrAQoLUmV0cnlQb2xpY3kSKgoHYmFja29mZhgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZmYWN0b3IYAiABKAESLgoLYmFja29mZl9tYXgYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SIAoGaml0dGVyGAQgASgOMhAuenN5bmMudjEuSml0dGVyEiQKAm9uGAUgASgLMhguenN5bmMudjEuUmV0cnlDb25kaXRpb24SKAoGbm90X29uGAYgASgLMhguenN5bmMudjEuUmV0cnlDb25kaXRpb24iRQoOUmV0cnlDb25kaXRpb24SEgoKZXhpdF9jb2RlcxgBIAMoBRIPCgd0aW1lb3V0GAIgASgIEg4KBnNpZ25hbBgDIAEoCCL+AQoLVGFza0F0dGVtcHQSDwoHYXR0ZW1wdBgBIAEoDRIiCgVzdGF0ZRgCIAEoDjITLnpzeW5jLnYxLlRhc2tTdGF0ZRIRCglleGl0X2NvZGUYAyABKAUSDgoGc2lnbmFsGAQgASgFEg4KBnJlYXNvbhgFIAEoCRIZChFzdGFydGVkX3VuaXhfbmFubxgGIAEoAxIaChJmaW5pc2hlZF91bml4X25hbm8YByABKAMSFAoMb3V0cHV0X2J5dGVzGAggASgEEhYKDm91dHB1dF9yZWNvcmRzGAkgASgEEiIKBXVzYWdlGBQgASgLMhMuenN5bmMudjEuVGFza1VzYWdlIpkFCgRUYXNrEgoKAmlkGAEgASgJEiAKBHNwZWMYAiABKAsyEi56c3luYy52MS5UYXNrU3BlYxIiCgVzdGF0ZRgDIAEoDjITLnpzeW5jLnYxLlRhc2tTdGF0ZRIPCgdhdHRlbXB0GAQgASgNEhEKCWV4aXRfY29kZRgFIAEoBRIOCgZzaWduYWwYBiABKAUSDgoGcmVhc29uGAcgASgJEhkKEWNyZWF0ZWRfdW5peF9uYW5vGAggASgDEhkKEXN0YXJ0ZWRfdW5peF9uYW5vGAkgASgDEhoKEmZpbmlzaGVkX3VuaXhfbmFubxgKIAEoAxILCgNwaWQYCyABKAMSGAoQY2FuY2VsX3JlcXVlc3RlZBgMIAEoCBIUCgxvdXRwdXRfYnl0ZXMYDSABKAQSFgoOb3V0cHV0X3JlY29yZHMYDiABKAQSFQoNc3VibWl0dGVyX3VpZBgPIAEoDRIVCg1zdWJtaXR0ZXJfcGlkGBAgASgFEicKCGF0dGVtcHRzGBEgAygLMhUuenN5bmMudjEuVGFza0F0dGVtcHQSHAoUbm90X2JlZm9yZV91bml4X25hbm8YEiABKAMSIAoYc3RhcnRfZGVhZGxpbmVfdW5peF9uYW5vGBMgASgDEhoKEmRlYWRsaW5lX3VuaXhfbmFubxgUIAEoAxIoCgVzbGFjaxgVIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIiCgV1c2FnZRgeIAEoCzITLnpzeW5jLnYxLlRhc2tVc2FnZRIYChBwYXVzZWRfdW5peF9uYW5vGB8gASgDEhMKC2xpbWl0c19ub3RlGCAgASgJEiQKBWFycmF5GBYgASgLMhUuenN5bmMudjEuQXJyYXlNZW1iZXIiNwoSU3VibWl0VGFza3NSZXF1ZXN0EiEKBXNwZWNzGAEgAygLMhIuenN5bmMudjEuVGFza1NwZWMiRAoQU3VibWl0VGFza3NSZXBseRILCgNpZHMYASADKAkSEAoIZXhpc3RpbmcYAiADKAgSEQoJYXJyYXlfaWRzGAMgAygJIhwKDkdldFRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIocCChBMaXN0VGFza3NSZXF1ZXN0EiMKBnN0YXRlcxgBIAMoDjITLnpzeW5jLnYxLlRhc2tTdGF0ZRINCgVncm91cBgCIAEoCRIMCgRuYW1lGAMgASgJEjYKBmxhYmVscxgEIAMoCzImLnpzeW5jLnYxLkxpc3RUYXNrc1JlcXVlc3QuTGFiZWxzRW50cnkSEQoJcGFnZV9zaXplGAUgASgNEhIKCnBhZ2VfdG9rZW4YBiABKAkSFAoMb2xkZXN0X2ZpcnN0GAcgASgIEg0KBWFycmF5GAggASgJGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiSAoOTGlzdFRhc2tzUmVwbHkSHQoFdGFza3MYASADKAsyDi56c3luYy52MS5UYXNrEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIfChBXYWl0VGFza3NSZXF1ZXN0EgsKA2lkcxgBIAMoCSIvCg5XYWl0VGFza3NSZXBseRIdCgV0YXNrcxgBIAMoCzIOLnpzeW5jLnYxLlRhc2siXAoRQ2FuY2VsVGFza1JlcXVlc3QSCgoCaWQYASABKAkSDAoEd2FpdBgCIAEoCBItCgpraWxsX2dyYWNlGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIl0KEkNhbmNlbEFycmF5UmVxdWVzdBIKCgJpZBgBIAEoCRIMCgR3YWl0GAIgASgIEi0KCmtpbGxfZ3JhY2UYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iMQoQQ2FuY2VsQXJyYXlSZXBseRIdCgV0YXNrcxgBIAMoCzIOLnpzeW5jLnYxLlRhc2siHgoQUmV0cnlUYXNrUmVxdWVzdBIKCgJpZBgBIAEoCSIeChBQYXVzZVRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIh8KEVJlc3VtZVRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIi8KEVNpZ25hbFRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJEg4KBnNpZ25hbBgCIAEoBSIfChFSZW1vdmVUYXNrUmVxdWVzdBIKCgJpZBgBIAEoCSIRCg9SZW1vdmVUYXNrUmVwbHkiUgoRVGFza091dHB1dFJlcXVlc3QSCgoCaWQYASABKAkSEAoIZnJvbV9zZXEYAiABKAQSDgoGZm9sbG93GAMgASgIEg8KB2F0dGVtcHQYBCABKA0igwEKD1Rhc2tPdXRwdXRCYXRjaBIhCgdyZWNvcmRzGAEgAygLMhAuenN5bmMudjEuUmVjb3JkEhoKA2dhcBgCIAEoCzINLnpzeW5jLnYxLkdhcBIgCghmaW5pc2hlZBgDIAEoCzIOLnpzeW5jLnYxLlRhc2sSDwoHYXR0ZW1wdBgEIAEoDSJfCg5UYXNrSW5wdXRDaHVuaxIKCgJpZBgBIAEoCRIMCgRkYXRhGAIgASgMEgsKA2VvZhgDIAEoCBImCgZyZXNpemUYBCABKAsyFi56c3luYy52MS5UZXJtaW5hbFNpemUiHwoOVGFza0lucHV0UmVwbHkSDQoFYnl0ZXMYASABKAQiHAoOV2h5VGFza1JlcXVlc3QSCgoCaWQYASABKAkiPQoMV2h5VGFza1JlcGx5EhwKBHRhc2sYASABKAsyDi56c3luYy52MS5UYXNrEg8KB3JlYXNvbnMYAiADKAki/AEKCVRhc2tHcm91cBIMCgRuYW1lGAEgASgJEhAKCHBhcmFsbGVsGAIgASgNEg4KBnF1ZXVlZBgDIAEoDRIPCgdydW5uaW5nGAQgASgNEiMKBW9yZGVyGAUgASgOMhQuenN5bmMudjEuR3JvdXBPcmRlchIqCghvdmVybG9hZBgGIAEoDjIYLnpzeW5jLnYxLk92ZXJsb2FkUG9saWN5EhIKCnF1ZXVlZF9tYXgYByABKA0SIwoGcGF1c2VkGAggASgLMhMuenN5bmMudjEuR3JvdXBIb2xkEiQKB2RyYWluZWQYCSABKAsyEy56c3luYy52MS5Hcm91cEhvbGQiPgoJR3JvdXBIb2xkEhcKD3NpbmNlX3VuaXhfbmFubxgBIAEoAxILCgN1aWQYAiABKA0SCwoDcGlkGAMgASgFIhMKEUxpc3RHcm91cHNSZXF1ZXN0IjYKD0xpc3RHcm91cHNSZXBseRIjCgZncm91cHMYASADKAsyEy56c3luYy52MS5UYXNrR3JvdXAi7AEKD1NldEdyb3VwUmVxdWVzdBIMCgRuYW1lGAEgASgJEhAKCHBhcmFsbGVsGAIgASgNEiMKBW9yZGVyGAMgASgOMhQuenN5bmMudjEuR3JvdXBPcmRlchIqCghvdmVybG9hZBgEIAEoDjIYLnpzeW5jLnYxLk92ZXJsb2FkUG9saWN5EhcKCnF1ZXVlZF9tYXgYBSABKA1IAIgBARITCgZwYXVzZWQYBiABKAhIAYgBARIUCgdkcmFpbmVkGAcgASgISAKIAQFCDQoLX3F1ZXVlZF9tYXhCCQoHX3BhdXNlZEIKCghfZHJhaW5lZCJbCgxUYXNrUmVzb3VyY2USDAoEbmFtZRgBIAEoCRIMCgRsb2NrGAIgASgIEhAKCGNhcGFjaXR5GAMgASgNEgwKBHVzZWQYBCABKA0SDwoHaG9sZGVycxgFIAMoCSIWChRMaXN0UmVzb3VyY2VzUmVxdWVzdCI/ChJMaXN0UmVzb3VyY2VzUmVwbHkSKQoJcmVzb3VyY2VzGAEgAygLMhYuenN5bmMudjEuVGFza1Jlc291cmNlIjQKElNldFJlc291cmNlUmVxdWVzdBIMCgRuYW1lGAEgASgJEhAKCGNhcGFjaXR5GAIgASgNIu0BCgxTY2hlZHVsZVNwZWMSDAoEbmFtZRgBIAEoCRIoCgVldmVyeRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIMCgRjcm9uGAMgASgJEhEKCXRpbWVfem9uZRgEIAEoCRIkCgZtaXNzZWQYBSABKA4yFC56c3luYy52MS5NaXNzZWRSdW5zEhIKCm1pc3NlZF9tYXgYBiABKA0SKAoHb3ZlcmxhcBgHIAEoDjIXLnpzeW5jLnYxLk92ZXJsYXBQb2xpY3kSIAoEdGFzaxgIIAEoCzISLnpzeW5jLnYxLlRhc2tTcGVjIowCCghTY2hlZHVsZRIkCgRzcGVjGAEgASgLMhYuenN5bmMudjEuU2NoZWR1bGVTcGVjEhkKEWNyZWF0ZWRfdW5peF9uYW5vGAIgASgDEhYKDm5leHRfdW5peF9uYW5vGAMgASgDEiMKBnBhdXNlZBgEIAEoCzITLnpzeW5jLnYxLkdyb3VwSG9sZBIWCg5sYXN0X3VuaXhfbmFubxgFIAEoAxIRCglsYXN0X3Rhc2sYBiABKAkSDAoEcnVucxgHIAEoBBIOCgZtaXNzZWQYCCABKAQSEgoKb3ZlcmxhcHBlZBgJIAEoBBIPCgdyZWZ1c2VkGAogASgEEhQKDGxhc3RfcmVmdXNhbBgLIAEoCSJOChVDcmVhdGVTY2hlZHVsZVJlcXVlc3QSJAoEc3BlYxgBIAEoCzIWLnpzeW5jLnYxLlNjaGVkdWxlU3BlYxIPCgdyZXBsYWNlGAIgASgIIiIKEkdldFNjaGVkdWxlUmVxdWVzdBIMCgRuYW1lGAEgASgJIhYKFExpc3RTY2hlZHVsZXNSZXF1ZXN0IjsKEkxpc3RTY2hlZHVsZXNSZXBseRIlCglzY2hlZHVsZXMYASADKAsyEi56c3luYy52MS5TY2hlZHVsZSI0ChRQYXVzZVNjaGVkdWxlUmVxdWVzdBIMCgRuYW1lGAEgASgJEg4KBnBhdXNlZBgCIAEoCCIlChVSZW1vdmVTY2hlZHVsZVJlcXVlc3QSDAoEbmFtZRgBIAEoCSIVChNSZW1vdmVTY2hlZHVsZVJlcGx5IjIKE1VwY29taW5nUnVuc1JlcXVlc3QSDAoEbmFtZRgBIAEoCRINCgVjb3VudBgCIAEoDSIsChFVcGNvbWluZ1J1bnNSZXBseRIXCg90aW1lc191bml4X25hbm8YASADKAMqgAIKCVRhc2tTdGF0ZRIaChZUQVNLX1NUQVRFX1VOU1BFQ0lGSUVEEAASFQoRVEFTS19TVEFURV9RVUVVRUQQARIWChJUQVNLX1NUQVRFX1JVTk5JTkcQAhIYChRUQVNLX1NUQVRFX1NVQ0NFRURFRBADEhUKEVRBU0tfU1RBVEVfRkFJTEVEEAQSFwoTVEFTS19TVEFURV9TSUdOQUxFRBAFEhgKFFRBU0tfU1RBVEVfVElNRURfT1VUEAYSFwoTVEFTS19TVEFURV9DQU5DRUxFRBAHEhMKD1RBU0tfU1RBVEVfTE9TVBAIEhYKElRBU0tfU1RBVEVfU0tJUFBFRBAJKlAKB0lvQ2xhc3MSGAoUSU9fQ0xBU1NfVU5TUEVDSUZJRUQQABIYChRJT19DTEFTU19CRVNUX0VGRk9SVBACEhEKDUlPX0NMQVNTX0lETEUQAyqXAQoTRGVwZW5kZW5jeUNvbmRpdGlvbhIkCiBERVBFTkRFTkNZX0NPTkRJVElPTl9VTlNQRUNJRklFRBAAEhsKF0RFUEVOREVOQ1lfQ09ORElUSU9OX09LEAESHwobREVQRU5ERU5DWV9DT05ESVRJT05fRkFJTEVEEAISHAoYREVQRU5ERU5DWV9DT05ESVRJT05fQU5ZEAMqQgoGSml0dGVyEhYKEkpJVFRFUl9VTlNQRUNJRklFRBAAEg8KC0pJVFRFUl9GVUxMEAESDwoLSklUVEVSX05PTkUQAipGCgZPbkxvc3QSFwoTT05fTE9TVF9VTlNQRUNJRklFRBAAEhAKDE9OX0xPU1RfRkFJTBABEhEKDU9OX0xPU1RfUkVUUlkQAipdCgpHcm91cE9yZGVyEhsKF0dST1VQX09SREVSX1VOU1BFQ0lGSUVEEAASGAoUR1JPVVBfT1JERVJfUFJJT1JJVFkQARIYChRHUk9VUF9PUkRFUl9ERUFETElORRACKoIBCg5PdmVybG9hZFBvbGljeRIfChtPVkVSTE9BRF9QT0xJQ1lfVU5TUEVDSUZJRUQQABIZChVPVkVSTE9BRF9QT0xJQ1lfUVVFVUUQARIaChZPVkVSTE9BRF9QT0xJQ1lfUkVKRUNUEAISGAoUT1ZFUkxPQURfUE9MSUNZX1NIRUQQAypqCgpNaXNzZWRSdW5zEhsKF01JU1NFRF9SVU5TX1VOU1BFQ0lGSUVEEAASFAoQTUlTU0VEX1JVTlNfU0tJUBABEhQKEE1JU1NFRF9SVU5TX09OQ0UQAhITCg9NSVNTRURfUlVOU19BTEwQAypiCg1PdmVybGFwUG9saWN5Eh4KGk9WRVJMQVBfUE9MSUNZX1VOU1BFQ0lGSUVEEAASFwoTT1ZFUkxBUF9QT0xJQ1lfU0tJUBABEhgKFE9WRVJMQVBfUE9MSUNZX1FVRVVFEAIyngwKBVRhc2tzEkIKBlN1Ym1pdBIcLnpzeW5jLnYxLlN1Ym1pdFRhc2tzUmVxdWVzdBoaLnpzeW5jLnYxLlN1Ym1pdFRhc2tzUmVwbHkSLwoDR2V0EhguenN5bmMudjEuR2V0VGFza1JlcXVlc3QaDi56c3luYy52MS5UYXNrEjwKBExpc3QSGi56c3luYy52MS5MaXN0VGFza3NSZXF1ZXN0GhguenN5bmMudjEuTGlzdFRhc2tzUmVwbHkSPAoEV2FpdBIaLnpzeW5jLnYxLldhaXRUYXNrc1JlcXVlc3QaGC56c3luYy52MS5XYWl0VGFza3NSZXBseRI1CgZDYW5jZWwSGy56c3luYy52MS5DYW5jZWxUYXNrUmVxdWVzdBoOLnpzeW5jLnYxLlRhc2sSMwoFUmV0cnkSGi56c3luYy52MS5SZXRyeVRhc2tSZXF1ZXN0Gg4uenN5bmMudjEuVGFzaxJACgZSZW1vdmUSGy56c3luYy52MS5SZW1vdmVUYXNrUmVxdWVzdBoZLnpzeW5jLnYxLlJlbW92ZVRhc2tSZXBseRJCCgZPdXRwdXQSGy56c3luYy52MS5UYXNrT3V0cHV0UmVxdWVzdBoZLnpzeW5jLnYxLlRhc2tPdXRwdXRCYXRjaDABEj0KBUlucHV0EhguenN5bmMudjEuVGFza0lucHV0Q2h1bmsaGC56c3luYy52MS5UYXNrSW5wdXRSZXBseSgBEjMKBVBhdXNlEhouenN5bmMudjEuUGF1c2VUYXNrUmVxdWVzdBoOLnpzeW5jLnYxLlRhc2sSNQoGUmVzdW1lEhsuenN5bmMudjEuUmVzdW1lVGFza1JlcXVlc3QaDi56c3luYy52MS5UYXNrEjUKBlNpZ25hbBIbLnpzeW5jLnYxLlNpZ25hbFRhc2tSZXF1ZXN0Gg4uenN5bmMudjEuVGFzaxI3CgNXaHkSGC56c3luYy52MS5XaHlUYXNrUmVxdWVzdBoWLnpzeW5jLnYxLldoeVRhc2tSZXBseRJECgpMaXN0R3JvdXBzEhsuenN5bmMudjEuTGlzdEdyb3Vwc1JlcXVlc3QaGS56c3luYy52MS5MaXN0R3JvdXBzUmVwbHkSOgoIU2V0R3JvdXASGS56c3luYy52MS5TZXRHcm91cFJlcXVlc3QaEy56c3luYy52MS5UYXNrR3JvdXASTQoNTGlzdFJlc291cmNlcxIeLnpzeW5jLnYxLkxpc3RSZXNvdXJjZXNSZXF1ZXN0GhwuenN5bmMudjEuTGlzdFJlc291cmNlc1JlcGx5EkMKC1NldFJlc291cmNlEhwuenN5bmMudjEuU2V0UmVzb3VyY2VSZXF1ZXN0GhYuenN5bmMudjEuVGFza1Jlc291cmNlEkcKC0NhbmNlbEFycmF5EhwuenN5bmMudjEuQ2FuY2VsQXJyYXlSZXF1ZXN0GhouenN5bmMudjEuQ2FuY2VsQXJyYXlSZXBseRJFCg5DcmVhdGVTY2hlZHVsZRIfLnpzeW5jLnYxLkNyZWF0ZVNjaGVkdWxlUmVxdWVzdBoSLnpzeW5jLnYxLlNjaGVkdWxlEj8KC0dldFNjaGVkdWxlEhwuenN5bmMudjEuR2V0U2NoZWR1bGVSZXF1ZXN0GhIuenN5bmMudjEuU2NoZWR1bGUSTQoNTGlzdFNjaGVkdWxlcxIeLnpzeW5jLnYxLkxpc3RTY2hlZHVsZXNSZXF1ZXN0GhwuenN5bmMudjEuTGlzdFNjaGVkdWxlc1JlcGx5EkMKDVBhdXNlU2NoZWR1bGUSHi56c3luYy52MS5QYXVzZVNjaGVkdWxlUmVxdWVzdBoSLnpzeW5jLnYxLlNjaGVkdWxlElAKDlJlbW92ZVNjaGVkdWxlEh8uenN5bmMudjEuUmVtb3ZlU2NoZWR1bGVSZXF1ZXN0Gh0uenN5bmMudjEuUmVtb3ZlU2NoZWR1bGVSZXBseRJKCgxVcGNvbWluZ1J1bnMSHS56c3luYy52MS5VcGNvbWluZ1J1bnNSZXF1ZXN0GhsuenN5bmMudjEuVXBjb21pbmdSdW5zUmVwbHliBnByb3RvMw", [file_google_protobuf_duration, file_zsync_v1_common]);
+  fileDesc("ChR6c3luYy92MS90YXNrcy5wcm90bxIIenN5bmMudjEi+ggKCFRhc2tTcGVjEgwKBGFyZ3YYASADKAkSDQoFc2hlbGwYAiABKAkSCwoDY3dkGAMgASgJEigKA2VudhgEIAMoCzIbLnpzeW5jLnYxLlRhc2tTcGVjLkVudkVudHJ5EhMKC3JlcGxhY2VfZW52GAUgASgIEg0KBXN0ZGluGAYgASgMEhQKDHN0ZGluX3N0cmVhbRgHIAEoCBIMCgRuYW1lGAggASgJEi4KBmxhYmVscxgJIAMoCzIeLnpzeW5jLnYxLlRhc2tTcGVjLkxhYmVsc0VudHJ5Eg0KBWdyb3VwGAogASgJEhAKCHByaW9yaXR5GAsgASgFEioKB3RpbWVvdXQYDCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoKa2lsbF9ncmFjZRgNIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIPCgdyZXRyaWVzGA4gASgNEhcKD2lkZW1wb3RlbmN5X2tleRgPIAEoCRIVCg1rZWVwX2NoaWxkcmVuGBAgASgIEhMKC3RyYWNlcGFyZW50GBEgASgJEiQKBXJldHJ5GBIgASgLMhUuenN5bmMudjEuUmV0cnlQb2xpY3kSIQoHb25fbG9zdBgTIAEoDjIQLnpzeW5jLnYxLk9uTG9zdBInCgVhZnRlchgUIAMoCzIYLnpzeW5jLnYxLlRhc2tEZXBlbmRlbmN5EigKBWRlbGF5GBUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhoKEnN0YXJ0X2F0X3VuaXhfbmFubxgWIAEoAxINCgVsb2NrcxgXIAMoCRIpCglyZXNvdXJjZXMYGCADKAsyFi56c3luYy52MS5SZXNvdXJjZU5lZWQSMQoOc3RhcnRfZGVhZGxpbmUYGSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SIAoYc3RhcnRfZGVhZGxpbmVfdW5peF9uYW5vGBogASgDEisKCGRlYWRsaW5lGBsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhoKEmRlYWRsaW5lX3VuaXhfbmFubxgcIAEoAxIMCgRuaWNlGCggASgFEiMKCGlvX2NsYXNzGCkgASgOMhEuenN5bmMudjEuSW9DbGFzcxIQCghpb19sZXZlbBgqIAEoDRIoCgZsaW1pdHMYKyABKAsyGC56c3luYy52MS5SZXNvdXJjZUxpbWl0cxIoCgh0ZXJtaW5hbBgsIAEoCzIWLnpzeW5jLnYxLlRlcm1pbmFsU2l6ZRIiCgVhcnJheRgdIAEoCzITLnpzeW5jLnYxLkFycmF5U3BlYxIoCghmdW5jdGlvbhgyIAEoCzIWLnpzeW5jLnYxLkZ1bmN0aW9uQ2FsbBoqCghFbnZFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEicwoMRnVuY3Rpb25DYWxsEgwKBG5hbWUYASABKAkSDwoHcGF5bG9hZBgCIAEoDBIUCgxjb250ZW50X3R5cGUYAyABKAkSFwoPd2FpdF9mb3Jfd29ya2VyGAQgASgIEhUKDXBheWxvYWRfYnl0ZXMYBSABKAQiXwoORnVuY3Rpb25SZXN1bHQSFAoMY29udGVudF90eXBlGAEgASgJEg8KB3BheWxvYWQYAiABKAwSJgoFZXJyb3IYAyABKAsyFy56c3luYy52MS5GdW5jdGlvbkVycm9yIkEKDUZ1bmN0aW9uRXJyb3ISDAoEY29kZRgBIAEoCRIPCgdtZXNzYWdlGAIgASgJEhEKCXBlcm1hbmVudBgDIAEoCCItCgxUZXJtaW5hbFNpemUSDAoEcm93cxgBIAEoDRIPCgdjb2x1bW5zGAIgASgNImAKDlJlc291cmNlTGltaXRzEhQKDG1lbW9yeV9ieXRlcxgBIAEoBBISCgpjcHVfbWlsbGlzGAIgASgNEhEKCXByb2Nlc3NlcxgDIAEoBBIRCglpb193ZWlnaHQYBCABKA0iywEKCVRhc2tVc2FnZRIrCghjcHVfdXNlchgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhItCgpjcHVfc3lzdGVtGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhkKEW1lbW9yeV9wZWFrX2J5dGVzGAMgASgEEhUKDWlvX3JlYWRfYnl0ZXMYBCABKAQSGAoQaW9fd3JpdHRlbl9ieXRlcxgFIAEoBBIWCg5tZW1vcnlfaXNfdHJlZRgGIAEoCCJCCglBcnJheVNwZWMSDwoHaW5kZXhlcxgBIAEoCRIkCgZtYXRyaXgYAiADKAsyFC56c3luYy52MS5NYXRyaXhBeGlzIioKCk1hdHJpeEF4aXMSDAoEbmFtZRgBIAEoCRIOCgZ2YWx1ZXMYAiADKAkimAEKC0FycmF5TWVtYmVyEgoKAmlkGAEgASgJEg0KBWluZGV4GAIgASgDEgwKBHNpemUYAyABKA0SMQoGdmFsdWVzGAQgAygLMiEuenN5bmMudjEuQXJyYXlNZW1iZXIuVmFsdWVzRW50cnkaLQoLVmFsdWVzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIsCgxSZXNvdXJjZU5lZWQSDAoEbmFtZRgBIAEoCRIOCgZhbW91bnQYAiABKA0iUAoOVGFza0RlcGVuZGVuY3kSDAoEdGFzaxgBIAEoCRIwCgljb25kaXRpb24YAiABKA4yHS56c3luYy52MS5EZXBlbmRlbmN5Q29uZGl0aW9uIusBCgtSZXRyeVBvbGljeRIqCgdiYWNrb2ZmGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBmZhY3RvchgCIAEoARIuCgtiYWNrb2ZmX21heBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIgCgZqaXR0ZXIYBCABKA4yEC56c3luYy52MS5KaXR0ZXISJAoCb24YBSABKAsyGC56c3luYy52MS5SZXRyeUNvbmRpdGlvbhIoCgZub3Rfb24YBiABKAsyGC56c3luYy52MS5SZXRyeUNvbmRpdGlvbiJFCg5SZXRyeUNvbmRpdGlvbhISCgpleGl0X2NvZGVzGAEgAygFEg8KB3RpbWVvdXQYAiABKAgSDgoGc2lnbmFsGAMgASgIIv4BCgtUYXNrQXR0ZW1wdBIPCgdhdHRlbXB0GAEgASgNEiIKBXN0YXRlGAIgASgOMhMuenN5bmMudjEuVGFza1N0YXRlEhEKCWV4aXRfY29kZRgDIAEoBRIOCgZzaWduYWwYBCABKAUSDgoGcmVhc29uGAUgASgJEhkKEXN0YXJ0ZWRfdW5peF9uYW5vGAYgASgDEhoKEmZpbmlzaGVkX3VuaXhfbmFubxgHIAEoAxIUCgxvdXRwdXRfYnl0ZXMYCCABKAQSFgoOb3V0cHV0X3JlY29yZHMYCSABKAQSIgoFdXNhZ2UYFCABKAsyEy56c3luYy52MS5UYXNrVXNhZ2Ui2QUKBFRhc2sSCgoCaWQYASABKAkSIAoEc3BlYxgCIAEoCzISLnpzeW5jLnYxLlRhc2tTcGVjEiIKBXN0YXRlGAMgASgOMhMuenN5bmMudjEuVGFza1N0YXRlEg8KB2F0dGVtcHQYBCABKA0SEQoJZXhpdF9jb2RlGAUgASgFEg4KBnNpZ25hbBgGIAEoBRIOCgZyZWFzb24YByABKAkSGQoRY3JlYXRlZF91bml4X25hbm8YCCABKAMSGQoRc3RhcnRlZF91bml4X25hbm8YCSABKAMSGgoSZmluaXNoZWRfdW5peF9uYW5vGAogASgDEgsKA3BpZBgLIAEoAxIYChBjYW5jZWxfcmVxdWVzdGVkGAwgASgIEhQKDG91dHB1dF9ieXRlcxgNIAEoBBIWCg5vdXRwdXRfcmVjb3JkcxgOIAEoBBIVCg1zdWJtaXR0ZXJfdWlkGA8gASgNEhUKDXN1Ym1pdHRlcl9waWQYECABKAUSJwoIYXR0ZW1wdHMYESADKAsyFS56c3luYy52MS5UYXNrQXR0ZW1wdBIcChRub3RfYmVmb3JlX3VuaXhfbmFubxgSIAEoAxIgChhzdGFydF9kZWFkbGluZV91bml4X25hbm8YEyABKAMSGgoSZGVhZGxpbmVfdW5peF9uYW5vGBQgASgDEigKBXNsYWNrGBUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiIKBXVzYWdlGB4gASgLMhMuenN5bmMudjEuVGFza1VzYWdlEhgKEHBhdXNlZF91bml4X25hbm8YHyABKAMSEwoLbGltaXRzX25vdGUYICABKAkSJAoFYXJyYXkYFiABKAsyFS56c3luYy52MS5BcnJheU1lbWJlchIoCgZyZXN1bHQYMiABKAsyGC56c3luYy52MS5GdW5jdGlvblJlc3VsdBIUCgxyZXN1bHRfYnl0ZXMYMyABKAQiNwoSU3VibWl0VGFza3NSZXF1ZXN0EiEKBXNwZWNzGAEgAygLMhIuenN5bmMudjEuVGFza1NwZWMiRAoQU3VibWl0VGFza3NSZXBseRILCgNpZHMYASADKAkSEAoIZXhpc3RpbmcYAiADKAgSEQoJYXJyYXlfaWRzGAMgAygJIhwKDkdldFRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIocCChBMaXN0VGFza3NSZXF1ZXN0EiMKBnN0YXRlcxgBIAMoDjITLnpzeW5jLnYxLlRhc2tTdGF0ZRINCgVncm91cBgCIAEoCRIMCgRuYW1lGAMgASgJEjYKBmxhYmVscxgEIAMoCzImLnpzeW5jLnYxLkxpc3RUYXNrc1JlcXVlc3QuTGFiZWxzRW50cnkSEQoJcGFnZV9zaXplGAUgASgNEhIKCnBhZ2VfdG9rZW4YBiABKAkSFAoMb2xkZXN0X2ZpcnN0GAcgASgIEg0KBWFycmF5GAggASgJGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiSAoOTGlzdFRhc2tzUmVwbHkSHQoFdGFza3MYASADKAsyDi56c3luYy52MS5UYXNrEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIfChBXYWl0VGFza3NSZXF1ZXN0EgsKA2lkcxgBIAMoCSIvCg5XYWl0VGFza3NSZXBseRIdCgV0YXNrcxgBIAMoCzIOLnpzeW5jLnYxLlRhc2siXAoRQ2FuY2VsVGFza1JlcXVlc3QSCgoCaWQYASABKAkSDAoEd2FpdBgCIAEoCBItCgpraWxsX2dyYWNlGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIl0KEkNhbmNlbEFycmF5UmVxdWVzdBIKCgJpZBgBIAEoCRIMCgR3YWl0GAIgASgIEi0KCmtpbGxfZ3JhY2UYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iMQoQQ2FuY2VsQXJyYXlSZXBseRIdCgV0YXNrcxgBIAMoCzIOLnpzeW5jLnYxLlRhc2siHgoQUmV0cnlUYXNrUmVxdWVzdBIKCgJpZBgBIAEoCSIeChBQYXVzZVRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIh8KEVJlc3VtZVRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJIi8KEVNpZ25hbFRhc2tSZXF1ZXN0EgoKAmlkGAEgASgJEg4KBnNpZ25hbBgCIAEoBSIfChFSZW1vdmVUYXNrUmVxdWVzdBIKCgJpZBgBIAEoCSIRCg9SZW1vdmVUYXNrUmVwbHkiUgoRVGFza091dHB1dFJlcXVlc3QSCgoCaWQYASABKAkSEAoIZnJvbV9zZXEYAiABKAQSDgoGZm9sbG93GAMgASgIEg8KB2F0dGVtcHQYBCABKA0igwEKD1Rhc2tPdXRwdXRCYXRjaBIhCgdyZWNvcmRzGAEgAygLMhAuenN5bmMudjEuUmVjb3JkEhoKA2dhcBgCIAEoCzINLnpzeW5jLnYxLkdhcBIgCghmaW5pc2hlZBgDIAEoCzIOLnpzeW5jLnYxLlRhc2sSDwoHYXR0ZW1wdBgEIAEoDSJfCg5UYXNrSW5wdXRDaHVuaxIKCgJpZBgBIAEoCRIMCgRkYXRhGAIgASgMEgsKA2VvZhgDIAEoCBImCgZyZXNpemUYBCABKAsyFi56c3luYy52MS5UZXJtaW5hbFNpemUiHwoOVGFza0lucHV0UmVwbHkSDQoFYnl0ZXMYASABKAQiHAoOV2h5VGFza1JlcXVlc3QSCgoCaWQYASABKAkiPQoMV2h5VGFza1JlcGx5EhwKBHRhc2sYASABKAsyDi56c3luYy52MS5UYXNrEg8KB3JlYXNvbnMYAiADKAki/AEKCVRhc2tHcm91cBIMCgRuYW1lGAEgASgJEhAKCHBhcmFsbGVsGAIgASgNEg4KBnF1ZXVlZBgDIAEoDRIPCgdydW5uaW5nGAQgASgNEiMKBW9yZGVyGAUgASgOMhQuenN5bmMudjEuR3JvdXBPcmRlchIqCghvdmVybG9hZBgGIAEoDjIYLnpzeW5jLnYxLk92ZXJsb2FkUG9saWN5EhIKCnF1ZXVlZF9tYXgYByABKA0SIwoGcGF1c2VkGAggASgLMhMuenN5bmMudjEuR3JvdXBIb2xkEiQKB2RyYWluZWQYCSABKAsyEy56c3luYy52MS5Hcm91cEhvbGQiPgoJR3JvdXBIb2xkEhcKD3NpbmNlX3VuaXhfbmFubxgBIAEoAxILCgN1aWQYAiABKA0SCwoDcGlkGAMgASgFIhMKEUxpc3RHcm91cHNSZXF1ZXN0IjYKD0xpc3RHcm91cHNSZXBseRIjCgZncm91cHMYASADKAsyEy56c3luYy52MS5UYXNrR3JvdXAi7AEKD1NldEdyb3VwUmVxdWVzdBIMCgRuYW1lGAEgASgJEhAKCHBhcmFsbGVsGAIgASgNEiMKBW9yZGVyGAMgASgOMhQuenN5bmMudjEuR3JvdXBPcmRlchIqCghvdmVybG9hZBgEIAEoDjIYLnpzeW5jLnYxLk92ZXJsb2FkUG9saWN5EhcKCnF1ZXVlZF9tYXgYBSABKA1IAIgBARITCgZwYXVzZWQYBiABKAhIAYgBARIUCgdkcmFpbmVkGAcgASgISAKIAQFCDQoLX3F1ZXVlZF9tYXhCCQoHX3BhdXNlZEIKCghfZHJhaW5lZCJbCgxUYXNrUmVzb3VyY2USDAoEbmFtZRgBIAEoCRIMCgRsb2NrGAIgASgIEhAKCGNhcGFjaXR5GAMgASgNEgwKBHVzZWQYBCABKA0SDwoHaG9sZGVycxgFIAMoCSIWChRMaXN0UmVzb3VyY2VzUmVxdWVzdCI/ChJMaXN0UmVzb3VyY2VzUmVwbHkSKQoJcmVzb3VyY2VzGAEgAygLMhYuenN5bmMudjEuVGFza1Jlc291cmNlIjQKElNldFJlc291cmNlUmVxdWVzdBIMCgRuYW1lGAEgASgJEhAKCGNhcGFjaXR5GAIgASgNIu0BCgxTY2hlZHVsZVNwZWMSDAoEbmFtZRgBIAEoCRIoCgVldmVyeRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIMCgRjcm9uGAMgASgJEhEKCXRpbWVfem9uZRgEIAEoCRIkCgZtaXNzZWQYBSABKA4yFC56c3luYy52MS5NaXNzZWRSdW5zEhIKCm1pc3NlZF9tYXgYBiABKA0SKAoHb3ZlcmxhcBgHIAEoDjIXLnpzeW5jLnYxLk92ZXJsYXBQb2xpY3kSIAoEdGFzaxgIIAEoCzISLnpzeW5jLnYxLlRhc2tTcGVjIowCCghTY2hlZHVsZRIkCgRzcGVjGAEgASgLMhYuenN5bmMudjEuU2NoZWR1bGVTcGVjEhkKEWNyZWF0ZWRfdW5peF9uYW5vGAIgASgDEhYKDm5leHRfdW5peF9uYW5vGAMgASgDEiMKBnBhdXNlZBgEIAEoCzITLnpzeW5jLnYxLkdyb3VwSG9sZBIWCg5sYXN0X3VuaXhfbmFubxgFIAEoAxIRCglsYXN0X3Rhc2sYBiABKAkSDAoEcnVucxgHIAEoBBIOCgZtaXNzZWQYCCABKAQSEgoKb3ZlcmxhcHBlZBgJIAEoBBIPCgdyZWZ1c2VkGAogASgEEhQKDGxhc3RfcmVmdXNhbBgLIAEoCSJOChVDcmVhdGVTY2hlZHVsZVJlcXVlc3QSJAoEc3BlYxgBIAEoCzIWLnpzeW5jLnYxLlNjaGVkdWxlU3BlYxIPCgdyZXBsYWNlGAIgASgIIiIKEkdldFNjaGVkdWxlUmVxdWVzdBIMCgRuYW1lGAEgASgJIhYKFExpc3RTY2hlZHVsZXNSZXF1ZXN0IjsKEkxpc3RTY2hlZHVsZXNSZXBseRIlCglzY2hlZHVsZXMYASADKAsyEi56c3luYy52MS5TY2hlZHVsZSI0ChRQYXVzZVNjaGVkdWxlUmVxdWVzdBIMCgRuYW1lGAEgASgJEg4KBnBhdXNlZBgCIAEoCCIlChVSZW1vdmVTY2hlZHVsZVJlcXVlc3QSDAoEbmFtZRgBIAEoCSIVChNSZW1vdmVTY2hlZHVsZVJlcGx5IjIKE1VwY29taW5nUnVuc1JlcXVlc3QSDAoEbmFtZRgBIAEoCRINCgVjb3VudBgCIAEoDSIsChFVcGNvbWluZ1J1bnNSZXBseRIXCg90aW1lc191bml4X25hbm8YASADKAMqgAIKCVRhc2tTdGF0ZRIaChZUQVNLX1NUQVRFX1VOU1BFQ0lGSUVEEAASFQoRVEFTS19TVEFURV9RVUVVRUQQARIWChJUQVNLX1NUQVRFX1JVTk5JTkcQAhIYChRUQVNLX1NUQVRFX1NVQ0NFRURFRBADEhUKEVRBU0tfU1RBVEVfRkFJTEVEEAQSFwoTVEFTS19TVEFURV9TSUdOQUxFRBAFEhgKFFRBU0tfU1RBVEVfVElNRURfT1VUEAYSFwoTVEFTS19TVEFURV9DQU5DRUxFRBAHEhMKD1RBU0tfU1RBVEVfTE9TVBAIEhYKElRBU0tfU1RBVEVfU0tJUFBFRBAJKlAKB0lvQ2xhc3MSGAoUSU9fQ0xBU1NfVU5TUEVDSUZJRUQQABIYChRJT19DTEFTU19CRVNUX0VGRk9SVBACEhEKDUlPX0NMQVNTX0lETEUQAyqXAQoTRGVwZW5kZW5jeUNvbmRpdGlvbhIkCiBERVBFTkRFTkNZX0NPTkRJVElPTl9VTlNQRUNJRklFRBAAEhsKF0RFUEVOREVOQ1lfQ09ORElUSU9OX09LEAESHwobREVQRU5ERU5DWV9DT05ESVRJT05fRkFJTEVEEAISHAoYREVQRU5ERU5DWV9DT05ESVRJT05fQU5ZEAMqQgoGSml0dGVyEhYKEkpJVFRFUl9VTlNQRUNJRklFRBAAEg8KC0pJVFRFUl9GVUxMEAESDwoLSklUVEVSX05PTkUQAipGCgZPbkxvc3QSFwoTT05fTE9TVF9VTlNQRUNJRklFRBAAEhAKDE9OX0xPU1RfRkFJTBABEhEKDU9OX0xPU1RfUkVUUlkQAipdCgpHcm91cE9yZGVyEhsKF0dST1VQX09SREVSX1VOU1BFQ0lGSUVEEAASGAoUR1JPVVBfT1JERVJfUFJJT1JJVFkQARIYChRHUk9VUF9PUkRFUl9ERUFETElORRACKoIBCg5PdmVybG9hZFBvbGljeRIfChtPVkVSTE9BRF9QT0xJQ1lfVU5TUEVDSUZJRUQQABIZChVPVkVSTE9BRF9QT0xJQ1lfUVVFVUUQARIaChZPVkVSTE9BRF9QT0xJQ1lfUkVKRUNUEAISGAoUT1ZFUkxPQURfUE9MSUNZX1NIRUQQAypqCgpNaXNzZWRSdW5zEhsKF01JU1NFRF9SVU5TX1VOU1BFQ0lGSUVEEAASFAoQTUlTU0VEX1JVTlNfU0tJUBABEhQKEE1JU1NFRF9SVU5TX09OQ0UQAhITCg9NSVNTRURfUlVOU19BTEwQAypiCg1PdmVybGFwUG9saWN5Eh4KGk9WRVJMQVBfUE9MSUNZX1VOU1BFQ0lGSUVEEAASFwoTT1ZFUkxBUF9QT0xJQ1lfU0tJUBABEhgKFE9WRVJMQVBfUE9MSUNZX1FVRVVFEAIyngwKBVRhc2tzEkIKBlN1Ym1pdBIcLnpzeW5jLnYxLlN1Ym1pdFRhc2tzUmVxdWVzdBoaLnpzeW5jLnYxLlN1Ym1pdFRhc2tzUmVwbHkSLwoDR2V0EhguenN5bmMudjEuR2V0VGFza1JlcXVlc3QaDi56c3luYy52MS5UYXNrEjwKBExpc3QSGi56c3luYy52MS5MaXN0VGFza3NSZXF1ZXN0GhguenN5bmMudjEuTGlzdFRhc2tzUmVwbHkSPAoEV2FpdBIaLnpzeW5jLnYxLldhaXRUYXNrc1JlcXVlc3QaGC56c3luYy52MS5XYWl0VGFza3NSZXBseRI1CgZDYW5jZWwSGy56c3luYy52MS5DYW5jZWxUYXNrUmVxdWVzdBoOLnpzeW5jLnYxLlRhc2sSMwoFUmV0cnkSGi56c3luYy52MS5SZXRyeVRhc2tSZXF1ZXN0Gg4uenN5bmMudjEuVGFzaxJACgZSZW1vdmUSGy56c3luYy52MS5SZW1vdmVUYXNrUmVxdWVzdBoZLnpzeW5jLnYxLlJlbW92ZVRhc2tSZXBseRJCCgZPdXRwdXQSGy56c3luYy52MS5UYXNrT3V0cHV0UmVxdWVzdBoZLnpzeW5jLnYxLlRhc2tPdXRwdXRCYXRjaDABEj0KBUlucHV0EhguenN5bmMudjEuVGFza0lucHV0Q2h1bmsaGC56c3luYy52MS5UYXNrSW5wdXRSZXBseSgBEjMKBVBhdXNlEhouenN5bmMudjEuUGF1c2VUYXNrUmVxdWVzdBoOLnpzeW5jLnYxLlRhc2sSNQoGUmVzdW1lEhsuenN5bmMudjEuUmVzdW1lVGFza1JlcXVlc3QaDi56c3luYy52MS5UYXNrEjUKBlNpZ25hbBIbLnpzeW5jLnYxLlNpZ25hbFRhc2tSZXF1ZXN0Gg4uenN5bmMudjEuVGFzaxI3CgNXaHkSGC56c3luYy52MS5XaHlUYXNrUmVxdWVzdBoWLnpzeW5jLnYxLldoeVRhc2tSZXBseRJECgpMaXN0R3JvdXBzEhsuenN5bmMudjEuTGlzdEdyb3Vwc1JlcXVlc3QaGS56c3luYy52MS5MaXN0R3JvdXBzUmVwbHkSOgoIU2V0R3JvdXASGS56c3luYy52MS5TZXRHcm91cFJlcXVlc3QaEy56c3luYy52MS5UYXNrR3JvdXASTQoNTGlzdFJlc291cmNlcxIeLnpzeW5jLnYxLkxpc3RSZXNvdXJjZXNSZXF1ZXN0GhwuenN5bmMudjEuTGlzdFJlc291cmNlc1JlcGx5EkMKC1NldFJlc291cmNlEhwuenN5bmMudjEuU2V0UmVzb3VyY2VSZXF1ZXN0GhYuenN5bmMudjEuVGFza1Jlc291cmNlEkcKC0NhbmNlbEFycmF5EhwuenN5bmMudjEuQ2FuY2VsQXJyYXlSZXF1ZXN0GhouenN5bmMudjEuQ2FuY2VsQXJyYXlSZXBseRJFCg5DcmVhdGVTY2hlZHVsZRIfLnpzeW5jLnYxLkNyZWF0ZVNjaGVkdWxlUmVxdWVzdBoSLnpzeW5jLnYxLlNjaGVkdWxlEj8KC0dldFNjaGVkdWxlEhwuenN5bmMudjEuR2V0U2NoZWR1bGVSZXF1ZXN0GhIuenN5bmMudjEuU2NoZWR1bGUSTQoNTGlzdFNjaGVkdWxlcxIeLnpzeW5jLnYxLkxpc3RTY2hlZHVsZXNSZXF1ZXN0GhwuenN5bmMudjEuTGlzdFNjaGVkdWxlc1JlcGx5EkMKDVBhdXNlU2NoZWR1bGUSHi56c3luYy52MS5QYXVzZVNjaGVkdWxlUmVxdWVzdBoSLnpzeW5jLnYxLlNjaGVkdWxlElAKDlJlbW92ZVNjaGVkdWxlEh8uenN5bmMudjEuUmVtb3ZlU2NoZWR1bGVSZXF1ZXN0Gh0uenN5bmMudjEuUmVtb3ZlU2NoZWR1bGVSZXBseRJKCgxVcGNvbWluZ1J1bnMSHS56c3luYy52MS5VcGNvbWluZ1J1bnNSZXF1ZXN0GhsuenN5bmMudjEuVXBjb21pbmdSdW5zUmVwbHliBnByb3RvMw", [file_google_protobuf_duration, file_zsync_v1_common]);
 
 /**
  * @generated from message zsync.v1.TaskSpec
@@ -252,6 +252,13 @@ export type TaskSpec = Message<"zsync.v1.TaskSpec"> & {
    * @generated from field: zsync.v1.ArraySpec array = 29;
    */
   array?: ArraySpec | undefined;
+
+  /**
+   * Instead of a command: a call of a function that a worker serves (functions.proto). An empty group is "functions" then.
+   *
+   * @generated from field: zsync.v1.FunctionCall function = 50;
+   */
+  function?: FunctionCall | undefined;
 };
 
 /**
@@ -260,6 +267,121 @@ export type TaskSpec = Message<"zsync.v1.TaskSpec"> & {
  */
 export const TaskSpecSchema: GenMessage<TaskSpec> = /*@__PURE__*/
   messageDesc(file_zsync_v1_tasks, 0);
+
+/**
+ * The call of a function. It waits until a worker of that function has a free place; `timeout` counts from then on.
+ *
+ * @generated from message zsync.v1.FunctionCall
+ */
+export type FunctionCall = Message<"zsync.v1.FunctionCall"> & {
+  /**
+   * at most 128 bytes
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * at most 1 MiB; left out where a task is shown
+   *
+   * @generated from field: bytes payload = 2;
+   */
+  payload: Uint8Array;
+
+  /**
+   * of the payload, as in application/json; the worker gets it as it is; at most 128 bytes
+   *
+   * @generated from field: string content_type = 3;
+   */
+  contentType: string;
+
+  /**
+   * take the call even if nobody ever served a function of that name
+   *
+   * @generated from field: bool wait_for_worker = 4;
+   */
+  waitForWorker: boolean;
+
+  /**
+   * only where a task is shown
+   *
+   * @generated from field: uint64 payload_bytes = 5;
+   */
+  payloadBytes: bigint;
+};
+
+/**
+ * Describes the message zsync.v1.FunctionCall.
+ * Use `create(FunctionCallSchema)` to create a new message.
+ */
+export const FunctionCallSchema: GenMessage<FunctionCall> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 1);
+
+/**
+ * How a call ended, as its worker said it.
+ *
+ * @generated from message zsync.v1.FunctionResult
+ */
+export type FunctionResult = Message<"zsync.v1.FunctionResult"> & {
+  /**
+   * @generated from field: string content_type = 1;
+   */
+  contentType: string;
+
+  /**
+   * at most 1 MiB
+   *
+   * @generated from field: bytes payload = 2;
+   */
+  payload: Uint8Array;
+
+  /**
+   * instead of the payload: the handler failed
+   *
+   * @generated from field: zsync.v1.FunctionError error = 3;
+   */
+  error?: FunctionError | undefined;
+};
+
+/**
+ * Describes the message zsync.v1.FunctionResult.
+ * Use `create(FunctionResultSchema)` to create a new message.
+ */
+export const FunctionResultSchema: GenMessage<FunctionResult> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 2);
+
+/**
+ * @generated from message zsync.v1.FunctionError
+ */
+export type FunctionError = Message<"zsync.v1.FunctionError"> & {
+  /**
+   * the worker's own word, as in INVALID_IMAGE; at most 128 bytes
+   *
+   * @generated from field: string code = 1;
+   */
+  code: string;
+
+  /**
+   * at most 4 KiB, the rest is cut off
+   *
+   * @generated from field: string message = 2;
+   */
+  message: string;
+
+  /**
+   * another attempt would fail as well: none follows, whatever `retries` says
+   *
+   * @generated from field: bool permanent = 3;
+   */
+  permanent: boolean;
+};
+
+/**
+ * Describes the message zsync.v1.FunctionError.
+ * Use `create(FunctionErrorSchema)` to create a new message.
+ */
+export const FunctionErrorSchema: GenMessage<FunctionError> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_tasks, 3);
 
 /**
  * @generated from message zsync.v1.TerminalSize
@@ -283,7 +405,7 @@ export type TerminalSize = Message<"zsync.v1.TerminalSize"> & {
  * Use `create(TerminalSizeSchema)` to create a new message.
  */
 export const TerminalSizeSchema: GenMessage<TerminalSize> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 1);
+  messageDesc(file_zsync_v1_tasks, 4);
 
 /**
  * 0: no limit. Where the daemon has a delegated cgroup they hold for all processes of the task together; elsewhere for each
@@ -326,7 +448,7 @@ export type ResourceLimits = Message<"zsync.v1.ResourceLimits"> & {
  * Use `create(ResourceLimitsSchema)` to create a new message.
  */
 export const ResourceLimitsSchema: GenMessage<ResourceLimits> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 2);
+  messageDesc(file_zsync_v1_tasks, 5);
 
 /**
  * What a command and everything that it started have used, once it has ended.
@@ -374,7 +496,7 @@ export type TaskUsage = Message<"zsync.v1.TaskUsage"> & {
  * Use `create(TaskUsageSchema)` to create a new message.
  */
 export const TaskUsageSchema: GenMessage<TaskUsage> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 3);
+  messageDesc(file_zsync_v1_tasks, 6);
 
 /**
  * Either indexes or a matrix. In argv and name {index} and {AXIS} are replaced, other braces stay; the command finds ZSYNC_ARRAY_ID,
@@ -403,7 +525,7 @@ export type ArraySpec = Message<"zsync.v1.ArraySpec"> & {
  * Use `create(ArraySpecSchema)` to create a new message.
  */
 export const ArraySpecSchema: GenMessage<ArraySpec> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 4);
+  messageDesc(file_zsync_v1_tasks, 7);
 
 /**
  * @generated from message zsync.v1.MatrixAxis
@@ -427,7 +549,7 @@ export type MatrixAxis = Message<"zsync.v1.MatrixAxis"> & {
  * Use `create(MatrixAxisSchema)` to create a new message.
  */
 export const MatrixAxisSchema: GenMessage<MatrixAxis> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 5);
+  messageDesc(file_zsync_v1_tasks, 8);
 
 /**
  * Which one of an array a task is.
@@ -467,7 +589,7 @@ export type ArrayMember = Message<"zsync.v1.ArrayMember"> & {
  * Use `create(ArrayMemberSchema)` to create a new message.
  */
 export const ArrayMemberSchema: GenMessage<ArrayMember> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 6);
+  messageDesc(file_zsync_v1_tasks, 9);
 
 /**
  * So much of a counted resource whose capacity was set (SetResource, tasks.resources).
@@ -493,7 +615,7 @@ export type ResourceNeed = Message<"zsync.v1.ResourceNeed"> & {
  * Use `create(ResourceNeedSchema)` to create a new message.
  */
 export const ResourceNeedSchema: GenMessage<ResourceNeed> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 7);
+  messageDesc(file_zsync_v1_tasks, 10);
 
 /**
  * @generated from message zsync.v1.TaskDependency
@@ -517,7 +639,7 @@ export type TaskDependency = Message<"zsync.v1.TaskDependency"> & {
  * Use `create(TaskDependencySchema)` to create a new message.
  */
 export const TaskDependencySchema: GenMessage<TaskDependency> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 8);
+  messageDesc(file_zsync_v1_tasks, 11);
 
 /**
  * The pause before the attempt after failure n is backoff * factor^(n-1), at most backoff_max; with full jitter it is
@@ -572,7 +694,7 @@ export type RetryPolicy = Message<"zsync.v1.RetryPolicy"> & {
  * Use `create(RetryPolicySchema)` to create a new message.
  */
 export const RetryPolicySchema: GenMessage<RetryPolicy> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 9);
+  messageDesc(file_zsync_v1_tasks, 12);
 
 /**
  * @generated from message zsync.v1.RetryCondition
@@ -605,7 +727,7 @@ export type RetryCondition = Message<"zsync.v1.RetryCondition"> & {
  * Use `create(RetryConditionSchema)` to create a new message.
  */
 export const RetryConditionSchema: GenMessage<RetryCondition> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 10);
+  messageDesc(file_zsync_v1_tasks, 13);
 
 /**
  * One attempt of a task.
@@ -673,7 +795,7 @@ export type TaskAttempt = Message<"zsync.v1.TaskAttempt"> & {
  * Use `create(TaskAttemptSchema)` to create a new message.
  */
 export const TaskAttemptSchema: GenMessage<TaskAttempt> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 11);
+  messageDesc(file_zsync_v1_tasks, 14);
 
 /**
  * @generated from message zsync.v1.Task
@@ -832,6 +954,21 @@ export type Task = Message<"zsync.v1.Task"> & {
    * @generated from field: zsync.v1.ArrayMember array = 22;
    */
   array?: ArrayMember | undefined;
+
+  /**
+   * Of a function call that has ended. List leaves it out, and Wait does where the results of one reply would be more than 3 MiB;
+   * Get always has it.
+   *
+   * @generated from field: zsync.v1.FunctionResult result = 50;
+   */
+  result?: FunctionResult | undefined;
+
+  /**
+   * of the result's payload, also where `result` is left out
+   *
+   * @generated from field: uint64 result_bytes = 51;
+   */
+  resultBytes: bigint;
 };
 
 /**
@@ -839,7 +976,7 @@ export type Task = Message<"zsync.v1.Task"> & {
  * Use `create(TaskSchema)` to create a new message.
  */
 export const TaskSchema: GenMessage<Task> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 12);
+  messageDesc(file_zsync_v1_tasks, 15);
 
 /**
  * @generated from message zsync.v1.SubmitTasksRequest
@@ -856,7 +993,7 @@ export type SubmitTasksRequest = Message<"zsync.v1.SubmitTasksRequest"> & {
  * Use `create(SubmitTasksRequestSchema)` to create a new message.
  */
 export const SubmitTasksRequestSchema: GenMessage<SubmitTasksRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 13);
+  messageDesc(file_zsync_v1_tasks, 16);
 
 /**
  * @generated from message zsync.v1.SubmitTasksReply
@@ -889,7 +1026,7 @@ export type SubmitTasksReply = Message<"zsync.v1.SubmitTasksReply"> & {
  * Use `create(SubmitTasksReplySchema)` to create a new message.
  */
 export const SubmitTasksReplySchema: GenMessage<SubmitTasksReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 14);
+  messageDesc(file_zsync_v1_tasks, 17);
 
 /**
  * @generated from message zsync.v1.GetTaskRequest
@@ -906,7 +1043,7 @@ export type GetTaskRequest = Message<"zsync.v1.GetTaskRequest"> & {
  * Use `create(GetTaskRequestSchema)` to create a new message.
  */
 export const GetTaskRequestSchema: GenMessage<GetTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 15);
+  messageDesc(file_zsync_v1_tasks, 18);
 
 /**
  * @generated from message zsync.v1.ListTasksRequest
@@ -966,7 +1103,7 @@ export type ListTasksRequest = Message<"zsync.v1.ListTasksRequest"> & {
  * Use `create(ListTasksRequestSchema)` to create a new message.
  */
 export const ListTasksRequestSchema: GenMessage<ListTasksRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 16);
+  messageDesc(file_zsync_v1_tasks, 19);
 
 /**
  * @generated from message zsync.v1.ListTasksReply
@@ -990,7 +1127,7 @@ export type ListTasksReply = Message<"zsync.v1.ListTasksReply"> & {
  * Use `create(ListTasksReplySchema)` to create a new message.
  */
 export const ListTasksReplySchema: GenMessage<ListTasksReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 17);
+  messageDesc(file_zsync_v1_tasks, 20);
 
 /**
  * @generated from message zsync.v1.WaitTasksRequest
@@ -1007,7 +1144,7 @@ export type WaitTasksRequest = Message<"zsync.v1.WaitTasksRequest"> & {
  * Use `create(WaitTasksRequestSchema)` to create a new message.
  */
 export const WaitTasksRequestSchema: GenMessage<WaitTasksRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 18);
+  messageDesc(file_zsync_v1_tasks, 21);
 
 /**
  * @generated from message zsync.v1.WaitTasksReply
@@ -1024,7 +1161,7 @@ export type WaitTasksReply = Message<"zsync.v1.WaitTasksReply"> & {
  * Use `create(WaitTasksReplySchema)` to create a new message.
  */
 export const WaitTasksReplySchema: GenMessage<WaitTasksReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 19);
+  messageDesc(file_zsync_v1_tasks, 22);
 
 /**
  * @generated from message zsync.v1.CancelTaskRequest
@@ -1053,7 +1190,7 @@ export type CancelTaskRequest = Message<"zsync.v1.CancelTaskRequest"> & {
  * Use `create(CancelTaskRequestSchema)` to create a new message.
  */
 export const CancelTaskRequestSchema: GenMessage<CancelTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 20);
+  messageDesc(file_zsync_v1_tasks, 23);
 
 /**
  * @generated from message zsync.v1.CancelArrayRequest
@@ -1082,7 +1219,7 @@ export type CancelArrayRequest = Message<"zsync.v1.CancelArrayRequest"> & {
  * Use `create(CancelArrayRequestSchema)` to create a new message.
  */
 export const CancelArrayRequestSchema: GenMessage<CancelArrayRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 21);
+  messageDesc(file_zsync_v1_tasks, 24);
 
 /**
  * @generated from message zsync.v1.CancelArrayReply
@@ -1099,7 +1236,7 @@ export type CancelArrayReply = Message<"zsync.v1.CancelArrayReply"> & {
  * Use `create(CancelArrayReplySchema)` to create a new message.
  */
 export const CancelArrayReplySchema: GenMessage<CancelArrayReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 22);
+  messageDesc(file_zsync_v1_tasks, 25);
 
 /**
  * @generated from message zsync.v1.RetryTaskRequest
@@ -1116,7 +1253,7 @@ export type RetryTaskRequest = Message<"zsync.v1.RetryTaskRequest"> & {
  * Use `create(RetryTaskRequestSchema)` to create a new message.
  */
 export const RetryTaskRequestSchema: GenMessage<RetryTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 23);
+  messageDesc(file_zsync_v1_tasks, 26);
 
 /**
  * @generated from message zsync.v1.PauseTaskRequest
@@ -1133,7 +1270,7 @@ export type PauseTaskRequest = Message<"zsync.v1.PauseTaskRequest"> & {
  * Use `create(PauseTaskRequestSchema)` to create a new message.
  */
 export const PauseTaskRequestSchema: GenMessage<PauseTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 24);
+  messageDesc(file_zsync_v1_tasks, 27);
 
 /**
  * @generated from message zsync.v1.ResumeTaskRequest
@@ -1150,7 +1287,7 @@ export type ResumeTaskRequest = Message<"zsync.v1.ResumeTaskRequest"> & {
  * Use `create(ResumeTaskRequestSchema)` to create a new message.
  */
 export const ResumeTaskRequestSchema: GenMessage<ResumeTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 25);
+  messageDesc(file_zsync_v1_tasks, 28);
 
 /**
  * @generated from message zsync.v1.SignalTaskRequest
@@ -1174,7 +1311,7 @@ export type SignalTaskRequest = Message<"zsync.v1.SignalTaskRequest"> & {
  * Use `create(SignalTaskRequestSchema)` to create a new message.
  */
 export const SignalTaskRequestSchema: GenMessage<SignalTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 26);
+  messageDesc(file_zsync_v1_tasks, 29);
 
 /**
  * @generated from message zsync.v1.RemoveTaskRequest
@@ -1191,7 +1328,7 @@ export type RemoveTaskRequest = Message<"zsync.v1.RemoveTaskRequest"> & {
  * Use `create(RemoveTaskRequestSchema)` to create a new message.
  */
 export const RemoveTaskRequestSchema: GenMessage<RemoveTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 27);
+  messageDesc(file_zsync_v1_tasks, 30);
 
 /**
  * @generated from message zsync.v1.RemoveTaskReply
@@ -1204,7 +1341,7 @@ export type RemoveTaskReply = Message<"zsync.v1.RemoveTaskReply"> & {
  * Use `create(RemoveTaskReplySchema)` to create a new message.
  */
 export const RemoveTaskReplySchema: GenMessage<RemoveTaskReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 28);
+  messageDesc(file_zsync_v1_tasks, 31);
 
 /**
  * @generated from message zsync.v1.TaskOutputRequest
@@ -1242,7 +1379,7 @@ export type TaskOutputRequest = Message<"zsync.v1.TaskOutputRequest"> & {
  * Use `create(TaskOutputRequestSchema)` to create a new message.
  */
 export const TaskOutputRequestSchema: GenMessage<TaskOutputRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 29);
+  messageDesc(file_zsync_v1_tasks, 32);
 
 /**
  * @generated from message zsync.v1.TaskOutputBatch
@@ -1280,7 +1417,7 @@ export type TaskOutputBatch = Message<"zsync.v1.TaskOutputBatch"> & {
  * Use `create(TaskOutputBatchSchema)` to create a new message.
  */
 export const TaskOutputBatchSchema: GenMessage<TaskOutputBatch> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 30);
+  messageDesc(file_zsync_v1_tasks, 33);
 
 /**
  * @generated from message zsync.v1.TaskInputChunk
@@ -1318,7 +1455,7 @@ export type TaskInputChunk = Message<"zsync.v1.TaskInputChunk"> & {
  * Use `create(TaskInputChunkSchema)` to create a new message.
  */
 export const TaskInputChunkSchema: GenMessage<TaskInputChunk> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 31);
+  messageDesc(file_zsync_v1_tasks, 34);
 
 /**
  * @generated from message zsync.v1.TaskInputReply
@@ -1335,7 +1472,7 @@ export type TaskInputReply = Message<"zsync.v1.TaskInputReply"> & {
  * Use `create(TaskInputReplySchema)` to create a new message.
  */
 export const TaskInputReplySchema: GenMessage<TaskInputReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 32);
+  messageDesc(file_zsync_v1_tasks, 35);
 
 /**
  * @generated from message zsync.v1.WhyTaskRequest
@@ -1352,7 +1489,7 @@ export type WhyTaskRequest = Message<"zsync.v1.WhyTaskRequest"> & {
  * Use `create(WhyTaskRequestSchema)` to create a new message.
  */
 export const WhyTaskRequestSchema: GenMessage<WhyTaskRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 33);
+  messageDesc(file_zsync_v1_tasks, 36);
 
 /**
  * @generated from message zsync.v1.WhyTaskReply
@@ -1376,7 +1513,7 @@ export type WhyTaskReply = Message<"zsync.v1.WhyTaskReply"> & {
  * Use `create(WhyTaskReplySchema)` to create a new message.
  */
 export const WhyTaskReplySchema: GenMessage<WhyTaskReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 34);
+  messageDesc(file_zsync_v1_tasks, 37);
 
 /**
  * @generated from message zsync.v1.TaskGroup
@@ -1441,7 +1578,7 @@ export type TaskGroup = Message<"zsync.v1.TaskGroup"> & {
  * Use `create(TaskGroupSchema)` to create a new message.
  */
 export const TaskGroupSchema: GenMessage<TaskGroup> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 35);
+  messageDesc(file_zsync_v1_tasks, 38);
 
 /**
  * Who paused or drained a group, and when.
@@ -1470,7 +1607,7 @@ export type GroupHold = Message<"zsync.v1.GroupHold"> & {
  * Use `create(GroupHoldSchema)` to create a new message.
  */
 export const GroupHoldSchema: GenMessage<GroupHold> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 36);
+  messageDesc(file_zsync_v1_tasks, 39);
 
 /**
  * @generated from message zsync.v1.ListGroupsRequest
@@ -1483,7 +1620,7 @@ export type ListGroupsRequest = Message<"zsync.v1.ListGroupsRequest"> & {
  * Use `create(ListGroupsRequestSchema)` to create a new message.
  */
 export const ListGroupsRequestSchema: GenMessage<ListGroupsRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 37);
+  messageDesc(file_zsync_v1_tasks, 40);
 
 /**
  * @generated from message zsync.v1.ListGroupsReply
@@ -1500,7 +1637,7 @@ export type ListGroupsReply = Message<"zsync.v1.ListGroupsReply"> & {
  * Use `create(ListGroupsReplySchema)` to create a new message.
  */
 export const ListGroupsReplySchema: GenMessage<ListGroupsReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 38);
+  messageDesc(file_zsync_v1_tasks, 41);
 
 /**
  * @generated from message zsync.v1.SetGroupRequest
@@ -1559,7 +1696,7 @@ export type SetGroupRequest = Message<"zsync.v1.SetGroupRequest"> & {
  * Use `create(SetGroupRequestSchema)` to create a new message.
  */
 export const SetGroupRequestSchema: GenMessage<SetGroupRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 39);
+  messageDesc(file_zsync_v1_tasks, 42);
 
 /**
  * @generated from message zsync.v1.TaskResource
@@ -1600,7 +1737,7 @@ export type TaskResource = Message<"zsync.v1.TaskResource"> & {
  * Use `create(TaskResourceSchema)` to create a new message.
  */
 export const TaskResourceSchema: GenMessage<TaskResource> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 40);
+  messageDesc(file_zsync_v1_tasks, 43);
 
 /**
  * @generated from message zsync.v1.ListResourcesRequest
@@ -1613,7 +1750,7 @@ export type ListResourcesRequest = Message<"zsync.v1.ListResourcesRequest"> & {
  * Use `create(ListResourcesRequestSchema)` to create a new message.
  */
 export const ListResourcesRequestSchema: GenMessage<ListResourcesRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 41);
+  messageDesc(file_zsync_v1_tasks, 44);
 
 /**
  * @generated from message zsync.v1.ListResourcesReply
@@ -1630,7 +1767,7 @@ export type ListResourcesReply = Message<"zsync.v1.ListResourcesReply"> & {
  * Use `create(ListResourcesReplySchema)` to create a new message.
  */
 export const ListResourcesReplySchema: GenMessage<ListResourcesReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 42);
+  messageDesc(file_zsync_v1_tasks, 45);
 
 /**
  * @generated from message zsync.v1.SetResourceRequest
@@ -1654,7 +1791,7 @@ export type SetResourceRequest = Message<"zsync.v1.SetResourceRequest"> & {
  * Use `create(SetResourceRequestSchema)` to create a new message.
  */
 export const SetResourceRequestSchema: GenMessage<SetResourceRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 43);
+  messageDesc(file_zsync_v1_tasks, 46);
 
 /**
  * When a task is submitted again and again, and what happens when that is not possible in time.
@@ -1722,7 +1859,7 @@ export type ScheduleSpec = Message<"zsync.v1.ScheduleSpec"> & {
  * Use `create(ScheduleSpecSchema)` to create a new message.
  */
 export const ScheduleSpecSchema: GenMessage<ScheduleSpec> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 44);
+  messageDesc(file_zsync_v1_tasks, 47);
 
 /**
  * @generated from message zsync.v1.Schedule
@@ -1801,7 +1938,7 @@ export type Schedule = Message<"zsync.v1.Schedule"> & {
  * Use `create(ScheduleSchema)` to create a new message.
  */
 export const ScheduleSchema: GenMessage<Schedule> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 45);
+  messageDesc(file_zsync_v1_tasks, 48);
 
 /**
  * @generated from message zsync.v1.CreateScheduleRequest
@@ -1825,7 +1962,7 @@ export type CreateScheduleRequest = Message<"zsync.v1.CreateScheduleRequest"> & 
  * Use `create(CreateScheduleRequestSchema)` to create a new message.
  */
 export const CreateScheduleRequestSchema: GenMessage<CreateScheduleRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 46);
+  messageDesc(file_zsync_v1_tasks, 49);
 
 /**
  * @generated from message zsync.v1.GetScheduleRequest
@@ -1842,7 +1979,7 @@ export type GetScheduleRequest = Message<"zsync.v1.GetScheduleRequest"> & {
  * Use `create(GetScheduleRequestSchema)` to create a new message.
  */
 export const GetScheduleRequestSchema: GenMessage<GetScheduleRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 47);
+  messageDesc(file_zsync_v1_tasks, 50);
 
 /**
  * @generated from message zsync.v1.ListSchedulesRequest
@@ -1855,7 +1992,7 @@ export type ListSchedulesRequest = Message<"zsync.v1.ListSchedulesRequest"> & {
  * Use `create(ListSchedulesRequestSchema)` to create a new message.
  */
 export const ListSchedulesRequestSchema: GenMessage<ListSchedulesRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 48);
+  messageDesc(file_zsync_v1_tasks, 51);
 
 /**
  * @generated from message zsync.v1.ListSchedulesReply
@@ -1872,7 +2009,7 @@ export type ListSchedulesReply = Message<"zsync.v1.ListSchedulesReply"> & {
  * Use `create(ListSchedulesReplySchema)` to create a new message.
  */
 export const ListSchedulesReplySchema: GenMessage<ListSchedulesReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 49);
+  messageDesc(file_zsync_v1_tasks, 52);
 
 /**
  * @generated from message zsync.v1.PauseScheduleRequest
@@ -1894,7 +2031,7 @@ export type PauseScheduleRequest = Message<"zsync.v1.PauseScheduleRequest"> & {
  * Use `create(PauseScheduleRequestSchema)` to create a new message.
  */
 export const PauseScheduleRequestSchema: GenMessage<PauseScheduleRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 50);
+  messageDesc(file_zsync_v1_tasks, 53);
 
 /**
  * @generated from message zsync.v1.RemoveScheduleRequest
@@ -1911,7 +2048,7 @@ export type RemoveScheduleRequest = Message<"zsync.v1.RemoveScheduleRequest"> & 
  * Use `create(RemoveScheduleRequestSchema)` to create a new message.
  */
 export const RemoveScheduleRequestSchema: GenMessage<RemoveScheduleRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 51);
+  messageDesc(file_zsync_v1_tasks, 54);
 
 /**
  * @generated from message zsync.v1.RemoveScheduleReply
@@ -1924,7 +2061,7 @@ export type RemoveScheduleReply = Message<"zsync.v1.RemoveScheduleReply"> & {
  * Use `create(RemoveScheduleReplySchema)` to create a new message.
  */
 export const RemoveScheduleReplySchema: GenMessage<RemoveScheduleReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 52);
+  messageDesc(file_zsync_v1_tasks, 55);
 
 /**
  * @generated from message zsync.v1.UpcomingRunsRequest
@@ -1948,7 +2085,7 @@ export type UpcomingRunsRequest = Message<"zsync.v1.UpcomingRunsRequest"> & {
  * Use `create(UpcomingRunsRequestSchema)` to create a new message.
  */
 export const UpcomingRunsRequestSchema: GenMessage<UpcomingRunsRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 53);
+  messageDesc(file_zsync_v1_tasks, 56);
 
 /**
  * @generated from message zsync.v1.UpcomingRunsReply
@@ -1965,7 +2102,7 @@ export type UpcomingRunsReply = Message<"zsync.v1.UpcomingRunsReply"> & {
  * Use `create(UpcomingRunsReplySchema)` to create a new message.
  */
 export const UpcomingRunsReplySchema: GenMessage<UpcomingRunsReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_tasks, 54);
+  messageDesc(file_zsync_v1_tasks, 57);
 
 /**
  * @generated from enum zsync.v1.TaskState
