@@ -18,7 +18,7 @@ absl::Status ServeSession::run(v1::Functions::Stub& stub, const v1::ServeRequest
   stream_ = stub.Serve(&context);
   if (!stream_->Write(first)) return to_status(stream_->Finish(), context);
   std::vector<std::thread> threads;
-  for (int i = 0; i < concurrency_; ++i) threads.emplace_back([this] { handle_calls(); });
+  for (int i = 0; i < concurrency_; ++i) threads.emplace_back([this] { work(); });
   const StopState::Listener listener = stop.state()->add([this] { leave(); });
   std::thread timer;
   std::mutex timer_mutex;
@@ -30,7 +30,7 @@ absl::Status ServeSession::run(v1::Functions::Stub& stub, const v1::ServeRequest
       if (!timer_changed.wait_until(lock, *end, [&] { return ended; })) leave();
     });
   }
-  read_to_the_end();
+  work();
   for (std::thread& thread : threads) thread.join();
   stop.state()->remove(listener);
   if (timer.joinable()) {
@@ -48,53 +48,69 @@ absl::Status ServeSession::run(v1::Functions::Stub& stub, const v1::ServeRequest
   return to_status(stream_->Finish(), context);
 }
 
-void ServeSession::read_to_the_end() {
-  v1::ServeReply reply;
-  bool drained = false;
-  while (!drained && stream_->Read(&reply)) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    served_ |= reply.serving();
-    drained = reply.drained();
-    for (v1::HandedCall& call : *reply.mutable_calls()) {
-      canceled_[call.call()] = std::make_shared<std::atomic<bool>>(false);
-      calls_.push_back(std::move(call));
-    }
-    for (std::uint64_t call : reply.canceled()) {
-      if (auto found = canceled_.find(call); found != canceled_.end()) found->second->store(true);
-    }
-    changed_.notify_all();
-  }
-  std::lock_guard<std::mutex> lock(mutex_);
-  over_ = true;
-  if (!drained) {  // it broke: others get these, and what is being done is of no use
-    broken_ = true;
-    calls_.clear();
-    for (const auto& [call, flag] : canceled_) flag->store(true);
-  }
-  changed_.notify_all();
-}
-
-void ServeSession::handle_calls() {
+// Whoever has read a call also handles it, and lets another thread read on: a call waits for no
+// thread to wake up. There is one thread more than handlers, so that somebody can always read.
+void ServeSession::work() {
   std::unique_lock<std::mutex> lock(mutex_);
   while (true) {
-    changed_.wait(lock, [this] { return over_ || !calls_.empty(); });
-    if (calls_.empty()) return;
-    const v1::HandedCall call = std::move(calls_.front());
-    calls_.pop_front();
-    const Flag canceled = canceled_.at(call.call());
-    lock.unlock();
-    v1::CallAnswer answer = answer_to(call, *canceled);
-    lock.lock();
-    canceled_.erase(call.call());
-    if (broken_) continue;
-    *pending_.add_answers() = std::move(answer);
-    says_something_ = true;
-    // Answers go out together while there is more to do.
-    const bool more = concurrency_ == 1 && !calls_.empty() &&
-                      pending_.answers_size() < kAnswersHeldMax &&
-                      pending_.answers(0).payload().size() * kAnswersHeldMax < kAnswerBytesMax;
-    if (!more) flush(lock);
+    if (!calls_.empty() && handling_ < concurrency_) {
+      handle_next(lock);
+    } else if (!over_ && !reading_) {
+      read_next(lock);
+    } else if (over_ && calls_.empty()) {
+      changed_.notify_all();
+      return;
+    } else {
+      changed_.wait(lock);
+    }
   }
+}
+
+void ServeSession::read_next(std::unique_lock<std::mutex>& lock) {
+  reading_ = true;
+  lock.unlock();
+  v1::ServeReply reply;
+  const bool more = stream_->Read(&reply);
+  lock.lock();
+  reading_ = false;
+  if (!more) {  // it broke: others get these, and what is being done is of no use
+    over_ = broken_ = true;
+    calls_.clear();
+    for (const auto& [call, flag] : canceled_) flag->store(true);
+    changed_.notify_all();
+    return;
+  }
+  served_ |= reply.serving();
+  over_ |= reply.drained();
+  for (v1::HandedCall& call : *reply.mutable_calls()) {
+    canceled_[call.call()] = std::make_shared<std::atomic<bool>>(false);
+    calls_.push_back(std::move(call));
+  }
+  for (std::uint64_t call : reply.canceled()) {
+    if (auto found = canceled_.find(call); found != canceled_.end()) found->second->store(true);
+  }
+  if (reply.calls_size() > 1 || over_) changed_.notify_all();
+}
+
+void ServeSession::handle_next(std::unique_lock<std::mutex>& lock) {
+  const v1::HandedCall call = std::move(calls_.front());
+  calls_.pop_front();
+  const Flag canceled = canceled_.at(call.call());
+  ++handling_;
+  if (!reading_ && !over_) changed_.notify_one();
+  lock.unlock();
+  v1::CallAnswer answer = answer_to(call, *canceled);
+  lock.lock();
+  --handling_;
+  canceled_.erase(call.call());
+  if (broken_) return;
+  *pending_.add_answers() = std::move(answer);
+  says_something_ = true;
+  // Answers go out together while there is more to do.
+  const bool more = concurrency_ == 1 && !calls_.empty() &&
+                    pending_.answers_size() < kAnswersHeldMax &&
+                    pending_.answers(0).payload().size() * kAnswersHeldMax < kAnswerBytesMax;
+  if (!more) flush(lock);
 }
 
 v1::CallAnswer ServeSession::answer_to(const v1::HandedCall& call,

@@ -35,8 +35,9 @@ class ServeSession {
   using Stream = grpc::ClientReaderWriter<v1::ServeRequest, v1::ServeReply>;
   using Flag = std::shared_ptr<std::atomic<bool>>;
 
-  void read_to_the_end();
-  void handle_calls();
+  void work();
+  void read_next(std::unique_lock<std::mutex>& lock);
+  void handle_next(std::unique_lock<std::mutex>& lock);
   v1::CallAnswer answer_to(const v1::HandedCall& call, const std::atomic<bool>& canceled);
   void leave();
   void flush(std::unique_lock<std::mutex>& lock);
@@ -54,6 +55,8 @@ class ServeSession {
   bool says_something_ = false;
   bool writing_ = false;  // somebody writes, and will write what comes meanwhile
   bool over_ = false;     // no more calls come
+  bool reading_ = false;  // somebody waits for the next message
+  int handling_ = 0;      // threads in a handler
   bool broken_ = false;   // nothing can be said any more
 };
 
