@@ -19,6 +19,7 @@ using How = CallEnding::How;
 constexpr size_t kNamesShown = 10;          // of functions, in an error
 constexpr size_t kFrameBytesMax = 2 << 20;  // of payloads in one message to a worker
 constexpr size_t kFrameCallsMax = kWindowMax;
+constexpr size_t kRefusedMax = 4096;  // that a worker has not read; it is told of no more
 constexpr int64_t kServedStaleNs = 3600ll * 1'000'000'000;  // of what is on disk about a name
 
 // The queue's name of a function's places; no resource of a user has a slash.
@@ -231,9 +232,12 @@ void TasksEngine::hear_worker(const WorkerLinkPtr& link, std::vector<AnsweredCal
         functions_.pool.answered(link->worker, answer.call);
     if (!call) {
       freed = true;
-      link->news.refused.push_back(
-          {answer.call, "too late: the call was canceled, timed out, or never was this worker's"});
-      link->changed.notify_all();
+      if (link->news.refused.size() < kRefusedMax) {
+        link->news.refused.push_back(
+            {answer.call,
+             "too late: the call was canceled, timed out, or never was this worker's"});
+        link->changed.notify_all();
+      }
       continue;
     }
     FunctionResult result = limited(std::move(answer.result));
