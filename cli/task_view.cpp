@@ -161,7 +161,7 @@ std::string task_details(const v1::Task& task, bool color) {
       {"group", task.spec().group().empty() ? "default" : task.spec().group()},
       {"attempt", absl::StrCat(task.attempt())},
       {"created", utc_time(task.created_unix_nano())}};
-  if (task.spec().cwd().empty()) lines.erase(lines.begin() + 3);
+  if (task.spec().has_function()) lines.erase(lines.begin() + 3);  // it has no directory
   const auto add = [&](std::string key, std::string value) {
     if (!value.empty()) lines.emplace_back(std::move(key), std::move(value));
   };
