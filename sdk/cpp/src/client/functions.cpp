@@ -1,6 +1,7 @@
 #include "zsync/client/functions.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "connection.hpp"
@@ -35,7 +36,6 @@ absl::Status Functions::serve(const std::string& function, const Handler& handle
   open.set_name(function);
   const int concurrency = std::max(serving.concurrency, 1);
   open.set_window(std::max(serving.window, static_cast<std::uint32_t>(concurrency)));
-  if (serving.silence) set_duration(*serving.silence, *open.mutable_silence());
   StopSource never;
   StopSource& stop = options.stop != nullptr ? *options.stop : never;
   const internal::Deadline end = connection_.bounds(options).deadline;

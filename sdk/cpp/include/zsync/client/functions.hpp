@@ -8,10 +8,8 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <cstdint>
 #include <functional>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -49,8 +47,6 @@ class ServedCall {
 struct ServeOptions {
   int concurrency = 1;       // handlers at once, each on a thread of its own
   std::uint32_t window = 0;  // calls that are fetched ahead, at least `concurrency`; 0: that many
-  std::optional<std::chrono::nanoseconds> silence =
-      std::nullopt;  // v1::ServeOpen; the handlers' answers are what is said
 };
 
 // Errors, Threads, Lifetime: as Tasks.
