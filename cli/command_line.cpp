@@ -21,6 +21,7 @@ bool takes_next_word(const CLI::App& app, const std::string& word) {
 void add_all(CLI::App& app, Context& context) {
   add_run(app, context);
   add_hot_path(app, context);
+  add_projects(app, context);
   add_doctor(app, context);
   add_tasks(app, context);
   add_functions(app, context);

@@ -6,6 +6,7 @@
 #include "cli/errors.hpp"
 #include "cli/logs.hpp"
 #include "cli/nouns.hpp"
+#include "cli/projects.hpp"
 #include "cli/render/text.hpp"
 #include "cli/task_view.hpp"
 
@@ -86,7 +87,10 @@ absl::StatusOr<int> why(Context& context, const std::string& id) {
   const absl::StatusOr<client::CallOptions> call = context.call();
   if (!call.ok()) return call.status();
   const auto reply = (*client)->tasks().why(id, *call);
-  if (!reply.ok()) return reply.status();
+  if (!reply.ok()) {
+    if (const auto unit = unit_nearby(context, id)) return why_unit(context, *unit);
+    return reply.status();
+  }
   context.show(*reply, reply->task().id(), [&] {
     const v1::Task& task = reply->task();
     std::string text = absl::StrCat(
@@ -101,15 +105,22 @@ absl::StatusOr<int> why(Context& context, const std::string& id) {
 
 void add_hot_path(CLI::App& app, Context& context) {
   auto all = std::make_shared<bool>(false);
-  CLI::App* ps = add_leaf(app, context, "ps", "Tasks that run or wait", [&context, all] {
+  auto project = std::make_shared<std::string>();
+  auto of_project = std::make_shared<CLI::Option*>(nullptr);
+  CLI::App* ps = add_leaf(app, context, "ps", "Tasks that run or wait", [=, &context] {
+    if ((*of_project)->count() > 0) return show_project(context, *project);
     ListQuery query = unfinished(100);
     if (*all) query.request.clear_states();
     return list_tasks(context, query, *all ? "no tasks" : "no tasks run or wait (-a shows all)");
   });
   ps->add_flag("-a,--all", *all, "Finished ones too");
+  *of_project = ps->add_option("--project", *project,
+                               "Steps and services of a project (default: the nearest zsync.yaml)")
+                    ->expected(0, 1)
+                    ->type_name("NAME");
   add_logs(app, context, "logs");
   auto id = std::make_shared<std::string>();
-  CLI::App* explain = add_leaf(app, context, "why", "What a task is waiting for",
+  CLI::App* explain = add_leaf(app, context, "why", "What a task, step or service is waiting for",
                                [&context, id] { return why(context, *id); });
   explain->add_option("ID", *id, "Id, unique prefix of one, or name")->required();
   add_leaf(app, context, "top", "Load and tasks, refreshed in place on a terminal",

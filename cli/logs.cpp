@@ -4,6 +4,7 @@
 
 #include "cli/errors.hpp"
 #include "cli/nouns.hpp"
+#include "cli/projects.hpp"
 #include "cli/render/json.hpp"
 #include "cli/task_stream.hpp"
 
@@ -50,6 +51,15 @@ absl::StatusOr<int> logs(Context& context, const LogsFlags& flags) {
       },
       *call);
   if (context.out.broken() || context.stop.cancelled()) return static_cast<int>(kExitPipeClosed);
+  if (absl::IsNotFound(status)) {
+    const std::optional<v1::ProjectUnit> unit = unit_nearby(context, flags.id);
+    if (unit && flags.follow) return project_logs(context, "", {unit->name()}, true);
+    if (unit && !unit->task().empty() && unit->task() != flags.id) {
+      LogsFlags of_task = flags;
+      of_task.id = unit->task();
+      return logs(context, of_task);
+    }
+  }
   if (!status.ok()) return status;
   printer.end();
   return static_cast<int>(kExitOk);
@@ -59,9 +69,12 @@ absl::StatusOr<int> logs(Context& context, const LogsFlags& flags) {
 
 void add_logs(CLI::App& parent, Context& context, const std::string& name) {
   auto flags = std::make_shared<LogsFlags>();
-  CLI::App* leaf = add_leaf(parent, context, name, "Output of a task, on the streams it came from",
-                            [&context, flags] { return logs(context, *flags); });
-  leaf->add_option("ID", flags->id, "Id, unique prefix of one, or name")->required();
+  CLI::App* leaf =
+      add_leaf(parent, context, name, "Output of a task or service, on the streams it came from",
+               [&context, flags] { return logs(context, *flags); });
+  leaf->add_option("ID", flags->id,
+                   "Id, unique prefix of one, or name; a service of the zsync.yaml nearby")
+      ->required();
   leaf->add_flag("-f,--follow", flags->follow, "Stay until the task has ended");
   leaf->add_option("--since-seq", flags->since_seq, "First record wanted")->type_name("N");
   leaf->add_option("--attempt", flags->attempt, "Which attempt (default: the newest)")

@@ -10,6 +10,7 @@ namespace zsync::cli {
 
 void add_run(CLI::App& app, Context& context);
 void add_hot_path(CLI::App& app, Context& context);  // ps logs why top status
+void add_projects(CLI::App& app, Context& context);  // up down restart, too
 void add_tasks(CLI::App& app, Context& context);
 void add_functions(CLI::App& app, Context& context);
 void add_channels(CLI::App& app, Context& context);

@@ -21,6 +21,8 @@
 #include "daemon/ops/process_signals.hpp"
 #include "daemon/ops/service_manager.hpp"
 #include "daemon/options.hpp"
+#include "daemon/projects/engine.hpp"
+#include "daemon/projects/projects_service.hpp"
 #include "daemon/rpc/call.hpp"
 #include "daemon/rpc/self_test.hpp"
 #include "daemon/rpc/server.hpp"
@@ -39,6 +41,7 @@
 namespace zsync::daemon {
 namespace {
 
+constexpr uint32_t kServicesParallel = 4096;  // services run side by side, whatever the machine
 constexpr std::initializer_list<int> kSignals = {SIGTERM, SIGINT, SIGHUP};
 
 int64_t unix_nano_now() {
@@ -104,9 +107,10 @@ absl::StatusOr<State> open_state(const Config& config) {
   chmod(config.state_dir.c_str(), 0700);
   StoreOptions options;
   options.path = config.state_dir + "/store.db";
-  options.migrations = {{1, kTaskSchemaV1},    {2, kChannelSchemaV2},  {3, kChannelSchemaV3},
-                        {4, kTaskSchemaV4},    {5, kTaskSchemaV5},     {6, kTaskSchemaV6},
-                        {7, kChannelSchemaV7}, {8, kScheduleSchemaV8}, {9, kTaskSchemaV9}};
+  options.migrations = {{1, kTaskSchemaV1},     {2, kChannelSchemaV2},  {3, kChannelSchemaV3},
+                        {4, kTaskSchemaV4},     {5, kTaskSchemaV5},     {6, kTaskSchemaV6},
+                        {7, kChannelSchemaV7},  {8, kScheduleSchemaV8}, {9, kTaskSchemaV9},
+                        {10, kProjectSchemaV10}};
   absl::StatusOr<std::unique_ptr<Store>> store = Store::open(std::move(options));
   if (!store.ok()) return store.status();
   absl::StatusOr<std::unique_ptr<EventLog>> events =
@@ -134,6 +138,7 @@ TasksOptions tasks_options(const Config& config, const std::string& socket,
   options.queued_max = static_cast<uint64_t>(config.tasks.queued_max);
   options.default_parallel = static_cast<uint32_t>(usable_cpus());
   options.random_bits = random_bits;
+  options.groups[kServicesGroup].parallel = kServicesParallel;
   for (const auto& [name, group] : config.tasks.groups) {
     GroupSettings& settings = options.groups[name];
     settings.parallel =
@@ -162,12 +167,21 @@ RpcOptions rpc_options(const Config& config) {
           static_cast<uint32_t>(config.connections_per_uid_max), getuid()};
 }
 
+// The engines; schedules and projects submit tasks, and know nothing else of the others.
+struct Engines {
+  TasksEngine& tasks;
+  Schedules& schedules;
+  ProjectsEngine& projects;
+  ChannelsEngine& channels;
+  WatchEngine& watch;
+};
+
 // Completes when the daemon has been without clients and work for `idle_exit`.
-Task<void> wait_until_idle(RpcServer& server, TasksEngine& tasks, Schedules& schedules,
+Task<void> wait_until_idle(RpcServer& server, const Engines& engines,
                            std::chrono::milliseconds limit) {
   auto is_idle = [&] {
-    return server.connections() == 0 && tasks.queued() + tasks.running() == 0 &&
-           schedules.active() == 0;
+    return server.connections() == 0 && engines.tasks.queued() + engines.tasks.running() == 0 &&
+           engines.schedules.active() + engines.projects.active() == 0;
   };
   if (limit.count() == 0) co_await sleep_until(rt::TimePoint::max());
   while (true) {
@@ -205,13 +219,6 @@ Task<std::string> wait_for_stop(LiveConfig& config, Notify& asked) {
   }
 }
 
-// The engines, each of which knows nothing of the others.
-struct Engines {
-  TasksEngine& tasks;
-  ChannelsEngine& channels;
-  WatchEngine& watch;
-};
-
 StatsNow stats_of(State& state, const Engines& engines, const RpcServer& server) {
   const StoreStats store = state.store->stats();
   StatsNow now;
@@ -230,8 +237,8 @@ StatsNow stats_of(State& state, const Engines& engines, const RpcServer& server)
 
 // Serves until a signal, a call or idleness says stop; then there are no connections any more.
 Task<std::string> serve_until_stopped(LiveConfig& live, RpcServer& server,
-                                      ListeningSocket& listener, TasksEngine& tasks,
-                                      Schedules& schedules, Notify& asked_to_stop) {
+                                      ListeningSocket& listener, const Engines& engines,
+                                      Notify& asked_to_stop) {
   const Config config = live.get().config;
   TaskHandle<absl::Status> serving = spawn(server.serve(listener));
   TaskHandle<void> watchdog = spawn(feed_watchdog());
@@ -241,7 +248,7 @@ Task<std::string> serve_until_stopped(LiveConfig& live, RpcServer& server,
        {"pid", std::to_string(getpid())}});
   tell_ready("serving");
   auto stop = co_await race(wait_for_stop(live, asked_to_stop),
-                            wait_until_idle(server, tasks, schedules, config.idle_exit));
+                            wait_until_idle(server, engines, config.idle_exit));
   const std::string why = stop.index == 0 ? std::get<0>(stop.value) : "idle";
   log(LogLevel::info, "stopping", {{"reason", why}});
   tell_stopping();
@@ -264,13 +271,15 @@ Task<absl::Status> serve(LiveConfig& live, State& state, ListeningSocket& listen
   if (absl::Status status = co_await tasks.start(); !status.ok()) co_return status;
   Schedules schedules(*state.store, *state.events, ids, tasks, unix_nano_now);
   if (absl::Status status = co_await schedules.start(); !status.ok()) co_return status;
+  ProjectsEngine projects(*state.store, *state.events, ids, tasks, unix_nano_now);
+  if (absl::Status status = co_await projects.start(); !status.ok()) co_return status;
   ChannelsEngine channels(channels_options(config), *state.store, *state.events, ids,
                           unix_nano_now);
   if (absl::Status status = channels.start(); !status.ok()) co_return status;
   WatchEngine watch({.roots_max = static_cast<size_t>(config.watch.roots_max),
                      .state_dir = config.state_dir + "/watch"},
                     ids);
-  const Engines engines{tasks, channels, watch};
+  const Engines engines{tasks, schedules, projects, channels, watch};
 
   CallGate gate(runtime, getuid(), static_cast<uint32_t>(config.calls_per_uid_max));
   Notify asked_to_stop;
@@ -291,7 +300,7 @@ Task<absl::Status> serve(LiveConfig& live, State& state, ListeningSocket& listen
       make_daemon_service(gate, facts),           make_events_service(gate, *state.events),
       make_tasks_service(gate, tasks, schedules), make_functions_service(gate, tasks),
       make_channels_service(gate, channels),      make_watch_service(gate, watch),
-      make_traces_service(gate, *state.events),
+      make_traces_service(gate, *state.events),   make_projects_service(gate, projects),
   };
   std::vector<grpc::Service*> registered;
   for (const auto& service : services) registered.push_back(service.get());
@@ -302,11 +311,11 @@ Task<absl::Status> serve(LiveConfig& live, State& state, ListeningSocket& listen
 
   state.events->append("daemon.started", facts.instance, {{"version", ZSYNC_VERSION}});
   // 1. Serving ends first: nobody asks any more for what is being taken down.
-  const std::string why =
-      co_await serve_until_stopped(live, rpc, listener, tasks, schedules, asked_to_stop);
+  const std::string why = co_await serve_until_stopped(live, rpc, listener, engines, asked_to_stop);
   // 2. The engines; running commands go on under their shims.
   co_await watch.stop();
   co_await channels.stop();
+  co_await projects.stop();
   co_await schedules.stop();
   co_await tasks.stop();
   // 3. What was accepted is on disk.

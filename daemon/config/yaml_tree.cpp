@@ -31,6 +31,7 @@ class Converter {
 
   absl::Status convert(const YAML::Node& node, int depth, YamlTree& out) {
     out.line = node.Mark().line + 1;
+    out.column = node.Mark().column + 1;
     if (depth > kYamlDepthMax) return error(out.line, "is nested too deeply");
     if (++nodes_ > kYamlNodesMax) return error(out.line, "has too many values");
     switch (node.Type()) {
@@ -72,6 +73,7 @@ class Converter {
       YamlTree::Entry& entry = out.entries.emplace_back();
       entry.name = pair.first.Scalar();
       entry.line = line;
+      entry.column = pair.first.Mark().column + 1;
       absl::Status status = convert(pair.second, depth + 1, entry.value);
       if (!status.ok()) return status;
     }

@@ -1,4 +1,4 @@
-// A YAML document as a plain tree with line numbers: the only place where yaml-cpp is called.
+// A YAML document as a plain tree with lines and columns: the only place where yaml-cpp is called.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -15,7 +15,8 @@ struct YamlTree {
   struct Entry;
 
   Kind kind = Kind::none;
-  int line = 1;  // counted from 1
+  int line = 1;    // counted from 1
+  int column = 1;  // counted from 1, in bytes
   std::string text;
   std::vector<YamlTree> items;
   std::vector<Entry> entries;  // in the file's order, duplicates included
@@ -24,6 +25,7 @@ struct YamlTree {
 struct YamlTree::Entry {
   std::string name;
   int line = 1;
+  int column = 1;
   YamlTree value;
 };
 

@@ -19,7 +19,7 @@ struct Noun {
   std::string reason;  // one line; empty when available
 };
 
-// The twelve nouns of zsyncd.
+// The nouns of zsyncd.
 const std::vector<Noun>& nouns();
 
 class UnbuiltServices final : public grpc::CallbackGenericService {

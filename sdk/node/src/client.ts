@@ -6,6 +6,7 @@ import { Canceled, DeadlineExceeded } from "./errors.js";
 import { type CallingOptions, Functions, type Handler, type ServeOptions } from "./functions.js";
 import type { FunctionResult } from "./gen/zsync/v1/tasks_pb.js";
 import { Daemon, Events, Traces, Watch } from "./observe.js";
+import { Projects } from "./projects.js";
 import { type Command, type Completed, type SpecOptions, Tasks } from "./tasks.js";
 
 const cancelOnInterruptTimeoutMs = 5000;
@@ -37,6 +38,7 @@ export class Client {
   readonly watch: Watch;
   readonly events: Events;
   readonly traces: Traces;
+  readonly projects: Projects;
   readonly daemon: Daemon;
   readonly functions: Functions;
 
@@ -46,6 +48,7 @@ export class Client {
     this.watch = new Watch(connection);
     this.events = new Events(connection);
     this.traces = new Traces(connection);
+    this.projects = new Projects(connection);
     this.daemon = new Daemon(connection);
     this.functions = new Functions(connection, this.tasks);
   }

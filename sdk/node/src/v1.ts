@@ -4,6 +4,7 @@ export * from "./gen/zsync/v1/common_pb.js";
 export * from "./gen/zsync/v1/daemon_pb.js";
 export * from "./gen/zsync/v1/events_pb.js";
 export * from "./gen/zsync/v1/functions_pb.js";
+export * from "./gen/zsync/v1/projects_pb.js";
 export * from "./gen/zsync/v1/tasks_pb.js";
 export * from "./gen/zsync/v1/traces_pb.js";
 export * from "./gen/zsync/v1/watch_pb.js";

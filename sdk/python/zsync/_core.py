@@ -262,6 +262,11 @@ def follow_events(settings: Settings, request: v1.FollowEventsRequest, deadline:
     yield from follow(settings, "Events.Follow", request, deadline, behind("events"), gap_and("events"))
 
 
+def follow_project(settings: Settings, request: v1.FollowProjectRequest, deadline: Deadline) -> Steps:
+    """Emits Project; a snapshot, so there is no cursor to move."""
+    yield from follow(settings, "Projects.Follow", request, deadline, lambda *_: None, lambda project: (project,))
+
+
 def subscribe(settings: Settings, request: v1.SubscribeWatchRequest, deadline: Deadline) -> Steps:
     """Emits WatchBatch. A large one comes in parts, the clock in the last: only a whole one is given out."""
 

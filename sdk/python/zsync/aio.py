@@ -27,6 +27,7 @@ from zsync import _core, _endpoint, _requests, client, v1
 from zsync._exchange_aio import Exchange
 from zsync._functions_aio import Calling, Functions
 from zsync._observe_aio import Daemon, Events, Traces
+from zsync._projects_aio import Projects
 from zsync._requests import Argument, ChannelPolicy, Completed, Duration, Form, Overflow, SpecOptions, seconds
 from zsync.client import CANCEL_ON_INTERRUPT_TIMEOUT_S, CHANNEL_OPTIONS
 from zsync._schedules_aio import Planning
@@ -562,6 +563,7 @@ class Client(Calling):
         self.watch = Watch(self._driver)
         self.events = Events(self._driver)
         self.traces = Traces(self._driver)
+        self.projects = Projects(self._driver)
         self.daemon = Daemon(self._driver)
         self.functions = Functions(self)
 

@@ -29,6 +29,7 @@ from zsync import _core, _endpoint, _requests, v1
 from zsync._exchange import Exchange
 from zsync._functions import Calling, Functions
 from zsync._observe import Daemon, Events, Traces
+from zsync._projects import Projects
 from zsync._requests import Argument, ChannelPolicy, Completed, Duration, Form, Overflow, SpecOptions, seconds
 from zsync._schedules import Planning
 from zsync.errors import Conflict, DeadlineExceeded, Error, from_status
@@ -566,6 +567,7 @@ class Client(Calling):
         self.watch = Watch(self._driver)
         self.events = Events(self._driver)
         self.traces = Traces(self._driver)
+        self.projects = Projects(self._driver)
         self.daemon = Daemon(self._driver)
         self.functions = Functions(self)
 

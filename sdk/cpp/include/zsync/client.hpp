@@ -19,6 +19,7 @@
 #include "zsync/client/events.hpp"
 #include "zsync/client/functions.hpp"
 #include "zsync/client/options.hpp"
+#include "zsync/client/projects.hpp"
 #include "zsync/client/tasks.hpp"
 #include "zsync/client/traces.hpp"
 #include "zsync/client/watch.hpp"
@@ -55,6 +56,8 @@ class Client {
   [[nodiscard]] Events events() { return Events(*connection_); }
   // What led to what.
   [[nodiscard]] Traces traces() { return Traces(*connection_); }
+  // Steps and services of a zsync.yaml.
+  [[nodiscard]] Projects projects() { return Projects(*connection_); }
 
   // The path that was connected to.
   [[nodiscard]] const std::string& socket() const;

@@ -1,0 +1,251 @@
+#include "daemon/projects/project_file.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+
+#include "absl/strings/str_cat.h"
+
+namespace zsync::daemon {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+ProjectSpec good(const std::string& text) {
+  ParsedProject parsed = parse_project(text);
+  if (const auto* problems = std::get_if<1>(&parsed)) {
+    for (const ProjectProblem& problem : *problems) ADD_FAILURE() << problem_line("f", problem);
+    return {};
+  }
+  return std::get<0>(std::move(parsed));
+}
+
+std::vector<std::string> problems(const std::string& text) {
+  std::vector<std::string> lines;
+  ParsedProject parsed = parse_project(text);
+  if (const auto* found = std::get_if<1>(&parsed)) {
+    for (const ProjectProblem& problem : *found) lines.push_back(problem_line("f", problem));
+  }
+  return lines;
+}
+
+std::vector<std::string> names(const ProjectSpec& project) {
+  std::vector<std::string> names;
+  for (const UnitSpec& unit : project.units) names.push_back(unit.name);
+  return names;
+}
+
+TEST(ProjectFile, StepsAndServicesAreReadAndWhatOthersWaitForComesFirst) {
+  const ProjectSpec shop = good(R"(
+version: 1
+project: shop
+services:
+  api:
+    run: [target/api, --fast]
+    after: [build, db]
+    port: auto
+    ready: {http: /healthz, timeout: 5s}
+    restart: {when: on-failure, backoff: 200ms, max: 3}
+    restart_on: build
+    env: {MODE: dev, LEVEL: 3}
+  db: {shell: "postgres -D .pg", ready: {log: ready to accept}, restart: always, port: 5433}
+steps:
+  build: {run: [make], lock: target, cwd: src, timeout: 2m, deadline: 1h}
+)");
+  EXPECT_EQ(shop.name, "shop");
+  ASSERT_THAT(names(shop), ElementsAre("db", "build", "api"));
+  const UnitSpec& db = shop.units[0];
+  EXPECT_EQ(db.command.shell, "postgres -D .pg");
+  EXPECT_EQ(db.ready.kind, ReadyKind::kLog);
+  EXPECT_EQ(db.ready.text, "ready to accept");
+  EXPECT_EQ(db.restart.when, RestartWhen::kAlways);
+  EXPECT_EQ(db.port, 5433);
+  const UnitSpec& build = shop.units[1];
+  EXPECT_FALSE(build.service);
+  EXPECT_THAT(build.locks, ElementsAre("target"));
+  EXPECT_EQ(build.timeout_ms, 120'000u);
+  EXPECT_EQ(build.deadline_ms, 3'600'000u);
+  const UnitSpec& api = shop.units[2];
+  EXPECT_THAT(api.command.run, ElementsAre("target/api", "--fast"));
+  EXPECT_EQ(api.port_kind, PortKind::kAuto);
+  EXPECT_EQ(api.ready.timeout_ms, 5000u);
+  EXPECT_EQ(api.restart.backoff_ms, 200u);
+  EXPECT_EQ(api.restart.max, 3u);
+  EXPECT_THAT(api.restart_on, ElementsAre("build"));
+  EXPECT_EQ(api.env.at("LEVEL"), "3");
+}
+
+TEST(ProjectFile, EveryProblemIsToldAtOnceWithItsLineAndColumn) {
+  EXPECT_THAT(problems(R"(version: 1
+services:
+  api:
+    run: [api]
+    redy: {tcp: auto}
+    restart: sometimes
+  db:
+    run: [db]
+    run: [db2]
+    after: [dbb]
+  api: {run: [again]}
+)"),
+              ElementsAre("f:5:5: unknown key \"redy\" in services.api: did you mean \"ready\"?",
+                          "f:6:14: restart: \"sometimes\" is not known: write no, on-failure or "
+                          "always",
+                          "f:9:5: key \"run\" in services.db is there twice, first in line 8: keep "
+                          "one",
+                          "f:10:13: \"dbb\" is no step or service: did you mean \"db\"?",
+                          "f:11:3: \"api\" is there twice, first in line 3: steps and services "
+                          "need names of their own"));
+}
+
+TEST(ProjectFile, WhatIsNotBuiltYetIsRefusedByNameAndLine) {
+  EXPECT_THAT(problems("version: 1\nplace: {}\nsteps:\n  s: {run: [a], out: [b]}\n"),
+              ElementsAre("f:2:1: key \"place\": running steps on other machines is not built yet: "
+                          "remove the key",
+                          "f:4:17: key \"out\" in steps.s: keeping what a step makes is not built "
+                          "yet: remove the key"));
+}
+
+TEST(ProjectFile, UnitsThatWaitForEachOtherAreNamedInTheirOrder) {
+  EXPECT_THAT(problems("version: 1\nsteps:\n  a: {run: [x], after: b}\n  b: {run: [x], after: c}\n"
+                       "  c: {run: [x], after: a}\n  d: {run: [x], after: a}\n"),
+              ElementsAre("f:3:1: these wait for each other: a -> b -> c -> a: take one \"after\" "
+                          "away"));
+  EXPECT_THAT(problems("version: 1\nsteps: {a: {run: [x], after: a}}\n"),
+              ElementsAre("f:2:30: \"a\" waits for itself"));
+}
+
+TEST(ProjectFile, ACommandIsNeededOnce) {
+  EXPECT_THAT(problems("version: 1\nsteps:\n  a: {cwd: x}\n  b: {run: [x], shell: y}\n"),
+              ElementsAre(HasSubstr("f:3:3: steps.a has no command"),
+                          HasSubstr("f:4:3: steps.b has both run and shell")));
+  EXPECT_THAT(problems("version: 1\nsteps:\n  a: {run: make all}\n"),
+              ElementsAre("f:3:12: run: a list like [make, all] is needed; a line for the shell "
+                          "stands in \"shell\""));
+}
+
+TEST(ProjectFile, ReadinessNeedsOneWayAndAPortToAsk) {
+  const auto ready = [](const std::string& text) {
+    return problems("version: 1\nservices:\n  a: {run: [x], ready: " + text + "}\n");
+  };
+  EXPECT_THAT(ready("{tcp: auto}"), ElementsAre(HasSubstr("asks the service's port")));
+  EXPECT_THAT(ready("{http: /x}"), ElementsAre(HasSubstr("asks the service's port")));
+  EXPECT_THAT(ready("{tcp: 80, log: x}"), ElementsAre(HasSubstr("exactly one of")));
+  EXPECT_THAT(ready("{http: x, port: 80}"), ElementsAre(HasSubstr("is no path")));
+  EXPECT_THAT(ready("soon"), ElementsAre(HasSubstr("one of {log: TEXT}")));
+  EXPECT_THAT(ready("{tcp: 80, timeout: 5}"), ElementsAre(HasSubstr("has no unit")));
+  EXPECT_THAT(ready("{tcp: 99999}"), ElementsAre(HasSubstr("is no port")));
+  EXPECT_THAT(ready("{http: /x, port: 80}"), ElementsAre());
+  EXPECT_THAT(ready("{exec: [pg_isready, -q]}"), ElementsAre());
+}
+
+TEST(ProjectFile, WhatIsNoFileOfThisKindIsRefusedInOneLine) {
+  EXPECT_THAT(problems(""), ElementsAre(HasSubstr("f:1:1: the file must hold keys")));
+  EXPECT_THAT(problems("- a\n"), ElementsAre(HasSubstr("the file must hold keys")));
+  EXPECT_THAT(problems("steps: {}\n"), ElementsAre(HasSubstr("key \"version\" is missing")));
+  EXPECT_THAT(problems("version: 2\n"), ElementsAre(HasSubstr("not known to this zsyncd")));
+  EXPECT_THAT(problems("version: 1\n\tsteps:\n"), ElementsAre(HasSubstr("f:2:1: the file is "
+                                                                        "indented with a tab")));
+  EXPECT_THAT(problems(std::string(kProjectFileBytesMax + 1, '#')),
+              ElementsAre(HasSubstr("are read")));
+  EXPECT_THAT(problems("version: 1\nsteps:\n  \"a b\": {run: [x]}\n"),
+              ElementsAre(HasSubstr("f:3:3: \"a b\" is no name")));
+}
+
+TEST(ProjectFile, ProblemsOfAHostileFileAreBounded) {
+  std::string text = "version: 1\n";
+  for (int i = 0; i < 5000; ++i) absl::StrAppend(&text, "k", i, ": 1\n");
+  EXPECT_EQ(problems(text).size(), kProjectProblemsMax);
+  text = "version: 1\nsteps:\n";
+  for (size_t i = 0; i <= kProjectUnitsMax; ++i) absl::StrAppend(&text, "  s", i, ": {run: [x]}\n");
+  EXPECT_THAT(problems(text), ElementsAre(HasSubstr("more than 256 steps and services")));
+}
+
+TEST(ProjectFile, EachKeyOfTheTableIsTaken) {
+  const auto value = [](const FileKey& key) -> std::string {
+    switch (key.value) {
+      case FileValue::kDuration:
+        return "5s";
+      case FileValue::kWords:
+        return "[x]";
+      case FileValue::kPairs:
+        return "{A: b}";
+      case FileValue::kCount:
+        return "1";
+      case FileValue::kPort:
+        return "80";
+      case FileValue::kUnits:
+        return key.name == "steps" ? "{s: {run: [x]}}" : "{v: {run: [x]}}";
+      case FileValue::kReady:
+        return "{log: x}";
+      case FileValue::kRestart:
+        return "always";
+      default:
+        return key.section == FileSection::kRestart ? "always"
+               : key.name == "http"                 ? "/x"
+               : key.name == "restart_on"           ? "other"
+               : key.name == "after"                ? "other"
+                                                    : "text";
+    }
+  };
+  for (const FileKey& key : project_keys()) {
+    const std::string pair = absl::StrCat(std::string(key.name), ": ", value(key));
+    const std::string command = key.name == "run" || key.name == "shell" ? "" : "run: [x], ";
+    std::string text = "version: 1\nsteps: {other: {run: [x]}";
+    switch (key.section) {
+      case FileSection::kTop:
+        text = key.name == "version" ? pair + "\n" : "version: 1\n" + pair + "\n";
+        break;
+      case FileSection::kStep:
+        text += ", u: {" + command + pair + "}}\n";
+        break;
+      case FileSection::kService:
+        text += "}\nservices: {u: {" + command + pair + "}}\n";
+        break;
+      case FileSection::kReady: {
+        const bool way =
+            key.name == "log" || key.name == "tcp" || key.name == "http" || key.name == "exec";
+        text += "}\nservices: {u: {run: [x], port: 80, ready: {" +
+                std::string(way ? "" : "log: x, ") + pair + "}}}\n";
+        break;
+      }
+      case FileSection::kRestart:
+        text += "}\nservices: {u: {run: [x], restart: {" +
+                std::string(key.name == "when" ? "" : "when: always, ") + pair + "}}}\n";
+        break;
+    }
+    if (key.value == FileValue::kUnbuilt) {
+      EXPECT_THAT(problems(text), ElementsAre(HasSubstr("is not built yet"))) << text;
+    } else {
+      EXPECT_THAT(problems(text), ElementsAre()) << text;
+    }
+  }
+}
+
+// ZSYNC_WRITE_SCHEMA=1 writes it anew.
+TEST(ProjectFile, ThePublishedSchemaIsMadeOfTheSameKeys) {
+  const std::string path = ZSYNC_PROJECT_SCHEMA;
+  if (std::getenv("ZSYNC_WRITE_SCHEMA") != nullptr) std::ofstream(path) << project_schema();
+  std::ifstream file(path);
+  const std::string published{std::istreambuf_iterator<char>(file), {}};
+  EXPECT_EQ(published, project_schema()) << "run this test with ZSYNC_WRITE_SCHEMA=1 once";
+}
+
+TEST(ProjectFile, UnitsThatRunTheSameReadTheSame) {
+  const auto text_of = [](const std::string& unit) {
+    return normalized(good("version: 1\nservices: {u: " + unit + "}\n").units.at(0));
+  };
+  const std::string base = text_of("{run: [a, b], env: {A: x}}");
+  EXPECT_EQ(text_of("{env: {A: x}, run: [a, b], restart: always}"), base);
+  EXPECT_NE(text_of("{run: [ab], env: {A: x}}"), base);
+  EXPECT_NE(text_of("{run: [a, b], env: {A: y}}"), base);
+  EXPECT_NE(text_of("{run: [a, b], env: {A: x}, port: auto}"), base);
+  EXPECT_EQ(port_variable("api-2.x"), "API_2_X_PORT");
+}
+
+}  // namespace
+}  // namespace zsync::daemon

@@ -1,0 +1,152 @@
+// The keys of zsync.yaml, and the JSON Schema that is made of them.
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "daemon/projects/project_file.hpp"
+
+namespace zsync::daemon {
+namespace {
+
+using S = FileSection;
+using V = FileValue;
+
+constexpr FileKey kKeys[] = {
+    {S::kTop, "version", V::kCount, "Of the format: 1."},
+    {S::kTop, "project", V::kText, "Its name; the directory's own where it is left out."},
+    {S::kTop, "steps", V::kUnits, "Commands that run to their end, by name."},
+    {S::kTop, "services", V::kUnits, "Commands that are kept running, by name."},
+    {S::kTop, "triggers", V::kUnbuilt, "commands that changed files start"},
+    {S::kTop, "channels", V::kUnbuilt, "channels of a project"},
+    {S::kTop, "place", V::kUnbuilt, "running steps on other machines"},
+
+    {S::kStep, "run", V::kWords, "The command, as a list: no shell reads it."},
+    {S::kStep, "shell", V::kText, "Instead of run: a line for /bin/sh."},
+    {S::kStep, "after", V::kNames,
+     "Steps and services that have to be done or ready before it starts."},
+    {S::kStep, "env", V::kPairs, "Set over the daemon's environment."},
+    {S::kStep, "cwd", V::kText, "Where it runs, below the project's directory."},
+    {S::kStep, "lock", V::kNames, "At most one task at a time holds a lock."},
+    {S::kStep, "locks", V::kNames, "The same."},
+    {S::kStep, "timeout", V::kDuration, "Of its run."},
+    {S::kStep, "deadline", V::kDuration, "Of its run, and of the wait in its queue before."},
+    {S::kStep, "in", V::kUnbuilt, "knowing by its inputs that a step has nothing to do"},
+    {S::kStep, "out", V::kUnbuilt, "keeping what a step makes"},
+    {S::kStep, "on", V::kUnbuilt, "steps that a saved file starts"},
+    {S::kStep, "matcher", V::kUnbuilt, "finding problems in the output of a step"},
+    {S::kStep, "needs", V::kUnbuilt, "installing what a step needs"},
+
+    {S::kService, "run", V::kWords, "The command, as a list: no shell reads it."},
+    {S::kService, "shell", V::kText, "Instead of run: a line for /bin/sh."},
+    {S::kService, "after", V::kNames,
+     "Steps and services that have to be done or ready before it starts."},
+    {S::kService, "env", V::kPairs, "Set over the daemon's environment."},
+    {S::kService, "cwd", V::kText, "Where it runs, below the project's directory."},
+    {S::kService, "lock", V::kNames, "At most one task at a time holds a lock."},
+    {S::kService, "locks", V::kNames, "The same."},
+    {S::kService, "port", V::kPort, "Handed to it as $PORT: a free one (auto), or this one."},
+    {S::kService, "ready", V::kReady, "When it counts as ready; without it: once it runs."},
+    {S::kService, "restart", V::kRestart, "Whether it is started again after it has ended."},
+    {S::kService, "restart_on", V::kNames, "Steps: each time that one succeeds it is restarted."},
+    {S::kService, "url", V::kUnbuilt, "names of services in URLs"},
+    {S::kService, "live_reload", V::kUnbuilt, "reloading pages in browsers"},
+
+    {S::kReady, "log", V::kText, "A line of its output holds this text."},
+    {S::kReady, "tcp", V::kPort, "This port takes a connection; auto: its own."},
+    {S::kReady, "http", V::kText, "GET of this path on its port is answered with 200 to 399."},
+    {S::kReady, "exec", V::kCommand, "This command succeeds."},
+    {S::kReady, "port", V::kPort, "Of http, where it is not the service's own."},
+    {S::kReady, "timeout", V::kDuration, "It has failed when it is not ready by then (60s)."},
+    {S::kReady, "interval", V::kDuration, "Between two tries (200ms; 1s with exec)."},
+
+    {S::kRestart, "when", V::kText, "no, on-failure or always."},
+    {S::kRestart, "backoff", V::kDuration,
+     "Before the first restart (1s); doubled after each failure in a row."},
+    {S::kRestart, "backoff_max", V::kDuration, "What it grows to (60s)."},
+    {S::kRestart, "max", V::kCount, "Restarts in a row before it is given up (10)."},
+};
+
+std::string object_of(FileSection section, const std::string& indent);
+
+std::string schema_of(const FileKey& key, const std::string& indent) {
+  const std::string doc = absl::StrCat(
+      "\"description\": \"", absl::StrReplaceAll(std::string(key.doc), {{"\"", "\\\""}}), "\"");
+  const char text_list[] = "\"type\": \"array\", \"items\": {\"type\": \"string\"}";
+  const char duration[] = "\"pattern\": \"^([0-9]+(ms|s|m|h|d))+$\"";
+  switch (key.value) {
+    case V::kText:
+      if (key.section == S::kRestart) {
+        return absl::StrCat("{", doc, ", \"enum\": [\"no\", \"on-failure\", \"always\"]}");
+      }
+      return absl::StrCat("{", doc, ", \"type\": \"string\"}");
+    case V::kWords:
+      return absl::StrCat("{", doc, ", ", text_list, ", \"minItems\": 1}");
+    case V::kNames:
+    case V::kCommand:
+      return absl::StrCat("{", doc, ", \"oneOf\": [{\"type\": \"string\"}, {", text_list, "}]}");
+    case V::kPairs:
+      return absl::StrCat("{", doc,
+                          ", \"type\": \"object\", \"additionalProperties\": {\"type\": "
+                          "[\"string\", \"number\", \"boolean\"]}}");
+    case V::kDuration:
+      return absl::StrCat("{", doc, ", \"type\": \"string\", ", duration, "}");
+    case V::kCount:
+      if (key.section == S::kTop) return absl::StrCat("{", doc, ", \"const\": 1}");
+      return absl::StrCat("{", doc, ", \"type\": \"integer\", \"minimum\": 1}");
+    case V::kPort:
+      return absl::StrCat("{", doc,
+                          ", \"oneOf\": [{\"const\": \"auto\"}, {\"type\": \"integer\", "
+                          "\"minimum\": 1, \"maximum\": 65535}]}");
+    case V::kUnits:
+      return absl::StrCat("{", doc, ", \"type\": \"object\", \"additionalProperties\": ",
+                          object_of(key.name == "steps" ? S::kStep : S::kService, indent), "}");
+    case V::kReady:
+      return absl::StrCat("{", doc, ", \"allOf\": [", object_of(S::kReady, indent), "]}");
+    case V::kRestart:
+      return absl::StrCat("{", doc,
+                          ", \"oneOf\": [{\"enum\": [\"no\", \"on-failure\", \"always\"]}, ",
+                          object_of(S::kRestart, indent), "]}");
+    case V::kUnbuilt:
+      return absl::StrCat("{\"not\": {}, \"description\": \"Not built yet: ", std::string(key.doc),
+                          ".\"}");
+  }
+  return "{}";
+}
+
+std::string object_of(FileSection section, const std::string& indent) {
+  const std::string inner = indent + "  ";
+  std::string out = "{\n" + inner + "\"type\": \"object\", \"additionalProperties\": false,\n";
+  if (section == S::kTop) absl::StrAppend(&out, inner, "\"required\": [\"version\"],\n");
+  if (section == S::kRestart) absl::StrAppend(&out, inner, "\"required\": [\"when\"],\n");
+  if (section == S::kStep || section == S::kService) {
+    absl::StrAppend(&out, inner,
+                    "\"oneOf\": [{\"required\": [\"run\"]}, {\"required\": [\"shell\"]}],\n");
+  }
+  if (section == S::kReady) {
+    absl::StrAppend(&out, inner,
+                    "\"oneOf\": [{\"required\": [\"log\"]}, {\"required\": [\"tcp\"]}, "
+                    "{\"required\": [\"http\"]}, {\"required\": [\"exec\"]}],\n");
+  }
+  absl::StrAppend(&out, inner, "\"properties\": {");
+  const char* between = "\n";
+  for (const FileKey& key : kKeys) {
+    if (key.section != section) continue;
+    absl::StrAppend(&out, between, inner, "  \"", std::string(key.name),
+                    "\": ", schema_of(key, inner + "  "));
+    between = ",\n";
+  }
+  absl::StrAppend(&out, "\n", inner, "}\n", indent, "}");
+  return out;
+}
+
+}  // namespace
+
+std::span<const FileKey> project_keys() { return kKeys; }
+
+std::string project_schema() {
+  std::string schema = object_of(S::kTop, "");
+  const std::string head =
+      "{\n  \"$schema\": \"https://json-schema.org/draft/2020-12/schema\",\n"
+      "  \"title\": \"zsync.yaml\",\n";
+  return head + schema.substr(2) + "\n";
+}
+
+}  // namespace zsync::daemon
