@@ -74,6 +74,24 @@ describe("zsync client", { skip, timeout: 240_000 }, () => {
     await failure(NotFound, client.traces.get("beef"));
   });
 
+  it("brings a project up, follows it and takes it down", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "zsync-node-"));
+    const file = join(folder, "zsync.yaml");
+    writeFileSync(file, "version: 1\nproject: node\nservices: {a: {run: [sleep, '60']}}\n");
+    assert.deepEqual((await client.projects.check("version: 1\nx: 1\n")).map((problem) => problem.line), [2]);
+    await client.projects.up(file);
+    for await (const project of client.projects.follow("node")) {
+      if (!project.settled) continue;
+      assert.ok(project.healthy);
+      break;
+    }
+    const down = await client.projects.down("node");
+    assert.equal(down.units[0]?.state, v1.UnitState.STOPPED);
+    await client.projects.remove("node");
+    await failure(NotFound, client.projects.get("node"));
+    rmSync(folder, { recursive: true });
+  });
+
   it("starts after others, and is skipped when it cannot", async () => {
     const first = await client.tasks.submit(["false"], { locks: ["l"] });
     const cleans = await client.tasks.submit(["true"], { after: [{ task: first.id, condition: "failed" }], delayMs: 1 });

@@ -54,6 +54,21 @@ class TasksTest(AioTest):
         self.assertEqual(3, len(trace.spans))
         self.assertIn(trace.summary.id, [summary.id for summary in await self.client.traces.list(limit=5)])
 
+    async def test_a_project_is_brought_up_followed_and_taken_down(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "zsync.yaml")
+            file.write_text("version: 1\nproject: aio\nservices: {a: {run: [sleep, '60']}}\n")
+            await self.client.projects.up(file)
+            async with aclosing(self.client.projects.follow("aio")) as projects:
+                async for project in projects:
+                    if project.settled:
+                        break
+            self.assertTrue(project.healthy)
+            down = await self.client.projects.down("aio", "a")
+            self.assertEqual(v1.UNIT_STATE_STOPPED, down.units[0].state)
+            self.assertEqual(["aio"], [project.name for project in await self.client.projects.list()])
+            await self.client.projects.remove("aio")
+
     async def test_cancelling_the_asyncio_task_of_a_run_cancels_the_task(self):
         run = asyncio.create_task(self.client.run("sleep", "60", name="dropped"))
         async with aclosing(self.client.events.follow("task.started", from_seq=1)) as events:

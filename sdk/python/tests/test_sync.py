@@ -291,6 +291,31 @@ class DaemonNounTest(SyncTest):
             self.client.traces.get("beef")
 
 
+class ProjectsTest(SyncTest):
+    def test_a_project_is_brought_up_followed_and_taken_down(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        file = Path(folder.name, "zsync.yaml")
+        file.write_text("version: 1\nproject: py\nservices: {a: {shell: 'echo up; exec sleep 60', ready: {log: up}}}\n")
+        self.assertEqual([], list(self.client.projects.check(file.read_text())))
+        self.assertEqual([2], [problem.line for problem in self.client.projects.check("version: 1\nx: 1\n")])
+        up = self.client.projects.up(file)
+        for project in self.client.projects.follow(up.root):
+            if project.settled:
+                break
+        self.assertTrue(project.healthy)
+        task = project.units[0].task
+        self.assertEqual(v1.UNIT_STATE_READY, self.client.projects.get("py").units[0].state)
+        self.client.projects.restart("py", "a")
+        self.assertEqual(v1.TASK_STATE_CANCELED, self.client.tasks.task(task).wait().state)
+        down = self.client.projects.down("py")
+        self.assertEqual(v1.UNIT_STATE_STOPPED, down.units[0].state)
+        self.assertEqual(["py"], [project.name for project in self.client.projects.list()])
+        self.client.projects.remove("py")
+        with self.assertRaises(zsync.NotFound):
+            self.client.projects.get("py")
+
+
 class ChannelsTest(SyncTest):
     def setUp(self):
         super().setUp()
