@@ -299,8 +299,7 @@ class ProjectsTest(SyncTest):
         file.write_text("version: 1\nproject: py\nservices: {a: {shell: 'echo up; exec sleep 60', ready: {log: up}}}\n")
         self.assertEqual([], list(self.client.projects.check(file.read_text())))
         self.assertEqual([2], [problem.line for problem in self.client.projects.check("version: 1\nx: 1\n")])
-        up = self.client.projects.up(file)
-        for project in self.client.projects.follow(up.root):
+        for project in self.client.projects.follow(self.client.projects.up(file).root):
             if project.settled:
                 break
         self.assertTrue(project.healthy)
@@ -308,8 +307,7 @@ class ProjectsTest(SyncTest):
         self.assertEqual(v1.UNIT_STATE_READY, self.client.projects.get("py").units[0].state)
         self.client.projects.restart("py", "a")
         self.assertEqual(v1.TASK_STATE_CANCELED, self.client.tasks.task(task).wait().state)
-        down = self.client.projects.down("py")
-        self.assertEqual(v1.UNIT_STATE_STOPPED, down.units[0].state)
+        self.assertEqual(v1.UNIT_STATE_STOPPED, self.client.projects.down("py").units[0].state)
         self.assertEqual(["py"], [project.name for project in self.client.projects.list()])
         self.client.projects.remove("py")
         with self.assertRaises(zsync.NotFound):
