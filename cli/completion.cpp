@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "cli/errors.hpp"
 #include "cli/nouns.hpp"
+#include "cli/projects.hpp"
 
 namespace zsync::cli {
 namespace {
@@ -92,6 +93,25 @@ std::vector<std::string> function_words(client::Client& client, const client::Ca
   return words;
 }
 
+// Of the project nearby.
+std::vector<std::string> unit_words(client::Client& client, const client::CallOptions& call) {
+  std::vector<std::string> words;
+  const std::string root = project_near("");
+  if (root.empty()) return words;
+  const auto project = client.projects().get(root, call);
+  if (!project.ok()) return words;
+  for (const v1::ProjectUnit& unit : project->units()) words.push_back(unit.name());
+  return words;
+}
+
+std::vector<std::string> project_words(client::Client& client, const client::CallOptions& call) {
+  std::vector<std::string> words;
+  const auto projects = client.projects().list(call);
+  if (!projects.ok()) return words;
+  for (const v1::Project& project : *projects) words.push_back(project.name());
+  return words;
+}
+
 // What lives in the daemon, for the positional of `command`; silent when there is no daemon.
 std::vector<std::string> live_words(Context& context, CLI::App& command) {
   const bool takes_id = command.get_option_no_throw("ID") != nullptr;
@@ -99,13 +119,27 @@ std::vector<std::string> live_words(Context& context, CLI::App& command) {
   const bool takes_channel =
       command.get_option_no_throw("NAME") != nullptr && command.get_name() != "create";
   const bool takes_function = command.get_option_no_throw("FUNCTION") != nullptr;
-  if (!takes_id && !takes_group && !takes_channel && !takes_function) return {};
+  const bool takes_unit = command.get_option_no_throw("UNIT") != nullptr;
+  const bool takes_project = command.get_option_no_throw("PROJECT") != nullptr;
+  if (!takes_id && !takes_group && !takes_channel && !takes_function && !takes_unit &&
+      !takes_project) {
+    return {};
+  }
   absl::StatusOr<client::Client*> client = context.client(false);
   if (!client.ok()) return {};
   client::CallOptions call;
   call.timeout = kAnswerTime;
-  if (takes_id) return task_words(**client, call);
   if (takes_function) return function_words(**client, call);
+  if (takes_unit) return unit_words(**client, call);
+  if (takes_project) return project_words(**client, call);
+  if (takes_id) {
+    std::vector<std::string> words = task_words(**client, call);
+    const std::string name = command.get_name();
+    if (name == "logs" || name == "why") {
+      for (std::string& unit : unit_words(**client, call)) words.push_back(std::move(unit));
+    }
+    return words;
+  }
   return takes_group ? group_words(**client, call) : channel_words(**client, call);
 }
 
