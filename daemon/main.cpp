@@ -252,7 +252,7 @@ Task<std::string> serve_until_stopped(LiveConfig& live, RpcServer& server,
   const std::string why = stop.index == 0 ? std::get<0>(stop.value) : "idle";
   log(LogLevel::info, "stopping", {{"reason", why}});
   tell_stopping();
-  tasks.close_functions();
+  engines.tasks.close_functions();
   serving.cancel();
   (void)co_await timeout(std::move(serving), config.drain_timeout);
   watchdog.cancel();

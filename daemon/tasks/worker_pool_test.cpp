@@ -123,92 +123,115 @@ TEST(WorkerPool, AWorkerThatPromisedToSpeakIsMissedWhenItIsSilent) {
   EXPECT_TRUE(pool.silent(1000).empty());
 }
 
+// What a pool must know after any events, kept the slow way.
+class Model {
+ public:
+  explicit Model(unsigned seed) : random_(seed) {}
+
+  void step(int now) {
+    switch (random_() % 8) {
+      case 0: {
+        const uint32_t window = 1 + random_() % 3;
+        windows_[pool_.join(kName, window, 0, now)] = window;
+        break;
+      }
+      case 1:
+        if (!windows_.empty() && random_() % 2) leave();
+        break;
+      case 2:
+        if (windows_.empty() || random_() % 4) break;
+        draining_.insert(any(windows_));
+        for (uint64_t worker : draining_) pool_.drain(worker);
+        break;
+      case 3:
+        if (!calls_.empty()) give_up();
+        break;
+      case 4:
+      case 5:
+        if (!calls_.empty()) answer();
+        break;
+      default:
+        hand();
+    }
+  }
+
+  void check() const {
+    uint32_t places = 0;
+    uint32_t held_by_all = 0;
+    for (const auto& [worker, window] : windows_) {
+      uint32_t held = 0;
+      uint32_t given_up = 0;
+      for (const auto& [call, one] : calls_) {
+        if (one.worker == worker) ++(one.given_up ? given_up : held);
+      }
+      EXPECT_LE(held + given_up, window);
+      places += draining_.contains(worker) ? held : window - given_up;
+      held_by_all += held;
+    }
+    EXPECT_EQ(pool_.places(kName, Lane::kTask), places);
+    EXPECT_EQ(pool_.counts(kName).held, held_by_all);
+    EXPECT_EQ(pool_.counts(kName).workers, windows_.size());
+  }
+
+ private:
+  struct One {
+    uint64_t worker;
+    bool given_up;
+  };
+
+  template <typename Map>
+  uint64_t any(const Map& map) {
+    auto at = map.begin();
+    std::advance(at, random_() % map.size());
+    return at->first;
+  }
+  void leave() {
+    const uint64_t worker = any(windows_);
+    size_t held = 0;
+    std::erase_if(calls_, [&](const auto& call) {
+      held += call.second.worker == worker && !call.second.given_up;
+      return call.second.worker == worker;
+    });
+    EXPECT_EQ(pool_.leave(worker).size(), held);
+    windows_.erase(worker);
+    draining_.erase(worker);
+  }
+  void give_up() {
+    const uint64_t call = any(calls_);
+    EXPECT_EQ(pool_.give_up(call).has_value(), !calls_.at(call).given_up);
+    calls_.at(call).given_up = true;
+  }
+  void answer() {
+    const uint64_t call = any(calls_);
+    const One one = calls_.at(call);
+    EXPECT_FALSE(pool_.answered(one.worker + 1000, call));
+    EXPECT_EQ(pool_.answered(one.worker, call).has_value(), !one.given_up);
+    EXPECT_FALSE(pool_.answered(one.worker, call));
+    calls_.erase(call);
+  }
+  void hand() {
+    const auto handed = pool_.hand(kName, Lane::kTask, 1, 0);
+    if (!handed) return;
+    EXPECT_FALSE(draining_.contains(handed->worker));
+    EXPECT_TRUE(calls_.emplace(handed->call, One{handed->worker, false}).second);
+  }
+
+  std::mt19937 random_;
+  WorkerPool pool_;
+  std::map<uint64_t, One> calls_;
+  std::map<uint64_t, uint32_t> windows_;
+  std::set<uint64_t> draining_;
+};
+
 // Whatever happens in whatever order: no worker has more than its window, what is counted is what
 // is there, and no call is answered twice.
 TEST(WorkerPool, NoOrderOfEventsBreaksTheCounts) {
   for (unsigned seed = 0; seed < 200; ++seed) {
-    std::mt19937 random(seed);
-    WorkerPool pool;
-    struct One {
-      uint64_t worker;
-      bool given_up;
-    };
-    std::map<uint64_t, One> calls;
-    std::map<uint64_t, uint32_t> windows;
-    std::set<uint64_t> draining;
+    Model model(seed);
     for (int step = 0; step < 300; ++step) {
-      const auto any = [&](const auto& map) {
-        auto at = map.begin();
-        std::advance(at, random() % map.size());
-        return at->first;
-      };
-      switch (random() % 8) {
-        case 0: {
-          const uint32_t window = 1 + random() % 3;
-          windows[pool.join(kName, window, 0, step)] = window;
-          break;
-        }
-        case 1:
-          if (windows.empty() || random() % 2) break;
-          {
-            const uint64_t worker = any(windows);
-            size_t held = 0;
-            std::erase_if(calls, [&](const auto& call) {
-              held += call.second.worker == worker && !call.second.given_up;
-              return call.second.worker == worker;
-            });
-            EXPECT_EQ(pool.leave(worker).size(), held);
-            windows.erase(worker);
-            draining.erase(worker);
-          }
-          break;
-        case 2:
-          if (windows.empty() || random() % 4) break;
-          draining.insert(any(windows));
-          for (uint64_t worker : draining) pool.drain(worker);
-          break;
-        case 3:
-          if (calls.empty()) break;
-          {
-            const uint64_t call = any(calls);
-            EXPECT_EQ(pool.give_up(call).has_value(), !calls[call].given_up);
-            calls[call].given_up = true;
-          }
-          break;
-        case 4:
-        case 5:
-          if (calls.empty()) break;
-          {
-            const uint64_t call = any(calls);
-            const One one = calls[call];
-            EXPECT_FALSE(pool.answered(one.worker + 1000, call));
-            EXPECT_EQ(pool.answered(one.worker, call).has_value(), !one.given_up);
-            EXPECT_FALSE(pool.answered(one.worker, call));
-            calls.erase(call);
-          }
-          break;
-        default: {
-          const auto handed = pool.hand(kName, Lane::kTask, 1, 0);
-          if (!handed) break;
-          EXPECT_FALSE(draining.contains(handed->worker));
-          EXPECT_TRUE(calls.emplace(handed->call, One{handed->worker, false}).second);
-          break;
-        }
-      }
-      uint32_t places = 0;
-      uint32_t held_by_all = 0;
-      for (const auto& [worker, window] : windows) {
-        uint32_t held = 0, given_up = 0;
-        for (const auto& [call, one] : calls) {
-          if (one.worker == worker) ++(one.given_up ? given_up : held);
-        }
-        ASSERT_LE(held + given_up, window) << "seed " << seed;
-        places += draining.contains(worker) ? held : window - given_up;
-        held_by_all += held;
-      }
-      ASSERT_EQ(pool.places(kName, Lane::kTask), places) << "seed " << seed;
-      ASSERT_EQ(pool.counts(kName).held, held_by_all) << "seed " << seed;
-      ASSERT_EQ(pool.counts(kName).workers, windows.size()) << "seed " << seed;
+      model.step(step);
+      model.check();
+      ASSERT_FALSE(::testing::Test::HasFailure()) << "seed " << seed;
     }
   }
 }

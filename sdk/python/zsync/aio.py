@@ -20,7 +20,6 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, Unpack
 
-import grpc
 import grpc.aio
 
 from zsync import _core, _endpoint, _requests, client, v1
