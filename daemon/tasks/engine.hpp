@@ -260,7 +260,7 @@ class TasksEngine {
   void lose_worker(const WorkerLinkPtr& link, const std::string& reason)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void hand_directs(const std::string& function) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void settle_direct(const DirectPtr& direct, absl::StatusOr<FunctionResult> answer)
+  void settle_direct(DirectPtr direct, absl::StatusOr<FunctionResult> answer)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void withdraw_direct(const DirectPtr& direct);
   void explain_places(const std::string& need, std::vector<std::string>& reasons)

@@ -307,7 +307,7 @@ void TasksEngine::hand_directs(const std::string& function) {
   }
 }
 
-void TasksEngine::settle_direct(const DirectPtr& direct, absl::StatusOr<FunctionResult> answer) {
+void TasksEngine::settle_direct(DirectPtr direct, absl::StatusOr<FunctionResult> answer) {
   functions_.directs.erase(direct->id);
   direct->answer = std::move(answer);
   direct->settled = true;

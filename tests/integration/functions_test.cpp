@@ -243,7 +243,9 @@ TEST_F(FunctionsTest, AFailureIsRetriedUnlessItIsPermanent) {
   EXPECT_EQ(wait(bad.id()).attempt(), 2u);
   const auto direct = client().functions().call("flaky", "never");
   EXPECT_EQ(direct.status().message(), "no such image");
-  EXPECT_EQ(client::error_detail(direct.status())->reason(), "FUNCTION_FAILED");
+  const auto detail = client::error_detail(direct.status());
+  ASSERT_TRUE(detail);
+  EXPECT_EQ(detail->reason(), "FUNCTION_FAILED");
 }
 
 TEST_F(FunctionsTest, AKilledWorkerGivesItsCallsBackAndNoRetryIsUsedUp) {

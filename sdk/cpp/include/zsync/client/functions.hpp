@@ -35,6 +35,7 @@ class ServedCall {
 
   // Payload, content type, deadline, trace; task_id is empty for a direct call.
   const v1::HandedCall& call() const { return call_; }
+  // What the caller sent, at most 1 MiB.
   const std::string& payload() const { return call_.payload(); }
   // Nobody wants the result any more: it was canceled, its time is over, or the daemon went away.
   [[nodiscard]] bool canceled() const { return canceled_.load(); }
@@ -44,6 +45,7 @@ class ServedCall {
   const std::atomic<bool>& canceled_;
 };
 
+// How much a worker does at once.
 struct ServeOptions {
   int concurrency = 1;       // handlers at once, each on a thread of its own
   std::uint32_t window = 0;  // calls that are fetched ahead, at least `concurrency`; 0: that many
@@ -78,6 +80,7 @@ class Functions {
   // Cancel: options.stop; the worker is told.
   [[nodiscard]] absl::StatusOr<v1::FunctionResult> call(v1::FunctionCall call,
                                                         const CallOptions& options = {});
+  // The same by name, for the result's payload alone. Errors, Cancel: as above.
   [[nodiscard]] absl::StatusOr<std::string> call(const std::string& function, std::string payload,
                                                  const CallOptions& options = {});
 
