@@ -47,7 +47,7 @@ def measure(world: World, build: Build) -> list[Sample]:
     return [Sample("rate", "tasks/s", answer["rate"], build.name, SLOTS),
             Sample("not succeeded", "tasks", answer["not_succeeded"], build.name, SLOTS),
             *whole,
-            Sample("cpu of zsyncd alone", "us/task", alone * 1e6 / TASKS, build.name, SLOTS),
+            Sample("cpu of the daemon alone", "us/task", alone * 1e6 / TASKS, build.name, SLOTS),
             Sample("peak RSS", "MiB", memory, build.name, SLOTS)]
 
 
@@ -82,7 +82,7 @@ def pueue(world: World, programs: Path) -> list[Sample]:
         control("shutdown")
     world.note(f"pueue {work_peers.PUEUE_VERSION}: {PUEUE_TASKS} tasks; its cpu is pueued's alone")
     return [Sample("rate", "tasks/s", PUEUE_TASKS / seconds, "pueue", SLOTS),
-            Sample("cpu of zsyncd alone", "us/task", used * 1e6 / PUEUE_TASKS, "pueue", SLOTS)]
+            Sample("cpu of the daemon alone", "us/task", used * 1e6 / PUEUE_TASKS, "pueue", SLOTS)]
 
 
 def peers(world: World) -> list[Sample]:

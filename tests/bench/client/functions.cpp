@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "tests/bench/client/commands.hpp"
+#include "tests/bench/client/connect.hpp"
 #include "tests/bench/client/measure.hpp"
 #include "zsync/client.hpp"
 #include "zsync/v1/functions.grpc.pb.h"
@@ -19,12 +20,6 @@ constexpr size_t kPayloadBytes = 100;
 constexpr int kWarmUpCalls = 200;
 constexpr int kLatencyCalls = 3000;
 constexpr int kBatch = 1000;
-
-absl::StatusOr<std::unique_ptr<client::Client>> connect(const std::string& socket) {
-  client::Options options;
-  options.socket = socket;
-  return client::Client::connect(options);
-}
 
 v1::FunctionCall echo_call() {
   v1::FunctionCall call;

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "tests/bench/client/commands.hpp"
+#include "tests/bench/client/connect.hpp"
 #include "tests/bench/client/measure.hpp"
 #include "zsync/client.hpp"
 
@@ -23,12 +24,6 @@ namespace zsync::bench {
 namespace {
 
 constexpr size_t kFanoutBatch = 256;  // messages of one frame
-
-absl::StatusOr<std::unique_ptr<client::Client>> connect(const std::string& socket) {
-  client::Options options;
-  options.socket = socket;
-  return client::Client::connect(options);
-}
 
 uint64_t to_count(const std::string& word) { return std::strtoull(word.c_str(), nullptr, 10); }
 

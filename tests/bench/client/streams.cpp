@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "tests/bench/client/commands.hpp"
+#include "tests/bench/client/connect.hpp"
 #include "tests/bench/client/measure.hpp"
 #include "zsync/client.hpp"
 
@@ -17,12 +18,6 @@ namespace zsync::bench {
 namespace {
 
 constexpr size_t kPatternBlock = 64u << 10;  // bytes of one write
-
-absl::StatusOr<std::unique_ptr<client::Client>> connect(const std::string& socket) {
-  client::Options options;
-  options.socket = socket;
-  return client::Client::connect(options);
-}
 
 // The bytes of the pattern from `offset` on; `offset` and `size` need no alignment.
 void make_pattern(uint64_t offset, char* out, size_t size) {

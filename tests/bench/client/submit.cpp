@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_split.h"
 #include "tests/bench/client/commands.hpp"
+#include "tests/bench/client/connect.hpp"
 #include "tests/bench/client/disk_probe.hpp"
 #include "tests/bench/client/measure.hpp"
 #include "zsync/client.hpp"
@@ -28,12 +29,6 @@ v1::TaskSpec spec_of(const std::string& group, const Words& argv = {"true"}) {
   spec.set_group(group);
   spec.set_cwd("/");
   return spec;
-}
-
-absl::StatusOr<std::unique_ptr<client::Client>> connect(const std::string& socket) {
-  client::Options options;
-  options.socket = socket;
-  return client::Client::connect(options);
 }
 
 // `start` and `used` were taken before the first of `count` submits.
