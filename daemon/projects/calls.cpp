@@ -252,8 +252,18 @@ absl::StatusOr<ProjectsEngine::EntryPtr> ProjectsEngine::find_locked(const std::
 }
 
 ProjectView ProjectsEngine::view(const Entry& entry) {
-  return {entry.record, entry.run.views(clock_()), entry.run.settled() && entry.pending.empty(),
-          entry.run.healthy()};
+  const ProjectRecord& whole = entry.record;
+  ProjectView view;
+  view.record.id = whole.id;
+  view.record.uid = whole.uid;
+  view.record.name = whole.name;
+  view.record.root = whole.root;
+  view.record.file = whole.file;
+  view.record.created_unix_nano = whole.created_unix_nano;
+  view.units = entry.run.views(clock_());
+  view.settled = entry.run.settled() && entry.pending.empty();
+  view.healthy = entry.run.healthy();
+  return view;
 }
 
 ProjectView ProjectsEngine::view_locked(const Entry& entry) {

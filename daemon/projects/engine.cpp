@@ -168,7 +168,8 @@ Task<void> ProjectsEngine::advance(EntryPtr entry) {
     if (action.kind == ProjectAction::Kind::kStop) co_await stop_unit(entry, action);
     if (action.kind != ProjectAction::Kind::kProbe) continue;
     const UnitSpec* spec = entry->run.spec_of(action.unit);
-    ReadinessProbe probe{spec->ready, entry->run.task_of(action.unit), 0, {}};
+    ReadinessProbe probe{
+        spec->ready, entry->run.task_of(action.unit), 0, {}, {entry->record.uid, 0}};
     probe.port =
         spec->port_kind == PortKind::kFixed ? spec->port : entry->run.row_of(action.unit)->port;
     if (probe.ready.kind == ReadyKind::kExec) {

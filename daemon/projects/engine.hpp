@@ -50,7 +50,7 @@ struct ProjectWanted {
 
 // As a caller sees it.
 struct ProjectView {
-  ProjectRecord record;
+  ProjectRecord record;  // without the file's text and the variables, which may be large
   std::vector<UnitView> units;
   bool settled = false;
   bool healthy = false;

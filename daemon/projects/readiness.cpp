@@ -65,10 +65,10 @@ Task<absl::Status> try_http(uint16_t port, std::string path) {
   co_return absl::UnavailableError(absl::StrCat("GET ", path, " is answered with ", code));
 }
 
-Task<absl::Status> try_exec(TasksEngine* tasks, TaskSpec spec) {
+Task<absl::Status> try_exec(TasksEngine* tasks, TaskSpec spec, Submitter by) {
   std::vector<TaskSpec> specs;
   specs.push_back(std::move(spec));
-  absl::StatusOr<std::vector<Submitted>> submitted = co_await tasks->submit(std::move(specs), {});
+  absl::StatusOr<std::vector<Submitted>> submitted = co_await tasks->submit(std::move(specs), by);
   if (!submitted.ok()) co_return submitted.status();
   const std::string id = submitted->front().id;
   absl::StatusOr<std::vector<TaskRecord>> ended = co_await tasks->wait({id});
@@ -93,7 +93,7 @@ Task<absl::Status> try_once(TasksEngine* tasks, const ReadinessProbe* probe) {
     case ReadyKind::kExec: {
       TaskSpec spec = probe->exec_task;
       spec.timeout_ms = kExecTimeoutMs;
-      co_return co_await try_exec(tasks, std::move(spec));
+      co_return co_await try_exec(tasks, std::move(spec), probe->by);
     }
     default:
       co_return absl::OkStatus();

@@ -15,6 +15,7 @@ struct ReadinessProbe {
   std::string task;    // that runs the service
   uint16_t port = 0;   // the service's own
   TaskSpec exec_task;  // kExec: what each try submits
+  Submitter by;        // in whose name
 };
 
 // Completes with ok once the service is ready; its time begins when its process runs.

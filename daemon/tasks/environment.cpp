@@ -18,13 +18,16 @@ void Environment::set(const std::string& name, std::string value) {
 }
 
 void EnvironmentPool::share(Environment& environment) {
-  if (!environment.variables_) return;
-  std::weak_ptr<const Environment::Variables>& slot = known_[absl::HashOf(*environment.variables_)];
+  const std::shared_ptr<const Environment::Variables>& variables = environment.variables_;
+  // The tasks of one call come with one object already.
+  if (!variables || last_.lock() == variables) return;
+  std::weak_ptr<const Environment::Variables>& slot = known_[absl::HashOf(*variables)];
   if (auto known = slot.lock()) {
-    if (*known == *environment.variables_) environment.variables_ = std::move(known);
-    return;
+    if (*known == *variables) environment.variables_ = std::move(known);
+  } else {
+    slot = variables;
   }
-  slot = environment.variables_;
+  last_ = variables;
   if (known_.size() <= sweep_at_) return;
   absl::erase_if(known_, [](const auto& entry) { return entry.second.expired(); });
   sweep_at_ = std::max(kUnsweptMin, 2 * known_.size());

@@ -56,6 +56,7 @@ class EnvironmentPool {
   // By hash: of two different ones with the same hash only the first is shared.
   absl::flat_hash_map<size_t, std::weak_ptr<const Environment::Variables>> known_;
   size_t sweep_at_ = kUnsweptMin;
+  std::weak_ptr<const Environment::Variables> last_;  // what share() left the last one with
 };
 
 }  // namespace zsync::daemon

@@ -140,7 +140,6 @@ void TasksEngine::wait_anew(const EntryPtr& entry, int64_t not_before) {
 
 void TasksEngine::hand_over(const EntryPtr& entry) {
   TaskRecord& record = entry->task.record;
-  const FunctionCall& what = *record.spec->function;
   const int64_t due = deadlines_of(record).end;
   int64_t until = due;
   if (record.spec->timeout_ms > 0) {
@@ -148,14 +147,14 @@ void TasksEngine::hand_over(const EntryPtr& entry) {
     until = due == 0 ? limit : std::min(due, limit);
   }
   const std::optional<WorkerPool::Handed> handed =
-      functions_.pool.hand(what.name, Lane::kTask, entry->task.order, until);
+      functions_.pool.hand(record.spec->function->name, Lane::kTask, entry->task.order, until);
   if (!handed) return wait_anew(entry, 0);  // its worker has left meanwhile
   const WorkerLinkPtr& link = functions_.links.at(handed->worker);
   entry->call = handed->call;
   record.pid = link->pid;
   const trace::SpanContext caused = work_span(record.id, record.spec->traceparent);
-  link->calls.push_back({handed->call, record.id, record.attempt, what.payload, what.content_type,
-                         until, attempt_span(caused, record.attempt).to_traceparent()});
+  link->calls.push_back({handed->call, record.id, record.attempt, record.spec->function, until,
+                         attempt_span(caused, record.attempt).to_traceparent()});
   link->changed.notify_all();
   announce("task.started", record);
 }

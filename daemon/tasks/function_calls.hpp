@@ -25,8 +25,7 @@ struct HandedCall {
   uint64_t call = 0;
   std::string task_id;  // empty: direct
   uint32_t attempt = 0;
-  std::string payload;
-  std::string content_type;
+  std::shared_ptr<const FunctionCall> what;  // its task's, or its caller's: a payload is kept once
   int64_t deadline_unix_nano = 0;
   std::string traceparent;
 };
@@ -80,7 +79,7 @@ struct FunctionRecord {
 // A call without a task.
 struct DirectCall {
   uint64_t id = 0;
-  FunctionCall what;
+  std::shared_ptr<const FunctionCall> what;
   std::string traceparent;
   int64_t until = 0;
   uint64_t call = 0;  // 0: it waits

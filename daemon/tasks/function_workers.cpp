@@ -266,7 +266,7 @@ Task<WorkerNews> TasksEngine::worker_news(WorkerLinkPtr link) {
         WorkerNews next = std::exchange(news, WorkerNews());
         size_t bytes = 0;
         while (!link->calls.empty() && next.calls.size() < kFrameCallsMax) {
-          bytes += link->calls.front().payload.size();
+          bytes += link->calls.front().what->payload.size();
           if (!next.calls.empty() && bytes > kFrameBytesMax) break;
           next.calls.push_back(std::move(link->calls.front()));
           link->calls.pop_front();
@@ -301,8 +301,7 @@ void TasksEngine::hand_directs(const std::string& function) {
     waiting.erase(waiting.begin());
     direct->call = handed->call;
     const WorkerLinkPtr& link = functions_.links.at(handed->worker);
-    link->calls.push_back({handed->call, "", 0, direct->what.payload, direct->what.content_type,
-                           direct->until, direct->traceparent});
+    link->calls.push_back({handed->call, "", 0, direct->what, direct->until, direct->traceparent});
     link->changed.notify_all();
   }
 }
@@ -318,8 +317,8 @@ void TasksEngine::settle_direct(DirectPtr direct, absl::StatusOr<FunctionResult>
 void TasksEngine::withdraw_direct(const DirectPtr& direct) {
   rt::LockGuard guard(mutex_);
   if (functions_.directs.erase(direct->id) == 0) return;
-  functions_.known[direct->what.name].waiting.erase(direct->id);
-  if (direct->call != 0) take_away(direct->what.name, direct->call);
+  functions_.known[direct->what->name].waiting.erase(direct->id);
+  if (direct->call != 0) take_away(direct->what->name, direct->call);
 }
 
 Task<absl::StatusOr<FunctionResult>> TasksEngine::call_function(FunctionCall call,
@@ -327,13 +326,13 @@ Task<absl::StatusOr<FunctionResult>> TasksEngine::call_function(FunctionCall cal
                                                                 int64_t timeout_ns) {
   if (absl::Status status = validate(call); !status.ok()) co_return status;
   auto direct = std::make_shared<DirectCall>();
-  direct->what = std::move(call);
+  direct->what = std::make_shared<const FunctionCall>(std::move(call));
   direct->traceparent = std::move(traceparent);
   direct->until = clock_() + timeout_ns;
-  const std::string& name = direct->what.name;
+  const std::string& name = direct->what->name;
   {
     rt::LockGuard guard(mutex_);
-    if (absl::Status status = check_function(direct->what); !status.ok()) co_return status;
+    if (absl::Status status = check_function(*direct->what); !status.ok()) co_return status;
     FunctionState::Known& known = functions_.known[name];
     if (known.waiting.size() >= kDirectWaitingMax) {
       co_return too_many("call", absl::StrCat(kDirectWaitingMax, " calls of \"", name, "\" wait"),

@@ -73,8 +73,8 @@ v1::ServeReply to_proto(WorkerNews news) {
     proto.set_call(call.call);
     proto.set_task_id(std::move(call.task_id));
     proto.set_attempt(call.attempt);
-    proto.set_payload(std::move(call.payload));
-    proto.set_content_type(std::move(call.content_type));
+    proto.set_payload(call.what->payload);
+    proto.set_content_type(call.what->content_type);
     proto.set_deadline_unix_nano(call.deadline_unix_nano);
     proto.set_traceparent(std::move(call.traceparent));
   }

@@ -2,7 +2,7 @@
 import { create } from "@bufbuild/protobuf";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type CallOptions, type Connection, type Duplex, onAbort } from "./connection.js";
-import { isBrokenConnection } from "./errors.js";
+import { DeadlineExceeded, isBrokenConnection } from "./errors.js";
 import {
   type Function as FunctionRecord, Functions as Service, type HandedCall, type ServeReply, type ServeRequest, ServeRequestSchema,
 } from "./gen/zsync/v1/functions_pb.js";
@@ -11,6 +11,7 @@ import { type SpecOptions, type Task, type Tasks, duration, spec } from "./tasks
 
 const backoffFirstMs = 10;
 const backoffMaxMs = 1000;
+const streamMaxMs = 2 ** 31 - 1; // of one stream, 24 days: what a timer takes; then it is opened anew
 
 /** What a handler may return: bytes, text (UTF-8), or one of both with a content type. */
 export type HandlerResult = Uint8Array | string | { payload: Uint8Array | string; contentType?: string };
@@ -145,12 +146,12 @@ export class Functions {
     const { concurrency = 1, window = 0, signal } = options;
     if (concurrency < 1) throw new RangeError("concurrency is at least 1");
     for (let pause = backoffFirstMs; !signal?.aborted; ) {
-      const stream = this.connection.duplex(Service.method.serve, this.connection.bounds({ timeoutMs: 2 ** 31 - 1 }));
+      const stream = this.connection.duplex(Service.method.serve, this.connection.bounds({ timeoutMs: streamMaxMs }));
       const session = new Session(stream, handler, concurrency);
       try {
         return await session.run(name, Math.max(window, concurrency), signal);
       } catch (error) {
-        if (!isBrokenConnection(error)) throw error;
+        if (!isBrokenConnection(error) && !(error instanceof DeadlineExceeded)) throw error;
       }
       pause = session.served ? backoffFirstMs : Math.min(pause * 2, backoffMaxMs);
       await sleep(pause, undefined, { signal }).catch(() => undefined);
