@@ -87,6 +87,15 @@ void EventLog::append(std::string type, std::string subject,
   write_pending();
 }
 
+EventLog::Together::Together(EventLog& log) : log_(log) {
+  rt::LockGuard guard(log_.lock_);
+  writes_ = !std::exchange(log_.writing_, true);
+}
+
+EventLog::Together::~Together() {
+  if (writes_) log_.write_pending();
+}
+
 void EventLog::write_pending() {
   std::vector<Pending> batch;
   while (true) {

@@ -47,6 +47,19 @@ class EventLog {
   void append(std::string type, std::string subject,
               std::map<std::string, std::string> attributes = {}, std::string trace = "");
 
+  // While one lives, what is appended is gathered; its end writes it together.
+  class Together {
+   public:
+    explicit Together(EventLog& log);
+    Together(const Together&) = delete;
+    Together& operator=(const Together&) = delete;
+    ~Together();
+
+   private:
+    EventLog& log_;
+    bool writes_ = false;  // somebody else does otherwise
+  };
+
   uint64_t last_seq() const;
   const std::string& dir() const { return dir_; }  // for segment_log::Reader
   // Changes with every append.

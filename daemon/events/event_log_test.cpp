@@ -1,5 +1,6 @@
 #include "daemon/events/event_log.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <map>
@@ -89,6 +90,24 @@ TEST_F(EventLogTest, WhatManyThreadsAppendIsThereOnceAndInTheOrderOfEach) {
   for (const Event& event : events) {
     EXPECT_EQ(event.attributes.at("i"), std::to_string(next[event.subject]++));
   }
+}
+
+TEST_F(EventLogTest, WhatIsGatheredIsWrittenAtTheEndAndInOrder) {
+  {
+    EventLog::Together together(*log_);
+    log_->append("one", "");
+    {
+      EventLog::Together inner(*log_);  // the outer one writes
+      log_->append("two", "");
+    }
+    EXPECT_THAT(read_all(), ::testing::IsEmpty());
+  }
+  log_->append("three", "");
+  const std::vector<Event> events = read_all();
+  ASSERT_EQ(events.size(), 3u);
+  EXPECT_EQ(events[0].type, "one");
+  EXPECT_EQ(events[1].type, "two");
+  EXPECT_EQ(events[2].type, "three");
 }
 
 TEST_F(EventLogTest, EveryAppendWakesWhoFollows) {

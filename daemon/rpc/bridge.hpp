@@ -32,6 +32,11 @@ class BridgedCall : public Reactor {
   BridgedCall(CallGate& gate, grpc::CallbackServerContext& context)
       : gate_(gate), context_(context) {}
 
+  // The two reactions below are short and wait for nothing, so gRPC may run them where it stands:
+  // otherwise each call wakes a thread of gRPC's executor at its end. It calls this no API; the
+  // default is that thread.
+  bool InternalInlineable() override { return true; }
+
   void OnCancel() override {
     take_from_grpc(this);
     {

@@ -13,7 +13,8 @@ namespace zsync::daemon {
 // handed to the store happens.
 class CommitOperation final : public rt::Operation {
  public:
-  CommitOperation(Store& store, Store::Work work) : store_(store), work_(std::move(work)) {}
+  CommitOperation(Store& store, Store::Work work, Store::Done done)
+      : store_(store), work_(std::move(work)), done_(std::move(done)) {}
 
   bool await_ready() const noexcept { return false; }
   template <typename Promise>
@@ -26,6 +27,7 @@ class CommitOperation final : public rt::Operation {
     context()->show(*this);
     store_.commit(std::move(work_), [this](absl::Status status) {
       status_ = std::move(status);
+      if (done_) done_(status_);
       wake();
     });
     return rt::Start::kWaiting;
@@ -36,11 +38,13 @@ class CommitOperation final : public rt::Operation {
  private:
   Store& store_;
   Store::Work work_;
+  Store::Done done_;
   absl::Status status_;
 };
 
-inline CommitOperation commit(Store& store, Store::Work work) {
-  return CommitOperation(store, std::move(work));
+// `done` is told on the writer thread, before the caller goes on.
+inline CommitOperation commit(Store& store, Store::Work work, Store::Done done = nullptr) {
+  return CommitOperation(store, std::move(work), std::move(done));
 }
 
 }  // namespace zsync::daemon

@@ -364,45 +364,63 @@ Task<absl::StatusOr<std::vector<Submitted>>> TasksEngine::submit_unkeyed(
     }
   }
   // The tasks outlive the call in the store's hands, so they are shared with its work.
-  auto shared = std::make_shared<std::vector<StoredTask>>(std::move(tasks));
-  absl::Status committed = co_await commit(store_, [shared](Database& db) {
-    for (const StoredTask& task : *shared) {
-      absl::Status status = insert_task(db, task, encode_task_spec(*task.record.spec));
-      if (!status.ok()) return status;
-    }
-    return absl::OkStatus();
-  });
+  auto arrival = std::make_shared<TaskArrival>(std::move(tasks), std::move(wanted));
+  absl::Status committed = co_await commit(
+      store_,
+      [arrival](Database& db) {
+        for (const StoredTask& task : arrival->tasks) {
+          absl::Status status = insert_task(db, task, encode_task_spec(*task.record.spec));
+          if (!status.ok()) return status;
+        }
+        return absl::OkStatus();
+      },
+      [this, arrival](absl::Status status) {
+        if (!status.ok()) return;
+        rt::LockGuard guard(arrived_lock_);
+        arrived_.push_back(arrival);
+      });
   if (!committed.ok()) {
     rt::LockGuard guard(mutex_);
-    admission_.arrived(wanted);
+    admission_.arrived(arrival->wanted);
     co_return committed;
   }
-  adopt_submitted(std::move(*shared), wanted);
+  adopt_arrived();
   co_return result;
 }
 
-void TasksEngine::adopt_submitted(std::vector<StoredTask> tasks, const Admission::Wanted& wanted) {
-  std::vector<EntryPtr> added;
+void TasksEngine::adopt_arrived() {
   rt::LockGuard guard(mutex_);
-  for (StoredTask& task : tasks) {
-    auto entry = std::make_shared<Entry>(std::move(task));
-    const TaskRecord& record = entry->task.record;
-    tasks_[record.id] = entry;
-    by_order_[entry->task.order] = entry;
-    const std::string& key = record.spec->idempotency_key;
-    if (!key.empty()) by_key_[key] = record.id;
-    added.push_back(entry);
+  std::vector<std::shared_ptr<TaskArrival>> arrived;
+  {
+    rt::LockGuard arrived_guard(arrived_lock_);
+    arrived.swap(arrived_);
+  }
+  if (arrived.empty()) return;  // another call has adopted them together with its own
+  EventLog::Together together(events_);
+  std::vector<EntryPtr> added;
+  for (const auto& arrival : arrived) {
+    for (StoredTask& task : arrival->tasks) {
+      auto entry = std::make_shared<Entry>(std::move(task));
+      const TaskRecord& record = entry->task.record;
+      tasks_[record.id] = entry;
+      by_order_[entry->task.order] = entry;
+      const std::string& key = record.spec->idempotency_key;
+      if (!key.empty()) by_key_[key] = record.id;
+      added.push_back(std::move(entry));
+    }
   }
   for (const EntryPtr& entry : added) {  // each may wait for any of the others
     enqueue(entry);
     announce("task.queued", entry->task.record);
   }
-  admission_.arrived(wanted);
+  for (const auto& arrival : arrived) admission_.arrived(arrival->wanted);
   dispatch();
-  for (const auto& [name, count] : wanted) {
-    const GroupRecord group = queue_.group(name);
-    if (group.settings.queued_max > 0 && group.queued > group.settings.queued_max) {
-      admission_.overloaded(name);
+  for (const auto& arrival : arrived) {
+    for (const auto& [name, count] : arrival->wanted) {
+      const GroupRecord group = queue_.group(name);
+      if (group.settings.queued_max > 0 && group.queued > group.settings.queued_max) {
+        admission_.overloaded(name);
+      }
     }
   }
   tell_overload();

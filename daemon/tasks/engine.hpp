@@ -156,7 +156,7 @@ class TasksEngine {
   // `known`: tasks that the same call named and that exist, by name.
   Task<absl::StatusOr<std::vector<Submitted>>> submit_unkeyed(
       std::vector<TaskSpec> specs, Submitter submitter, std::map<std::string, std::string> known);
-  void adopt_submitted(std::vector<StoredTask> tasks, const Admission::Wanted& wanted);
+  void adopt_arrived();
   void enqueue(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void dispatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void begin_attempt(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -288,6 +288,8 @@ class TasksEngine {
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   Retention retention_ ABSL_GUARDED_BY(mutex_);
   bool retaining_ ABSL_GUARDED_BY(mutex_) = false;
+  rt::Lock arrived_lock_;  // taken last
+  std::vector<std::shared_ptr<TaskArrival>> arrived_ ABSL_GUARDED_BY(arrived_lock_);
   int64_t armed_for_ ABSL_GUARDED_BY(mutex_) = INT64_MAX;  // when keep_time() looks again
   Notify rearm_;                                           // an earlier time has come up
   Executor runners_;

@@ -7,8 +7,10 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "daemon/shim/shim_protocol.hpp"
+#include "daemon/tasks/admission.hpp"
 #include "daemon/tasks/task_store.hpp"
 #include "zsync/channel.hpp"
 #include "zsync/notify.hpp"
@@ -44,6 +46,15 @@ struct TaskEntry {
   bool input_closed = false;
   uint32_t shim_version = 0;  // 0: no shim has spoken yet
   uint64_t call = 0;          // of a function, in a worker's hands; 0: it is in nobody's
+};
+
+// The tasks of one call on their way into the engine. What several calls have made durable waits
+// until the first of them goes on, and is adopted together.
+struct TaskArrival {
+  TaskArrival(std::vector<StoredTask> made, Admission::Wanted wants)
+      : tasks(std::move(made)), wanted(std::move(wants)) {}
+  std::vector<StoredTask> tasks;
+  Admission::Wanted wanted;
 };
 
 // What the frames of one attempt have told so far.
