@@ -197,6 +197,8 @@ class TasksEngine {
                      std::vector<std::string>& reasons) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // prerequisites.cpp
+  absl::Status expand_arrays(std::vector<TaskDependency>& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status resolve_after(std::vector<TaskSpec>& specs, const std::vector<std::string>& ids,
                              const std::map<std::string, std::string>& known)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

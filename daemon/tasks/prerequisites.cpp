@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "daemon/fault/fault.hpp"
@@ -60,6 +61,41 @@ std::map<std::string, std::optional<size_t>> names_of(const std::vector<TaskSpec
 
 }  // namespace
 
+// An array stands for its tasks.
+absl::Status TasksEngine::expand_arrays(std::vector<TaskDependency>& after) {
+  auto is_array = [](const TaskDependency& one) {
+    return absl::StartsWith(one.task, kArrayIdPrefix);
+  };
+  if (std::none_of(after.begin(), after.end(), is_array)) return absl::OkStatus();
+  std::vector<TaskDependency> expanded;
+  for (TaskDependency& dependency : after) {
+    if (!is_array(dependency)) {
+      expanded.push_back(std::move(dependency));
+      continue;
+    }
+    const size_t before = expanded.size();
+    for (const auto& [id, entry] : tasks_) {
+      const auto& array = entry->task.record.spec->array;
+      if (array && array->id == dependency.task) expanded.push_back({id, dependency.condition});
+    }
+    if (expanded.size() == before) {
+      return refused(absl::StrCat("it waits for an array that is not there: ", dependency.task),
+                     "NOT_FOUND", "name an array that exists: `zsyncctl tasks list` shows them");
+    }
+  }
+  if (expanded.size() > kAfterMax) {
+    return fault(absl::StatusCode::kInvalidArgument,
+                 absl::StrCat("it waits for ", expanded.size(), " tasks, those of arrays counted"),
+                 {"spec.after",
+                  "LIMIT",
+                  absl::StrCat("after_max = ", kAfterMax),
+                  "wait for smaller arrays, or for a task that waits for each",
+                  {}});
+  }
+  after = std::move(expanded);
+  return absl::OkStatus();
+}
+
 // Turns what each spec waits for into ids: first the names of this call, then tasks that exist.
 absl::Status TasksEngine::resolve_after(std::vector<TaskSpec>& specs,
                                         const std::vector<std::string>& ids,
@@ -69,6 +105,7 @@ absl::Status TasksEngine::resolve_after(std::vector<TaskSpec>& specs,
   const std::map<std::string, std::optional<size_t>> names = names_of(specs);
   std::vector<std::vector<size_t>> waits_for(specs.size());
   for (size_t i = 0; i < specs.size(); ++i) {
+    if (absl::Status status = expand_arrays(specs[i].after); !status.ok()) return status;
     for (TaskDependency& dependency : specs[i].after) {
       if (auto named = names.find(dependency.task); named != names.end()) {
         if (!named->second) {

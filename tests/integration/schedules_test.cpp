@@ -126,6 +126,25 @@ TEST_F(SchedulesTest, AnArrayIsSubmittedWaitedForAndCancelledAsOne) {
   EXPECT_EQ(ctl({"tasks", "cancel", "array_no"}).code, 3);
 }
 
+TEST_F(SchedulesTest, ATaskAfterAnArrayWaitsForAllOfItsTasks) {
+  ASSERT_TRUE(tasks().set_group("gate", 1).ok());
+  const std::string gate = submit({"-g", "gate", "--", "sleep", "1000"});
+  const std::string array = submit({"-g", "gate", "--array", "1-3", "--", "true"});
+  const std::string after = submit({"--after", array, "--", "true"});
+  const std::string failed = submit({"--after", array + ":failed", "--", "true"});
+  EXPECT_EQ(get(after).spec().after_size(), 3);
+  EXPECT_EQ(get(after).state(), v1::TASK_STATE_QUEUED);
+  EXPECT_EQ(ctl({"tasks", "cancel", "--wait", gate}).code, 0);
+  EXPECT_EQ(wait(after).state(), v1::TASK_STATE_SUCCEEDED);
+  EXPECT_EQ(wait(failed).state(), v1::TASK_STATE_SKIPPED);
+  EXPECT_THAT(ctl({"tasks", "submit", "--after", "array_no", "--", "true"}).err,
+              HasSubstr("waits for an array that is not there: array_no"));
+  const std::string large = submit({"--array", "1-257", "--delay", "1h", "--", "true"});
+  EXPECT_THAT(ctl({"tasks", "submit", "--after", large, "--", "true"}).err,
+              ::testing::AllOf(HasSubstr("257 tasks"), HasSubstr("after_max = 256")));
+  EXPECT_EQ(ctl({"tasks", "cancel", large}).code, 0);
+}
+
 TEST_F(SchedulesTest, AnArrayWithAKeyIsSubmittedOnce) {
   const Words words = {"tasks", "submit", "-o",  "jsonl", "--array", "0-1", "--idempotency-key",
                        "k",     "--",     "true"};

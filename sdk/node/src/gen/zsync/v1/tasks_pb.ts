@@ -150,7 +150,7 @@ export type TaskSpec = Message<"zsync.v1.TaskSpec"> & {
   onLost: OnLost;
 
   /**
-   * it starts once each of these has ended as it has to; at most 256
+   * it starts once each of these has ended as it has to; an array counts as its tasks; at most 256
    *
    * @generated from field: repeated zsync.v1.TaskDependency after = 20;
    */
