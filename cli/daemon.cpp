@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <filesystem>
 #include <memory>
 
 #include "absl/strings/ascii.h"
@@ -32,9 +33,18 @@ std::string info_text(const v1::DaemonInfo& info, bool color) {
                   {"caller", info.caller()},
                   {"socket", info.socket()},
                   {"state", info.state_dir()},
+                  {"program", info.program()},
                   {"runtime", absl::StrCat(info.backend(), ", ", info.workers(), " workers")},
                   {"started", utc_time(info.started_unix_nano())}},
                  color);
+  if (const v1::Takeover& takeover = info.takeover(); !takeover.failure().empty()) {
+    absl::StrAppend(&text, "\n", takeover.program(), " was to take over at ",
+                    utc_time(takeover.began_unix_nano()), " and failed: ", takeover.failure(),
+                    "\n");
+  } else if (info.has_takeover()) {
+    absl::StrAppend(&text, "\ntook over from ", takeover.from_version(), " at ",
+                    utc_time(takeover.began_unix_nano()), "\n");
+  }
   Table nouns({"NOUN", "AVAILABILITY", "REASON"});
   for (const v1::Capability& one : info.capabilities()) {
     std::string word = absl::AsciiStrToLower(
@@ -145,6 +155,39 @@ absl::StatusOr<int> stop(Context& context, bool must_run) {
   return static_cast<int>(kExitOk);
 }
 
+struct UpgradeArgs {
+  std::string program;
+  bool check = false;
+};
+
+absl::StatusOr<int> upgrade(Context& context, const UpgradeArgs& args) {
+  absl::StatusOr<client::Client*> client = context.client(false);
+  if (!client.ok()) return client.status();
+  absl::StatusOr<client::CallOptions> call = context.call();
+  if (!call.ok()) return call.status();
+  std::error_code error;
+  const std::string program =
+      args.program.empty() ? "" : std::filesystem::absolute(args.program, error).string();
+  client::Daemon daemon = (*client)->daemon();
+  if (args.check) {
+    const auto next = daemon.check_upgrade(program, *call);
+    if (!next.ok()) return next.status();
+    context.show(*next, next->program(), [&] {
+      return absl::StrCat(next->program(), " (", next->version(), ") can take over\n");
+    });
+    return static_cast<int>(kExitOk);
+  }
+  const auto now = daemon.upgrade(program, *call);
+  if (!now.ok()) return now.status();
+  context.show(*now, now->program(), [&] {
+    return absl::StrCat("zsyncd ", now->takeover().from_version(), " -> ", now->version(), " (pid ",
+                        now->pid(), ", away ",
+                        (now->started_unix_nano() - now->takeover().began_unix_nano()) / 1'000'000,
+                        " ms)\n");
+  });
+  return static_cast<int>(kExitOk);
+}
+
 absl::StatusOr<int> restart(Context& context) {
   const absl::StatusOr<int> stopped = stop(context, false);
   if (!stopped.ok()) return stopped.status();
@@ -211,6 +254,13 @@ void add_daemon(CLI::App& app, Context& context) {
            [&context] { return stop(context, true); });
   add_leaf(*daemon, context, "restart", "Stop it and start it; running commands go on",
            [&context] { return restart(context); });
+  auto args = std::make_shared<UpgradeArgs>();
+  CLI::App* leaf = add_leaf(*daemon, context, "upgrade",
+                            "Have another zsyncd take over; commands, channels and clients go on",
+                            [&context, args] { return upgrade(context, *args); });
+  leaf->add_option("PROGRAM", args->program,
+                   "The new zsyncd; without: the file it was started from, as it is now");
+  leaf->add_flag("--check", args->check, "Only ask it whether it could");
   auto follow = std::make_shared<bool>(false);
   add_leaf(*daemon, context, "logs", "The end of its log file", [&context, follow] {
     return show_logs(context, *follow);

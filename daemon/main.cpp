@@ -2,6 +2,7 @@
 #include <grpcpp/impl/service_type.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -9,6 +10,7 @@
 #include <filesystem>
 #include <random>
 
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "daemon/channels/channels_service.hpp"
 #include "daemon/channels/engine.hpp"
@@ -20,6 +22,8 @@
 #include "daemon/ops/log.hpp"
 #include "daemon/ops/process_signals.hpp"
 #include "daemon/ops/service_manager.hpp"
+#include "daemon/ops/takeover.hpp"
+#include "daemon/ops/upgrade.hpp"
 #include "daemon/options.hpp"
 #include "daemon/projects/engine.hpp"
 #include "daemon/projects/projects_service.hpp"
@@ -42,6 +46,8 @@ namespace zsync::daemon {
 namespace {
 
 constexpr uint32_t kServicesParallel = 4096;  // services run side by side, whatever the machine
+constexpr std::chrono::milliseconds kCallsEnd{
+    250};  // what calls get when another program takes over
 constexpr std::initializer_list<int> kSignals = {SIGTERM, SIGINT, SIGHUP};
 
 int64_t unix_nano_now() {
@@ -97,7 +103,21 @@ struct State {
   std::unique_ptr<EventLog> events;
 };
 
-absl::StatusOr<State> open_state(const Config& config) {
+StoreOptions store_options(const std::string& dir) {
+  StoreOptions options;
+  options.path = dir + "/store.db";
+  options.migrations = {{1, kTaskSchemaV1},     {2, kChannelSchemaV2},  {3, kChannelSchemaV3},
+                        {4, kTaskSchemaV4},     {5, kTaskSchemaV5},     {6, kTaskSchemaV6},
+                        {7, kChannelSchemaV7},  {8, kScheduleSchemaV8}, {9, kTaskSchemaV9},
+                        {10, kProjectSchemaV10}};
+  return options;
+}
+
+// What is about a change of the program, in the state directory.
+std::string upgrade_dir(const Config& config) { return config.state_dir + "/upgrade"; }
+
+// `failed`: the program that took over, and had not run its engines when it failed.
+absl::StatusOr<State> open_state(const Config& config, bool failed) {
   std::error_code error;
   std::filesystem::create_directories(config.state_dir, error);
   if (error) {
@@ -105,12 +125,12 @@ absl::StatusOr<State> open_state(const Config& config) {
                                   "\": " + error.message() + "; choose another with --state-dir");
   }
   chmod(config.state_dir.c_str(), 0700);
-  StoreOptions options;
-  options.path = config.state_dir + "/store.db";
-  options.migrations = {{1, kTaskSchemaV1},     {2, kChannelSchemaV2},  {3, kChannelSchemaV3},
-                        {4, kTaskSchemaV4},     {5, kTaskSchemaV5},     {6, kTaskSchemaV6},
-                        {7, kChannelSchemaV7},  {8, kScheduleSchemaV8}, {9, kTaskSchemaV9},
-                        {10, kProjectSchemaV10}};
+  StoreOptions options = store_options(config.state_dir);
+  if (failed) {
+    absl::StatusOr<bool> undone = undo_migration(options.path, options.migrations);
+    if (!undone.ok()) return undone.status();
+    if (*undone) log(LogLevel::warning, "the store is as it was before its migration");
+  }
   absl::StatusOr<std::unique_ptr<Store>> store = Store::open(std::move(options));
   if (!store.ok()) return store.status();
   absl::StatusOr<std::unique_ptr<EventLog>> events =
@@ -118,6 +138,20 @@ absl::StatusOr<State> open_state(const Config& config) {
                      static_cast<uint64_t>(config.events.retention_bytes_max), unix_nano_now);
   if (!events.ok()) return events.status();
   return State{std::move(*store), std::move(*events)};
+}
+
+// zsyncd --check DIR: reads the configuration, and the store in DIR as if to serve it.
+absl::Status check_state(const std::string& dir) {
+  absl::StatusOr<std::unique_ptr<Store>> store = Store::open(store_options(dir));
+  if (!store.ok()) return store.status();
+  EnvironmentPool environments;
+  return (*store)->read([&environments](Database& db) {
+    absl::Status status = load_tasks(db, environments, [](StoredTask) {});
+    if (status.ok()) {
+      status = load_schedules(db, [](ScheduleRecord) { return absl::OkStatus(); });
+    }
+    return status;
+  });
 }
 
 TasksOptions tasks_options(const Config& config, const std::string& socket,
@@ -235,10 +269,20 @@ StatsNow stats_of(State& state, const Engines& engines, const RpcServer& server)
   return now;
 }
 
+// What a start has to begin with.
+struct Start {
+  ListeningSocket& listener;
+  const std::optional<Inheritance>& inherited;
+  std::optional<TakeoverGuard>& guard;
+  uint64_t open_files_soft;
+  char** argv;
+};
+
 // Serves until a signal, a call or idleness says stop; then there are no connections any more.
-Task<std::string> serve_until_stopped(LiveConfig& live, RpcServer& server,
-                                      ListeningSocket& listener, const Engines& engines,
+Task<std::string> serve_until_stopped(LiveConfig& live, RpcServer& server, CallGate& gate,
+                                      Start& start, const Engines& engines, Successor& successor,
                                       Notify& asked_to_stop) {
+  ListeningSocket& listener = start.listener;
   const Config config = live.get().config;
   TaskHandle<absl::Status> serving = spawn(server.serve(listener));
   TaskHandle<void> watchdog = spawn(feed_watchdog());
@@ -247,11 +291,21 @@ Task<std::string> serve_until_stopped(LiveConfig& live, RpcServer& server,
        {"state", config.state_dir},
        {"pid", std::to_string(getpid())}});
   tell_ready("serving");
+  if (start.guard) start.guard->disarm();
+  std::error_code error;
+  std::filesystem::remove_all(upgrade_dir(config) + "/channels", error);
   auto stop = co_await race(wait_for_stop(live, asked_to_stop),
                             wait_until_idle(server, engines, config.idle_exit));
-  const std::string why = stop.index == 0 ? std::get<0>(stop.value) : "idle";
+  std::string why = stop.index == 0 ? std::get<0>(stop.value) : "idle";
+  if (const std::optional<Candidate> next = successor.chosen()) {
+    why = "another program takes over: " + next->program;
+    tell_reloading();
+    gate.drain();
+    server.let_calls_end(kCallsEnd);
+  } else {
+    tell_stopping();
+  }
   log(LogLevel::info, "stopping", {{"reason", why}});
-  tell_stopping();
   engines.tasks.close_functions();
   serving.cancel();
   (void)co_await timeout(std::move(serving), config.drain_timeout);
@@ -259,15 +313,70 @@ Task<std::string> serve_until_stopped(LiveConfig& live, RpcServer& server,
   co_return why;
 }
 
-Task<absl::Status> serve(LiveConfig& live, State& state, ListeningSocket& listener,
-                         uint64_t open_files_soft) {
+// What the program before has left, in words for the log.
+void tell_takeover(EventLog& events, const std::optional<Inheritance>& inherited) {
+  if (!inherited) return;
+  const std::string ms =
+      absl::StrCat((unix_nano_now() - inherited->began_unix_nano) / 1'000'000, " ms");
+  if (inherited->failure.empty()) {
+    events.append("daemon.upgraded", inherited->program,
+                  {{"from", inherited->from}, {"to", ZSYNC_VERSION}, {"away", ms}});
+    log(LogLevel::info, "took over", {{"from", inherited->from}, {"away", ms}});
+  } else {
+    events.append("daemon.upgrade_failed", inherited->program,
+                  {{"reason", inherited->failure}, {"away", ms}});
+    log(LogLevel::error, "the program that was to take over failed, and this one goes on",
+        {{"program", inherited->program}, {"reason", inherited->failure}, {"away", ms}});
+  }
+}
+
+// The memory class goes from program to program in files; any other start begins without them.
+Task<void> bring_channels_back(ChannelsEngine& channels, EventLog& events, const Config& config,
+                               bool inherited) {
+  if (!inherited) co_return;
+  const std::string dir = upgrade_dir(config) + "/channels";
+  absl::Status status = co_await rt::call_blocking([&] { return channels.carry_in(dir); });
+  if (status.ok()) co_return;
+  events.append("channels.lost", "", {{"error", std::string(status.message())}});
+  log(LogLevel::error, "memory channels are lost", {{"error", std::string(status.message())}});
+}
+
+Task<void> carry_channels(ChannelsEngine& channels, EventLog& events, const Config& config) {
+  const std::string dir = upgrade_dir(config) + "/channels";
+  absl::Status status = co_await rt::call_blocking([&] { return channels.carry_out(dir); });
+  if (status.ok()) co_return;
+  events.append("channels.lost", "", {{"error", std::string(status.message())}});
+  log(LogLevel::error, "memory channels are not kept", {{"error", std::string(status.message())}});
+}
+
+// What the service of the daemon itself is to say and do, but for what the engines know.
+DaemonFacts facts_of(LiveConfig& live, const Start& start, Successor& successor,
+                     Notify& asked_to_stop, std::string instance) {
+  DaemonFacts facts;
+  facts.instance = std::move(instance);
+  facts.socket = start.listener.path();
+  facts.state_dir = live.get().config.state_dir;
+  facts.started_unix_nano = unix_nano_now();
+  facts.config = [&live] { return live.get(); };
+  facts.shut_down = [&asked_to_stop] { asked_to_stop.notify_all(); };
+  facts.upgrade = [&successor](std::string program, bool check_only) {
+    return successor.find(std::move(program), check_only);
+  };
+  facts.taken_over = start.inherited;
+  facts.program = own_program();
+  return facts;
+}
+
+// -> who takes over.
+Task<absl::StatusOr<std::optional<Candidate>>> serve(LiveConfig& live, State& state, Start start) {
   const Config config = live.get().config;
   Runtime& runtime = *get_global_runtime();
   UlidGenerator ids([] { return static_cast<uint64_t>(unix_nano_now() / 1'000'000); }, random_bits);
   TaskCgroups cgroups;
   cgroups.detect();
-  TasksEngine tasks(tasks_options(config, listener.path(), open_files_soft), *state.store,
-                    *state.events, ids, cgroups, unix_nano_now);
+  TasksEngine tasks(tasks_options(config, start.listener.path(), start.open_files_soft),
+                    *state.store, *state.events, ids, cgroups, unix_nano_now);
+  if (start.guard) start.guard->engines_run();
   if (absl::Status status = co_await tasks.start(); !status.ok()) co_return status;
   Schedules schedules(*state.store, *state.events, ids, tasks, unix_nano_now);
   if (absl::Status status = co_await schedules.start(); !status.ok()) co_return status;
@@ -276,6 +385,7 @@ Task<absl::Status> serve(LiveConfig& live, State& state, ListeningSocket& listen
   ChannelsEngine channels(channels_options(config), *state.store, *state.events, ids,
                           unix_nano_now);
   if (absl::Status status = channels.start(); !status.ok()) co_return status;
+  co_await bring_channels_back(channels, *state.events, config, start.inherited.has_value());
   WatchEngine watch({.roots_max = static_cast<size_t>(config.watch.roots_max),
                      .state_dir = config.state_dir + "/watch"},
                     ids);
@@ -283,14 +393,9 @@ Task<absl::Status> serve(LiveConfig& live, State& state, ListeningSocket& listen
 
   CallGate gate(runtime, getuid(), static_cast<uint32_t>(config.calls_per_uid_max));
   Notify asked_to_stop;
+  Successor successor(*state.store, upgrade_dir(config) + "/check", start.argv, asked_to_stop);
   const RpcServer* server = nullptr;
-  DaemonFacts facts;
-  facts.instance = ids.next();
-  facts.socket = listener.path();
-  facts.state_dir = config.state_dir;
-  facts.started_unix_nano = unix_nano_now();
-  facts.config = [&live] { return live.get(); };
-  facts.shut_down = [&asked_to_stop] { asked_to_stop.notify_all(); };
+  DaemonFacts facts = facts_of(live, start, successor, asked_to_stop, ids.next());
   facts.doctor = [&] {
     return DoctorInputs{name_of(runtime.backend()), RuntimeDiagnostics(runtime).get_stats(),
                         config.state_dir, cgroups.explanation(), cgroups.available()};
@@ -310,65 +415,120 @@ Task<absl::Status> serve(LiveConfig& live, State& state, ListeningSocket& listen
   server = &rpc;
 
   state.events->append("daemon.started", facts.instance, {{"version", ZSYNC_VERSION}});
+  tell_takeover(*state.events, start.inherited);
   // 1. Serving ends first: nobody asks any more for what is being taken down.
-  const std::string why = co_await serve_until_stopped(live, rpc, listener, engines, asked_to_stop);
+  const std::string why =
+      co_await serve_until_stopped(live, rpc, gate, start, engines, successor, asked_to_stop);
   // 2. The engines; running commands go on under their shims.
   co_await watch.stop();
   co_await channels.stop();
   co_await projects.stop();
   co_await schedules.stop();
   co_await tasks.stop();
+  const std::optional<Candidate> next = successor.chosen();
+  if (next) co_await carry_channels(channels, *state.events, config);
   // 3. What was accepted is on disk.
   state.events->append("daemon.stopped", facts.instance, {{"reason", why}});
   state.store->close();
   log(LogLevel::info, "stopped");
-  co_return absl::OkStatus();
+  co_return next;
 }
 
-int run_daemon(const Options& options) {
-  absl::StatusOr<LoadedConfig> loaded = LiveConfig::load(options);
-  if (!loaded.ok()) {
-    complain(loaded.status());
-    return 2;
-  }
-  configure_log(loaded->config.log.format, loaded->config.log.level);
-  for (const std::string& warning : loaded->warnings) log(LogLevel::warning, warning);
-  absl::StatusOr<ListeningSocket> listener = ListeningSocket::open(loaded->config.socket);
-  if (!listener.ok()) return complain(listener.status());
-  absl::StatusOr<State> state = open_state(loaded->config);
-  if (!state.ok()) return complain(state.status());
+// Returns when neither the next program nor this one could be executed.
+absl::Status take_turns(const Candidate& next, const ListeningSocket& listener,
+                        uint64_t open_files_soft, char** argv) {
+  Inheritance given;
+  given.listener = listener.fd();
+  given.lock = listener.lock_fd();
+  given.from = ZSYNC_VERSION;
+  given.program = next.program;
+  given.open_files_soft = open_files_soft;
+  given.began_unix_nano = next.chosen_unix_nano;
+  absl::StatusOr<int> before = open_own_program();
+  if (before.ok()) given.before = *before;
+  for (char** argument = argv; *argument; ++argument) given.arguments.emplace_back(*argument);
+  for (char** variable = environ; *variable; ++variable) given.environment.emplace_back(*variable);
+  absl::Status status = hand_over(given);
+  given.failure = std::string(status.message());
+  return hand_over(given);
+}
 
-  if (absl::Status status = test_caller_names(); !status.ok()) return complain(status);
+// Serves to the end -> why it could not.
+absl::Status run_daemon(const Options& options, LoadedConfig loaded,
+                        const std::optional<Inheritance>& inherited,
+                        std::optional<TakeoverGuard>& guard, char** argv) {
+  absl::StatusOr<ListeningSocket> listener =
+      inherited ? ListeningSocket::adopt(inherited->listener, inherited->lock)
+                : ListeningSocket::open(loaded.config.socket);
+  if (!listener.ok()) return listener.status();
+  const bool failed = inherited && !inherited->failure.empty() && !inherited->engines_ran;
+  absl::StatusOr<State> state = open_state(loaded.config, failed);
+  if (!state.ok()) return state.status();
 
-  const uint64_t open_files_soft = raise_open_files();
+  if (absl::Status status = test_caller_names(); !status.ok()) return status;
+
+  const uint64_t open_files_soft = inherited ? inherited->open_files_soft : raise_open_files();
   zsync::Config runtime = zsync::Config::for_server();
-  if (loaded->config.workers) runtime.workers = static_cast<size_t>(loaded->config.workers);
+  if (loaded.config.workers) runtime.workers = static_cast<size_t>(loaded.config.workers);
   // A killed process's ring lets go of its descriptors some time after the process has gone: the
   // next daemon, and its clients, would meet a socket that answers for nobody.
   runtime.backend = Backend::libuv;
-  if (absl::Status status = init_global_runtime(runtime); !status.ok()) return complain(status);
-  LiveConfig live(options, std::move(*loaded));
-  absl::Status status =
-      get_global_runtime()->block_on(serve(live, *state, *listener, open_files_soft));
+  if (absl::Status status = init_global_runtime(runtime); !status.ok()) return status;
+  LiveConfig live(options, std::move(loaded));
+  absl::StatusOr<std::optional<Candidate>> next = get_global_runtime()->block_on(
+      serve(live, *state, {*listener, inherited, guard, open_files_soft, argv}));
   deinit_global_runtime();
-  return status.ok() ? 0 : complain(status);
+  if (!next.ok()) return next.status();
+  return *next ? take_turns(**next, *listener, open_files_soft, argv) : absl::OkStatus();
+}
+
+int run(const Options& options, const std::optional<Inheritance>& inherited,
+        std::optional<TakeoverGuard>& guard, char** argv) {
+  auto fail = [&guard](const absl::Status& status, int code) {
+    complain(status);
+    if (guard) guard->give_back(std::string(status.message()));
+    return code;
+  };
+  absl::StatusOr<LoadedConfig> loaded = LiveConfig::load(options);
+  if (!loaded.ok()) return fail(loaded.status(), 2);
+  configure_log(loaded->config.log.format, loaded->config.log.level);
+  for (const std::string& warning : loaded->warnings) log(LogLevel::warning, warning);
+  if (options.check) {
+    absl::Status checked = check_state(*options.check);
+    if (checked.ok()) checked = test_caller_names();
+    if (!checked.ok()) return complain(checked);
+    std::puts(check_passed().c_str());
+    return 0;
+  }
+  absl::Status ended = run_daemon(options, std::move(*loaded), inherited, guard, argv);
+  return ended.ok() ? 0 : fail(ended, 1);
 }
 
 }  // namespace
 }  // namespace zsync::daemon
 
 int main(int argc, char** argv) {
-  zsync::daemon::ParsedOptions parsed = zsync::daemon::parse_options(argc, argv);
-  if (parsed.exit_code) return *parsed.exit_code;
+  using namespace zsync::daemon;
+  const std::optional<Inheritance> inherited = take_inheritance();
+  std::optional<TakeoverGuard> guard;
+  if (inherited && inherited->failure.empty()) guard.emplace(*inherited);
+  ParsedOptions parsed = parse_options(argc, argv);
+  if (parsed.exit_code) {
+    if (guard) guard->give_back("it does not know the options of the one before");
+    return *parsed.exit_code;
+  }
   // Debian's abseil is built to look for deadlocks at every lock that gRPC takes.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   // Before any thread exists: signals are read by the runtime, ended shims need no reaping, a
   // client that is gone is an error code.
-  zsync::daemon::block_signals(zsync::daemon::kSignals);
+  block_signals(kSignals);
   struct sigaction children{};
   children.sa_handler = SIG_DFL;
   children.sa_flags = SA_NOCLDWAIT;
   sigaction(SIGCHLD, &children, nullptr);
+  // Those of the program before that ended meanwhile.
+  while (waitpid(-1, nullptr, WNOHANG) > 0) {
+  }
   signal(SIGPIPE, SIG_IGN);
-  return zsync::daemon::run_daemon(parsed.options);
+  return run(parsed.options, inherited, guard, argv);
 }

@@ -25,6 +25,9 @@ ParsedOptions parse_options(int argc, char** argv) {
       {"--workers", "workers", "threads of the runtime; 0: as many as there are CPUs", {}},
   };
   for (Flag& flag : flags) app.add_option(flag.flag, flag.value, flag.help);
+  std::string check;
+  app.add_option("--check", check,
+                 "look at the configuration and at the copy of a store in this directory, and end");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -32,6 +35,7 @@ ParsedOptions parse_options(int argc, char** argv) {
     return parsed;
   }
   if (!config_file.empty()) parsed.options.config_file = config_file;
+  if (!check.empty()) parsed.options.check = check;
   for (Flag& flag : flags) {
     if (app.count(flag.flag) > 0) {
       parsed.options.flags.push_back({flag.flag, flag.key, flag.value});

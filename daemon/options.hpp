@@ -12,6 +12,7 @@ namespace zsync::daemon {
 struct Options {
   std::optional<std::string> config_file;
   std::vector<ConfigFlag> flags;
+  std::optional<std::string> check;  // the directory of a store to look at, instead of serving
 };
 
 // Prints --help, --version or a usage error itself; then `exit_code` is set.

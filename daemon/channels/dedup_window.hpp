@@ -37,6 +37,11 @@ class DedupWindow {
     forget(now);
     return window_ns_ != 0 && order_.size() >= ids_max_;
   }
+  // Every id that is known, in the order of their times.
+  template <typename See>
+  void each(const See& see) const {
+    for (const Known& known : order_) see(known.id, seqs_.at(known.id), known.time);
+  }
   size_t size() const { return order_.size(); }
 
  private:

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "daemon/channels/channel_carry.hpp"
 #include "daemon/config/closest.hpp"
 #include "daemon/fault/fault.hpp"
 #include "daemon/store/commit.hpp"
@@ -220,6 +221,26 @@ Task<void> ChannelsEngine::stop() {
   co_await tending_.join_all();
   // Everything accepted is on disk already; a commit behind the cursors' own makes sure of those.
   (void)co_await commit(store_, [](Database&) { return absl::OkStatus(); });
+}
+
+absl::Status ChannelsEngine::carry_out(const std::string& dir) {
+  std::error_code error;
+  std::filesystem::remove_all(dir, error);
+  absl::StatusOr<segment_log::Writer> log = segment_log::Writer::open(dir);
+  if (!log.ok()) return log.status();
+  rt::LockGuard guard(lock_);
+  for (const auto& [name, channel] : channels_) {
+    if (channel->spec().kind != ChannelClass::kMemory) continue;
+    if (absl::Status status = ChannelCarry::write(*channel, *log); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ChannelsEngine::carry_in(const std::string& dir) {
+  return ChannelCarry::read(dir, clock_, [this](std::string name, ChannelPtr channel) {
+    rt::LockGuard guard(lock_);
+    channels_.emplace(std::move(name), std::move(channel));
+  });
 }
 
 absl::StatusOr<ChannelSpec> ChannelsEngine::complete(ChannelSpec spec) const {

@@ -48,6 +48,10 @@ class ChannelsEngine {
   absl::Status start();
   // Writes how far each durable channel was received. The calls have ended before.
   Task<void> stop();
+  // After stop(): writes the channels of the memory class to `dir`, which is made anew. Blocks.
+  absl::Status carry_out(const std::string& dir);
+  // After start(): brings them back, and leaves `dir` as it is. Blocks.
+  absl::Status carry_in(const std::string& dir);
 
   // With `if_absent` an equal channel that exists already is a success.
   //

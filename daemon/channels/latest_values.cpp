@@ -23,6 +23,13 @@ uint64_t LatestValues::push(Message message) {
   return next_ - 1;
 }
 
+void LatestValues::restore(Message message) {
+  const uint64_t next = std::max(next_, message.seq + 1);
+  next_ = message.seq;
+  push(std::move(message));
+  next_ = next;
+}
+
 void LatestValues::forget(uint64_t seq) {
   auto found = values_.find(seq);
   bytes_ -= cost(found->second.data.size());

@@ -5,7 +5,9 @@
 // and misses what it was in between; it never holds anything up.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -25,6 +27,12 @@ class LatestValues {
   bool fits(std::string_view key, size_t data_bytes) const;
   // Appends, and forgets the one before of its key; its seq.
   uint64_t push(Message message);
+  // The same of a value that another one had, with its seq; they come in order.
+  void restore(Message message);
+  void skip_to(uint64_t next_seq) { next_ = std::max(next_, next_seq); }
+  void each(const std::function<void(const Message&)>& see) const {
+    for (const auto& [seq, message] : values_) see(message);
+  }
   // Forgets the value that has not changed for the longest time; false: there is none.
   bool drop_oldest();
   // The newest values from `seq` on, in the order in which they were sent.

@@ -24,6 +24,28 @@ uint64_t MessageQueue::push(Message message) {
   return next_ - 1;
 }
 
+void MessageQueue::restore(Message message, bool held) {
+  const uint64_t seq = push(std::move(message));
+  if (held) return;
+  for (; head_ < seq; ++head_) returned_.insert(head_);
+  ++head_;
+  settle(seq);
+  trim();
+}
+
+void MessageQueue::restore_dropped(uint64_t dropped, std::optional<segment_log::Gap> gap) {
+  dropped_ = dropped;
+  gap_ = gap;
+  if (gap_) newest_dropped_ = gap_->to;
+}
+
+void MessageQueue::each(const std::function<void(const Message&, bool held)>& see) const {
+  for (const Message& message : messages_) {
+    see(message,
+        message.seq >= head_ || in_hand_.contains(message.seq) || returned_.contains(message.seq));
+  }
+}
+
 uint64_t MessageQueue::floor() const {
   uint64_t floor = head_;
   if (!in_hand_.empty()) floor = std::min(floor, *in_hand_.begin());

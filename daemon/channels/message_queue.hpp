@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <optional>
 #include <set>
 #include <string>
@@ -36,6 +37,11 @@ class MessageQueue {
   bool fits(size_t data_bytes, const Reservation& reserved) const;
   // Appends; its seq.
   uint64_t push(Message message);
+  // The same of a message that an earlier queue had; not `held`: it was received there.
+  void restore(Message message, bool held);
+  void restore_dropped(uint64_t dropped, std::optional<segment_log::Gap> gap);
+  // Every message in memory, in order; `held`: it is not received for good.
+  void each(const std::function<void(const Message&, bool held)>& see) const;
   // Drops the oldest message that nobody has in hand; false: there is none.
   bool drop_oldest(segment_log::GapReason reason = segment_log::GapReason::kDroppedOldest);
   // Handing out up to `max` messages of together about `bytes_max` (at least one if any).

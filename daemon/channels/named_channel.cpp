@@ -44,9 +44,7 @@ NamedChannel::NamedChannel(std::string id, ChannelSpec spec, int64_t created_uni
 
 void NamedChannel::restore(Message message, bool held) {
   rt::LockGuard guard(lock_);
-  queue_.push(std::move(message));
-  if (held) return;
-  for (const Message& old : queue_.take(1, SIZE_MAX)) queue_.confirm(old.seq);
+  queue_.restore(std::move(message), held);
 }
 
 void NamedChannel::restore_closed() {

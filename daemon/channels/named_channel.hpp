@@ -207,6 +207,7 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   void blame_dead_letters(std::string why);
 
  private:
+  friend class ChannelCarry;
   absl::Status refusal() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   absl::Status full() const;
   void fill_form(ChannelInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);

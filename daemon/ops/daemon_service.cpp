@@ -120,8 +120,25 @@ class Service final : public v1::Daemon::CallbackService {
                             return v1::ShutdownReply();
                           });
   }
+  grpc::ServerUnaryReactor* Upgrade(Context* context, const v1::UpgradeRequest* request,
+                                    v1::UpgradeReply* reply) override {
+    return unary_call(
+        gate_, context, request, reply,
+        [this](CallContext, v1::UpgradeRequest asked) { return upgrade(std::move(asked)); });
+  }
 
  private:
+  Task<absl::StatusOr<v1::UpgradeReply>> upgrade(v1::UpgradeRequest request) {
+    absl::StatusOr<Candidate> next =
+        co_await facts_.upgrade(request.program(), request.check_only());
+    if (!next.ok()) co_return next.status();
+    v1::UpgradeReply reply;
+    reply.set_program(next->program);
+    reply.set_version(next->version);
+    reply.set_instance(facts_.instance);
+    co_return reply;
+  }
+
   Task<absl::StatusOr<v1::DaemonInfo>> info(CallContext call) {
     v1::DaemonInfo info;
     info.set_version(ZSYNC_VERSION);
@@ -144,6 +161,15 @@ class Service final : public v1::Daemon::CallbackService {
     }
     add_limits(info, facts_.config().config);
     info.set_caller(describe(call.peer));
+    info.set_program(facts_.program);
+    if (facts_.taken_over) {
+      const Inheritance& taken = *facts_.taken_over;
+      v1::Takeover& takeover = *info.mutable_takeover();
+      takeover.set_from_version(taken.from);
+      takeover.set_program(taken.program);
+      takeover.set_began_unix_nano(taken.began_unix_nano);
+      takeover.set_failure(taken.failure);
+    }
     co_return info;
   }
 

@@ -3,11 +3,15 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "daemon/config/config.hpp"
 #include "daemon/ops/doctor.hpp"
+#include "daemon/ops/takeover.hpp"
+#include "daemon/ops/upgrade.hpp"
+#include "zsync/task.hpp"
 
 namespace grpc {
 class Service;
@@ -40,6 +44,11 @@ struct DaemonFacts {
   std::function<StatsNow()> stats;
   std::function<DoctorInputs()> doctor;
   std::function<void()> shut_down;
+  // Checks a program and, unless told not to, has it take over once this has returned.
+  std::function<Task<absl::StatusOr<Candidate>>(std::string program, bool check_only)> upgrade;
+  // Where this program took over from another one, or got the process back from one.
+  std::optional<Inheritance> taken_over;
+  std::string program;  // its file
 };
 
 std::unique_ptr<grpc::Service> make_daemon_service(CallGate& gate, DaemonFacts facts);

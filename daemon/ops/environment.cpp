@@ -9,6 +9,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "absl/strings/strip.h"
+
 namespace zsync::daemon {
 
 std::vector<std::string> passed_environment(const std::vector<std::string>& globs) {
@@ -24,6 +26,12 @@ std::vector<std::string> passed_environment(const std::vector<std::string>& glob
     }
   }
   return passed;
+}
+
+std::string own_program() {
+  std::error_code error;
+  std::string path = std::filesystem::read_symlink("/proc/self/exe", error).string();
+  return std::string(absl::StripSuffix(path, " (deleted)"));
 }
 
 std::string program_beside_this(const std::string& name) {

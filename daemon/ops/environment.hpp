@@ -13,6 +13,10 @@ std::vector<std::string> passed_environment(const std::vector<std::string>& glob
 // NAME in the directory of this executable, else beside it in ../libexec/zsync, else from PATH.
 std::string program_beside_this(const std::string& name);
 
+// The path of the file that this process was started from, also where another one has taken its
+// place since.
+std::string own_program();
+
 // The kernel's id of this run of the machine; empty where /proc is not mounted.
 std::string boot_id();
 

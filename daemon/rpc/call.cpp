@@ -10,6 +10,10 @@ absl::StatusOr<CallContext> CallGate::enter(grpc::CallbackServerContext& context
   absl::StatusOr<Peer> peer = peer_of_call(context.peer());
   if (!peer.ok()) return peer.status();
   if (absl::Status status = may_call(*peer, daemon_uid_); !status.ok()) return status;
+  if (draining_.load()) {
+    return fault(absl::StatusCode::kUnavailable, "another program takes over from this zsyncd",
+                 {"", "DRAINING", "", "make the call again in a moment", {}});
+  }
   {
     rt::LockGuard guard(mutex_);
     uint32_t& open = open_by_uid_[peer->uid];

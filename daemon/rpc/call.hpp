@@ -32,6 +32,9 @@ class CallGate {
   // Lets a call in, or says why not. Whoever was let in leaves.
   absl::StatusOr<CallContext> enter(grpc::CallbackServerContext& context);
   void leave(const CallContext& call);
+  // From now on every call is refused, with the reason DRAINING: nothing was done, and it may be
+  // made again as soon as the next program serves.
+  void drain() { draining_.store(true); }
 
   Runtime& runtime() { return runtime_; }
   uint64_t calls_total() const { return calls_total_.load(std::memory_order_relaxed); }
@@ -43,6 +46,7 @@ class CallGate {
   const uint32_t calls_per_uid_max_;
   std::atomic<uint64_t> calls_total_{0};
   std::atomic<uint64_t> calls_open_{0};
+  std::atomic<bool> draining_{false};
   rt::Lock mutex_;
   absl::flat_hash_map<uid_t, uint32_t> open_by_uid_ ABSL_GUARDED_BY(mutex_);
 };

@@ -172,11 +172,17 @@ absl::StatusOr<ListeningSocket> ListeningSocket::inherit() {
         "the service manager passed something else than one listening Unix stream socket");
   }
   fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+  return adopt(fd, -1);
+}
+
+ListeningSocket ListeningSocket::adopt(int fd, int lock_fd) {
   sockaddr_un address{};
   socklen_t size = sizeof address;
   getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
-  return ListeningSocket(fd, -1, address.sun_path);
+  return ListeningSocket(fd, lock_fd, address.sun_path);
 }
+
+void ListeningSocket::release() { fd_ = lock_fd_ = -1; }
 
 ListeningSocket::ListeningSocket(ListeningSocket&& other) noexcept
     : fd_(std::exchange(other.fd_, -1)),

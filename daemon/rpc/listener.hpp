@@ -21,6 +21,8 @@ class ListeningSocket {
   // Errors: kInvalidArgument for a path over kSocketPathBytesMax; kAlreadyExists naming the running
   // daemon's pid; kPermissionDenied for a directory of somebody else or open to others.
   static absl::StatusOr<ListeningSocket> bind(const std::string& path);
+  // Of the program that this one takes over from: its descriptors, `lock_fd` -1 where it had none.
+  static ListeningSocket adopt(int fd, int lock_fd);
   // inherit() where the service manager passed a socket, else bind().
   static absl::StatusOr<ListeningSocket> open(const std::string& path);
   // Takes the socket that the service manager passed (LISTEN_FDS); kNotFound when there is none.
@@ -30,7 +32,11 @@ class ListeningSocket {
   ListeningSocket& operator=(ListeningSocket&&) = delete;
   ~ListeningSocket();
 
+  // Lets go of the descriptors, which stay open, and of the socket.
+  void release();
+
   int fd() const { return fd_; }
+  int lock_fd() const { return lock_fd_; }
   const std::string& path() const { return path_; }
 
  private:

@@ -174,10 +174,11 @@ Task<void> RpcServer::destroy_server(bool only_if_idle) {
     built[1] = std::move(strangers_);
   }
   // Blocks until every reaction of the cancelled calls has run.
-  co_await rt::call_blocking([&built] {
+  const std::chrono::milliseconds grace(grace_ms_.load());
+  co_await rt::call_blocking([&built, grace] {
     for (BuiltPtr& one : built) {
       if (!one) continue;
-      one->server->Shutdown(std::chrono::system_clock::now());
+      one->server->Shutdown(std::chrono::system_clock::now() + grace);
       one->server->Wait();
       one.reset();
     }

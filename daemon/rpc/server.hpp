@@ -8,6 +8,7 @@
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -45,6 +46,8 @@ class RpcServer {
 
   // Accepts until the task is cancelled; then every connection has ended.
   Task<absl::Status> serve(ListeningSocket& listener);
+  // How long calls may still take when it is; 0 unless said.
+  void let_calls_end(std::chrono::milliseconds grace) { grace_ms_.store(grace.count()); }
 
   size_t connections() const;
   // Changes whenever a connection opens or closes.
@@ -72,6 +75,8 @@ class RpcServer {
   const std::vector<grpc::Service*> services_;
   const MakeRest make_rest_;
   const std::function<void(absl::Status)> complain_;
+
+  std::atomic<int64_t> grace_ms_{0};
 
   mutable rt::Lock mutex_;
   BuiltPtr server_ ABSL_GUARDED_BY(mutex_);

@@ -337,6 +337,31 @@ absl::StatusOr<std::unique_ptr<Database>> open_store_file(const std::string& pat
   return database;
 }
 
+absl::StatusOr<bool> undo_migration(const std::string& path,
+                                    const std::vector<Migration>& migrations) {
+  const int64_t newest = migrations.empty() ? 0 : migrations.back().version;
+  {
+    absl::StatusOr<std::unique_ptr<Database>> database =
+        Database::open(path, Database::Mode::read_write);
+    if (!database.ok()) return database.status();
+    absl::StatusOr<int64_t> version = (*database)->query_int("PRAGMA user_version");
+    if (!version.ok()) return version.status();
+    if (*version <= newest) return false;
+  }
+  const std::string copy = absl::StrCat(path, ".v", newest, ".bak");
+  if (::access(copy.c_str(), R_OK) != 0) {
+    return absl::NotFoundError(absl::StrCat("store ", path, " has a newer schema, and there is no ",
+                                            copy, " to go back to"));
+  }
+  // The log belongs to the file that goes.
+  ::unlink((path + "-wal").c_str());
+  ::unlink((path + "-shm").c_str());
+  if (::rename(copy.c_str(), path.c_str()) != 0) {
+    return system_error(errno, absl::StrCat("store: cannot put back ", copy), "do it by hand");
+  }
+  return true;
+}
+
 absl::Status copy_database(Database& source, const std::string& target) {
   const std::string unfinished = target + ".tmp";
   remove_database(unfinished);

@@ -65,6 +65,15 @@ absl::StatusOr<std::unique_ptr<Database>> open_store_file(const std::string& pat
                                                           const std::vector<Migration>& migrations,
                                                           int64_t check_bytes_max);
 
+// Undoes a migration that nothing was written after: where the file's schema is newer than
+// `migrations` know, the copy that was made before it moved on takes its place -> whether it did.
+// The caller knows that nobody has the store open.
+//
+// Errors:  kNotFound when there is no such copy, else what the file system says; nothing was
+// changed.
+absl::StatusOr<bool> undo_migration(const std::string& path,
+                                    const std::vector<Migration>& migrations);
+
 // Writes a whole, consistent copy of an open database to `target` (by way of target.tmp and rename;
 // synced).
 absl::Status copy_database(Database& source, const std::string& target);

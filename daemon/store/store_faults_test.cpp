@@ -300,6 +300,26 @@ TEST(StoreFaults, AMigrationKeepsABackupOfTheOldSchema) {
   EXPECT_EQ(count_items(*open_or_die(options_for(path))), 10);
 }
 
+TEST(StoreFaults, AMigrationIsUndoneForAProgramThatKnowsTheOldSchemaOnly) {
+  ScratchDirectory dir;
+  const std::string path = dir.file("store.db");
+  make_store(path, 10);
+  const std::vector<Migration> old = options_for(path).migrations;
+  absl::StatusOr<bool> undone = undo_migration(path, old);
+  ASSERT_TRUE(undone.ok()) << undone.status();
+  EXPECT_FALSE(*undone) << "its schema is the one that is known";
+  open_or_die(with_schema(path, 3));
+  undone = undo_migration(path, old);
+  ASSERT_TRUE(undone.ok()) << undone.status();
+  EXPECT_TRUE(*undone);
+  EXPECT_EQ(count_items(*open_or_die(options_for(path))), 10);
+  open_or_die(with_schema(path, 3));
+  std::filesystem::remove(path + ".v1.bak");
+  undone = undo_migration(path, old);
+  EXPECT_TRUE(absl::IsNotFound(undone.status())) << undone.status();
+  EXPECT_EQ(count_items(*open_or_die(with_schema(path, 3))), 10) << "and nothing was changed";
+}
+
 TEST(StoreFaults, AFailingMigrationChangesNothing) {
   ScratchDirectory dir;
   const std::string path = dir.file("store.db");

@@ -81,8 +81,13 @@ void PrivateDaemon::spawn() {
   start.uid = options_.uid;
   start.new_session = true;
   std::vector<std::string> argv{
-      Programs::get().zsyncd, "--config", config_file(), "--socket", socket_,
-      "--state-dir",          state_dir_};
+      options_.program.empty() ? Programs::get().zsyncd : options_.program,
+      "--config",
+      config_file(),
+      "--socket",
+      socket_,
+      "--state-dir",
+      state_dir_};
   argv.insert(argv.end(), options_.flags.begin(), options_.flags.end());
   process_ = Process(argv, start);
   close(fd);

@@ -4,7 +4,7 @@ import { type DescMessage, type DescMethod, type MessageInitShape, type MessageS
 import { type CallOptions as GrpcOptions, Client as GrpcClient, Metadata, credentials } from "@grpc/grpc-js";
 import type { ClientDuplexStream, ClientReadableStream, ClientWritableStream } from "@grpc/grpc-js";
 import { type Reaching, reach } from "./endpoint.js";
-import { Unavailable, fromStatus, isBrokenConnection, makeError } from "./errors.js";
+import { Unavailable, fromStatus, isBrokenConnection, isDraining, makeError } from "./errors.js";
 
 const messageBytesMax = 4 << 20;
 const backoffFirstMs = 10;
@@ -138,7 +138,7 @@ export class Connection {
   ): Promise<MessageShape<O>> {
     const bounds = this.bounds(options);
     const attempt = () => this.once(method, create(method.input, request), bounds);
-    return safe ? this.resuming(bounds, attempt) : attempt();
+    return this.resuming(bounds, attempt, safe ? isBrokenConnection : isDraining);
   }
 
   private once<I extends DescMessage, O extends DescMessage>(
@@ -190,8 +190,10 @@ export class Connection {
   }
 
   /** Runs `attempt` again while it ends with a broken connection. */
-  async resuming<T>(bounds: Bounds, attempt: () => Promise<T>): Promise<T> {
-    const retry = this.retry(bounds);
+  async resuming<T>(
+    bounds: Bounds, attempt: () => Promise<T>, worthAnother: (error: unknown) => boolean = isBrokenConnection,
+  ): Promise<T> {
+    const retry = this.retry(bounds, worthAnother);
     for (;;) {
       try {
         return await attempt();
@@ -202,7 +204,9 @@ export class Connection {
   }
 
   /** Decides whether to try again: after() resolves once a daemon accepts, or rejects with what is to be told. */
-  retry(bounds: Bounds): { progressed(): void; after(error: unknown): Promise<void> } {
+  retry(
+    bounds: Bounds, worthAnother: (error: unknown) => boolean = isBrokenConnection,
+  ): { progressed(): void; after(error: unknown): Promise<void> } {
     let backoff = backoffFirstMs;
     let giveUp: number | undefined;
     return {
@@ -211,7 +215,7 @@ export class Connection {
         giveUp = undefined;
       },
       after: async (broken: unknown) => {
-        if (!this.settings.resume || !isBrokenConnection(broken)) throw broken;
+        if (!this.settings.resume || !worthAnother(broken)) throw broken;
         giveUp ??= Date.now() + this.settings.resumeTimeoutMs;
         for (;;) {
           await bounds.pause(backoff, "reconnecting to zsyncd");

@@ -104,5 +104,10 @@ export function fromStatus(error: unknown): unknown {
 
 /** The connection broke or the daemon is going down: worth another try. */
 export function isBrokenConnection(error: unknown): boolean {
-  return error instanceof Unavailable && (!error.spoken || error.reason === "DRAINING");
+  return error instanceof Unavailable && (!error.spoken || isDraining(error));
+}
+
+/** The daemon did nothing, because another program takes over from it: any call may be made again. */
+export function isDraining(error: unknown): boolean {
+  return error instanceof Unavailable && error.reason === "DRAINING";
 }

@@ -1,13 +1,19 @@
 // Watch, events, traces and the daemon itself: what is only looked at.
 import { resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { create } from "@bufbuild/protobuf";
 import type { CallOptions, Connection } from "./connection.js";
+import { makeError } from "./errors.js";
 import type { Gap } from "./gen/zsync/v1/common_pb.js";
-import { type ConfigValue, Daemon as DaemonService, type DaemonInfo, type DaemonStats, type Finding } from "./gen/zsync/v1/daemon_pb.js";
+import { type ConfigValue, Daemon as DaemonService, type DaemonInfo, type DaemonStats, type Finding, type UpgradeReply } from "./gen/zsync/v1/daemon_pb.js";
 import { type Event, Events as EventsService } from "./gen/zsync/v1/events_pb.js";
 import { type Trace, Traces as TracesService, type TraceSummary } from "./gen/zsync/v1/traces_pb.js";
 import { Watch as WatchService, type WatchBatch, WatchBatchSchema, type WatchRoot, type WatchUsageReply } from "./gen/zsync/v1/watch_pb.js";
 import { duration } from "./tasks.js";
+
+/** How long Daemon.upgrade waits unless it is told otherwise. */
+export const upgradeTimeoutMs = 120_000;
+const upgradePollMs = 10;
 
 export interface WatchOptions {
   /** A path must match one of them; none: all. */
@@ -162,6 +168,36 @@ export class Daemon {
 
   async doctor(options: CallOptions = {}): Promise<Finding[]> {
     return (await this.connection.unary(DaemonService.method.doctor, {}, options, true)).findings;
+  }
+
+  /** Whether another program of zsyncd could take over: it reads the configuration and a copy of the store. */
+  checkUpgrade(program = "", options: CallOptions = {}): Promise<UpgradeReply> {
+    return this.connection.unary(DaemonService.method.upgrade, { program, checkOnly: true }, options, true);
+  }
+
+  /**
+   * Has another program of zsyncd take over in the same process; resolves with its info, once it serves.
+   *
+   * Running commands, channels and the socket stay, and every client goes on where it was. `program`: its absolute
+   * path; empty: the file the daemon was started from, as it is now.
+   *
+   * Rejects with InvalidArgument, and with Conflict and its own words when the program fails its check, or before it
+   * serves: then the one before goes on.
+   */
+  async upgrade(program = "", options: CallOptions = {}): Promise<DaemonInfo> {
+    const until = Date.now() + (options.timeoutMs ?? upgradeTimeoutMs);
+    const left = (): CallOptions => ({ ...options, timeoutMs: Math.max(1, until - Date.now()) });
+    const chosen = await this.connection.unary(DaemonService.method.upgrade, { program }, left(), false);
+    for (;;) {
+      const now = await this.info(left());
+      if (now.instance === chosen.instance) {
+        await sleep(upgradePollMs, undefined, { signal: options.signal }); // it has not begun to drain
+        continue;
+      }
+      if (!now.takeover?.failure) return now;
+      const why = `"${chosen.program}" did not take over: ${now.takeover.failure}; zsyncd ${now.version} goes on`;
+      throw makeError("FAILED_PRECONDITION", why);
+    }
   }
 
   /** Resolves once the drain has begun; running commands go on under their supervisors. */

@@ -426,6 +426,30 @@ describe("zsync client", { skip, timeout: 240_000 }, () => {
     await restart;
   });
 
+  it("goes on across an upgrade with output, a wait and memory channels", async () => {
+    const before = await client.daemon.info();
+    const task = await client.tasks.submit(["sh", "-c", lines]);
+    await client.channels.create("carried");
+    await client.channels.send("carried", ["1", "2"]);
+    const waited = task.wait();
+    const output = collect(task.output());
+    assert.equal((await client.daemon.checkUpgrade()).version, before.version);
+    const now = await client.daemon.upgrade();
+    assert.equal(now.pid, before.pid);
+    assert.notEqual(now.instance, before.instance);
+    const records = (await output).flatMap((batch) => batch.records);
+    assert.equal(records.map((record) => text(record.data)).join(""), Array.from({ length: 60 }, (_, i) => `line ${i}\n`).join(""));
+    assert.deepEqual(records.map((record) => Number(record.seq)), records.map((_, index) => index + 1));
+    assert.equal((await waited).exitCode, 0);
+    assert.equal((await client.channels.get("carried")).depth, 2n);
+  });
+
+  it("is told why a program cannot take over", async () => {
+    const refused = await failure(Conflict, client.daemon.upgrade("/bin/true"));
+    assert.match(refused.message, /did not pass its check/);
+    await failure(InvalidArgument, client.daemon.upgrade("zsyncd"));
+  });
+
   it("tells a break where resume is off", async () => {
     const plain = await daemon.client({ resume: false });
     const task = await plain.tasks.submit(["sleep", "1"]);

@@ -205,6 +205,17 @@ class RestartTest(AioTest):
         self.assertEqual("".join(f"line {i}\n" for i in range(60)), b"".join(r.data for r in records).decode())
         self.assertEqual(list(range(1, len(records) + 1)), [record.seq for record in records])
 
+    async def test_an_output_follow_and_a_wait_survive_an_upgrade(self):
+        task = await self.client.tasks.submit("sh", "-c", LINES)
+        waiting = asyncio.create_task(task.wait())
+        upgrade = asyncio.create_task(self.client.daemon.upgrade())
+        records = [record async for batch in task.output() for record in batch.records]
+        self.assertEqual(self.daemon.process.pid, (await upgrade).pid)
+        self.assertEqual("".join(f"line {i}\n" for i in range(60)), b"".join(r.data for r in records).decode())
+        self.assertEqual(list(range(1, len(records) + 1)), [record.seq for record in records])
+        self.assertEqual(0, (await waiting).exit_code)
+        self.assertTrue((await self.client.daemon.check_upgrade()).program.endswith("/zsyncd"))
+
     async def test_a_wait_survives_kill_9(self):
         task = await self.client.tasks.submit("sh", "-c", "sleep 1; exit 4")
         restart = asyncio.create_task(self.restart())

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from zsync import v1
 from zsync.errors import Conflict, DataLoss, DeadlineExceeded, Error, LimitExceeded, NotFound, Unavailable
-from zsync.errors import is_broken_connection
+from zsync.errors import is_broken_connection, is_draining
 
 BACKOFF_FIRST_S = 0.01
 BACKOFF_MAX_S = 1.0
@@ -129,7 +129,10 @@ def is_final(state: int) -> bool:
     return state in _FINAL
 
 
-def resuming(settings: Settings, deadline: Deadline, attempt: Callable[[Callable[[], None]], Steps]) -> Steps:
+def resuming(
+    settings: Settings, deadline: Deadline, attempt: Callable[[Callable[[], None]], Steps],
+    worth_another: Callable[[Error], bool] = is_broken_connection,
+) -> Steps:
     """Runs `attempt` again while it ends with a broken connection; it calls its argument when it got anything."""
     backoff, give_up = BACKOFF_FIRST_S, None
 
@@ -141,7 +144,7 @@ def resuming(settings: Settings, deadline: Deadline, attempt: Callable[[Callable
         try:
             return (yield from attempt(progressed))
         except Error as error:
-            if not settings.resume or not is_broken_connection(error):
+            if not settings.resume or not worth_another(error):
                 raise
             broken = error
         if give_up is None:
@@ -169,9 +172,7 @@ def unary(settings: Settings, name: str, request: Any, deadline: Deadline, safe:
     def attempt(progressed: Callable[[], None]) -> Steps:
         return (yield Call(method, request, deadline.remaining()))
 
-    if not safe:
-        return (yield from attempt(lambda: None))
-    return (yield from resuming(settings, deadline, attempt))
+    return (yield from resuming(settings, deadline, attempt, is_broken_connection if safe else is_draining))
 
 
 def pages(settings: Settings, name: str, request: Any, field: str, limit: int | None, deadline: Deadline) -> Steps:

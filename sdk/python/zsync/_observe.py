@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from zsync import _core, v1
 from zsync._requests import Duration
+from zsync._upgrade import UPGRADE_TIMEOUT_S, upgrade
 
 if TYPE_CHECKING:
     from zsync.client import _Driver
@@ -53,6 +54,23 @@ class Daemon:
 
     def doctor(self, *, timeout: Duration | None = None) -> Sequence[v1.Finding]:
         return self._driver.unary("Daemon.Doctor", v1.DoctorRequest(), timeout, True).findings
+
+    def check_upgrade(self, program: str = "", *, timeout: Duration | None = None) -> v1.UpgradeReply:
+        """Whether another program of zsyncd could take over: it reads the configuration and a copy of the store."""
+        request = v1.UpgradeRequest(program=program, check_only=True)
+        return self._driver.unary("Daemon.Upgrade", request, timeout, True)
+
+    def upgrade(self, program: str = "", *, timeout: Duration = UPGRADE_TIMEOUT_S) -> v1.DaemonInfo:
+        """Has another program of zsyncd take over in the same process -> its info, once it serves.
+
+        Running commands, channels and the socket stay, and every client goes on where it was. `program`: its
+        absolute path; empty: the file the daemon was started from, as it is now.
+
+        Raises InvalidArgument, and Conflict with its own words when the program fails its check, or before it
+        serves: then the one before goes on.
+        """
+        driver = self._driver
+        return driver.run(upgrade(driver.settings, program, driver.deadline(timeout)))
 
     def shutdown(self, *, timeout: Duration | None = None) -> None:
         """Returns once the drain has begun; running commands go on under their supervisors."""

@@ -164,9 +164,17 @@ def from_status(code: str, message: str, trailers: Iterable[tuple[str, str | byt
             detail = v1.ErrorDetail.FromString(value)
     if detail is None and code in ("UNKNOWN", "INTERNAL") and any(words in message for words in _BROKEN):
         code = "UNAVAILABLE"
+    # Who cancels a call here does not ask for its status: the daemon ended it unheard as it went down.
+    if detail is None and code == "CANCELLED":
+        code, message = "UNAVAILABLE", "zsyncd ended the call as it went down"
     return _BY_CODE.get(code, Unknown)(message or code.lower(), detail)
 
 
 def is_broken_connection(error: Error) -> bool:
     """The connection broke or the daemon is going down: worth another try."""
-    return isinstance(error, Unavailable) and (not error.spoken or error.reason == "DRAINING")
+    return isinstance(error, Unavailable) and (not error.spoken or is_draining(error))
+
+
+def is_draining(error: Error) -> bool:
+    """The daemon did nothing, because another program takes over from it: any call may be made again."""
+    return isinstance(error, Unavailable) and error.reason == "DRAINING"

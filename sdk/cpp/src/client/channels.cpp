@@ -134,7 +134,7 @@ absl::StatusOr<v1::SendReply> ChannelSender::finish() {
   }
   const bool unanswered = !impl_->in_flight.empty();
   impl_->finished = true;
-  absl::Status status = internal::to_status(impl_->stream->Finish(), impl_->call.context());
+  absl::Status status = impl_->call.status(impl_->stream->Finish());
   if (!status.ok()) return status;
   if (impl_->partial) {
     return absl::ResourceExhaustedError(absl::StrCat(
@@ -220,7 +220,7 @@ absl::Status Channels::receive(v1::RecvRequest request, Acks acks, const Records
       stream->Write(last, grpc::WriteOptions().set_last_message());
       while (stream->Read(&batch)) {  // sent before the daemon heard of the end: goes back
       }
-      const absl::Status status = internal::to_status(stream->Finish(), call.context());
+      const absl::Status status = call.status(stream->Finish());
       return go_on ? status : absl::OkStatus();
     }
     if (!confirms) continue;
@@ -232,7 +232,7 @@ absl::Status Channels::receive(v1::RecvRequest request, Acks acks, const Records
     open = stream->Write(more);
   }
   stream->WritesDone();
-  return internal::to_status(stream->Finish(), call.context());
+  return call.status(stream->Finish());
 }
 
 absl::StatusOr<std::string> Channels::request(const std::string& channel, std::string body,
@@ -280,7 +280,7 @@ absl::Status Channels::reply(const std::string& channel, const Responder& respon
   stream->WritesDone();
   while (stream->Read(&batch)) {
   }
-  return internal::to_status(stream->Finish(), call.context());
+  return call.status(stream->Finish());
 }
 
 absl::Status Channels::follow(const std::string& name, std::uint64_t from_seq,

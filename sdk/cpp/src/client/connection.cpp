@@ -49,8 +49,12 @@ grpc::ChannelArguments channel_arguments() {
 
 }  // namespace
 
-absl::Status to_status(const grpc::Status& status, const grpc::ClientContext& context) {
+absl::Status to_status(const grpc::Status& status, const grpc::ClientContext& context,
+                       bool cancelled) {
   if (status.ok()) return absl::OkStatus();
+  if (status.error_code() == grpc::StatusCode::CANCELLED && !cancelled) {
+    return absl::UnavailableError("zsyncd ended the call as it went down");
+  }
   absl::Status result(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
   const auto& trailers = context.GetServerTrailingMetadata();
   const auto detail = trailers.find(kErrorTrailer);
@@ -63,8 +67,12 @@ absl::Status to_status(const grpc::Status& status, const grpc::ClientContext& co
 
 bool is_broken_connection(const absl::Status& status) {
   if (!absl::IsUnavailable(status)) return false;
+  return !error_detail(status).has_value() || is_draining(status);
+}
+
+bool is_draining(const absl::Status& status) {
   const std::optional<v1::ErrorDetail> detail = error_detail(status);
-  return !detail.has_value() || detail->reason() == "DRAINING";
+  return detail.has_value() && detail->reason() == "DRAINING";
 }
 
 Try::Try(const Bounds& bounds) {
@@ -110,7 +118,8 @@ Bounds Connection::bounds(const CallOptions& options) const {
 }
 
 absl::Status Connection::resuming(const Bounds& bounds,
-                                  const std::function<absl::Status(bool& progressed)>& attempt) {
+                                  const std::function<absl::Status(bool& progressed)>& attempt,
+                                  bool (*worth_another)(const absl::Status&)) {
   StopSource never;
   const StopSource& stop = bounds.stop != nullptr ? *bounds.stop : never;
   std::optional<Clock::time_point> give_up;
@@ -118,7 +127,7 @@ absl::Status Connection::resuming(const Bounds& bounds,
   while (true) {
     bool progressed = false;
     absl::Status status = attempt(progressed);
-    if (!options_.resume || !is_broken_connection(status)) return status;
+    if (!options_.resume || !worth_another(status)) return status;
     if (progressed) {
       give_up.reset();
       backoff = kBackoffFirst;

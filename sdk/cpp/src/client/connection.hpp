@@ -22,11 +22,16 @@ using Clock = std::chrono::system_clock;
 using Deadline = std::optional<Clock::time_point>;
 
 // The status of a finished call, its ErrorDetail attached.
-absl::Status to_status(const grpc::Status& status, const grpc::ClientContext& context);
+// `cancelled`: the call was, by us; otherwise the daemon ended it unheard as it went down, and the
+// connection counts as broken.
+absl::Status to_status(const grpc::Status& status, const grpc::ClientContext& context,
+                       bool cancelled = false);
 
 // The connection broke or the daemon is going down: worth another try. An error that the daemon
 // spoke on purpose carries a detail and is not.
 bool is_broken_connection(const absl::Status& status);
+// The daemon did nothing, because another program takes over from it: any call may be made again.
+bool is_draining(const absl::Status& status);
 
 // The bounds of one blocking call, which may take several tries.
 struct Bounds {
@@ -43,6 +48,9 @@ class Try {
   Try& operator=(const Try&) = delete;
 
   grpc::ClientContext& context() { return context_; }
+  absl::Status status(const grpc::Status& of_call) const {
+    return to_status(of_call, context_, stop_ != nullptr && stop_->cancelled());
+  }
 
  private:
   grpc::ClientContext context_;
@@ -61,7 +69,8 @@ class Connection {
   // Runs `attempt` again, as Options::resume allows, while it ends with a broken connection; it
   // sets its argument when it got anything from the daemon, which restarts resume_timeout.
   absl::Status resuming(const Bounds& bounds,
-                        const std::function<absl::Status(bool& progressed)>& attempt);
+                        const std::function<absl::Status(bool& progressed)>& attempt,
+                        bool (*worth_another)(const absl::Status&) = is_broken_connection);
 
  private:
   Connection(Options options, std::shared_ptr<grpc::Channel> channel)
@@ -87,11 +96,10 @@ absl::StatusOr<Reply> unary(Connection& connection, Stub& stub,
   const auto attempt = [&](bool&) {
     Try call(bounds);
     reply.Clear();
-    return to_status((stub.*method)(&call.context(), request, &reply), call.context());
+    return call.status((stub.*method)(&call.context(), request, &reply));
   };
-  bool progressed = false;
-  absl::Status status =
-      repeat == Repeat::kSafe ? connection.resuming(bounds, attempt) : attempt(progressed);
+  absl::Status status = connection.resuming(
+      bounds, attempt, repeat == Repeat::kSafe ? is_broken_connection : is_draining);
   if (!status.ok()) return status;
   return reply;
 }
@@ -107,7 +115,7 @@ absl::Status read_all(Try& call, Reader& reader,
     reader.Finish();
     return absl::OkStatus();
   }
-  return to_status(reader.Finish(), call.context());
+  return call.status(reader.Finish());
 }
 
 }  // namespace zsync::client::internal

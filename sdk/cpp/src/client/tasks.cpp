@@ -336,7 +336,7 @@ absl::StatusOr<std::uint64_t> TaskInput::finish(bool eof) {
   }
   impl_->writer->WritesDone();
   impl_->finished = true;
-  absl::Status status = internal::to_status(impl_->writer->Finish(), impl_->call.context());
+  absl::Status status = impl_->call.status(impl_->writer->Finish());
   if (!status.ok()) return status;
   return impl_->reply.bytes();
 }

@@ -1,6 +1,9 @@
 // Daemon: what the zsyncd behind a client is and how it is doing.
 #pragma once
 
+#include <chrono>
+#include <string>
+
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "zsync/client/options.hpp"
@@ -11,6 +14,9 @@ namespace zsync::client {
 namespace internal {
 class Connection;
 }
+
+// How long Daemon::upgrade waits unless it is told otherwise.
+inline constexpr std::chrono::seconds kUpgradeTimeout{120};
 
 // Errors, Cancel, Threads, Lifetime: as Tasks.
 class Daemon {
@@ -28,6 +34,20 @@ class Daemon {
   [[nodiscard]] absl::StatusOr<v1::DoctorReply> doctor(const CallOptions& options = {});
   // Returns once the drain has begun.
   [[nodiscard]] absl::Status shutdown(const CallOptions& options = {});
+  // Whether another program of zsyncd could take over: it reads the configuration and a copy of the
+  // store. `program`: its absolute path; empty: the file that the daemon was started from, as it is
+  // now.
+  //
+  // Errors: kInvalidArgument naming `program`; kFailedPrecondition with the program's own words.
+  [[nodiscard]] absl::StatusOr<v1::UpgradeReply> check_upgrade(const std::string& program = "",
+                                                               const CallOptions& options = {});
+  // Has that program take over in the same process, and returns once it serves. Running commands,
+  // channels and the socket stay; every client goes on where it was.
+  //
+  // Errors: those of check_upgrade; kFailedPrecondition when the program failed before it served,
+  //         and the one before goes on; kDeadlineExceeded without a timeout after kUpgradeTimeout.
+  [[nodiscard]] absl::StatusOr<v1::DaemonInfo> upgrade(const std::string& program = "",
+                                                       const CallOptions& options = {});
 
  private:
   internal::Connection& connection_;

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file zsync/v1/daemon.proto.
  */
 export const file_zsync_v1_daemon: GenFile = /*@__PURE__*/
-  fileDesc("ChV6c3luYy92MS9kYWVtb24ucHJvdG8SCHpzeW5jLnYxIhMKEURhZW1vbkluZm9SZXF1ZXN0IvABCgpDYXBhYmlsaXR5EgwKBG5vdW4YASABKAkSNwoMYXZhaWxhYmlsaXR5GAIgASgOMiEuenN5bmMudjEuQ2FwYWJpbGl0eS5BdmFpbGFiaWxpdHkSDgoGcmVhc29uGAMgASgJIooBCgxBdmFpbGFiaWxpdHkSHAoYQVZBSUxBQklMSVRZX1VOU1BFQ0lGSUVEEAASGgoWQVZBSUxBQklMSVRZX0FWQUlMQUJMRRABEh4KGkFWQUlMQUJJTElUWV9OT1RfQlVJTFRfWUVUEAISIAocQVZBSUxBQklMSVRZX05FRURTX1BSSVZJTEVHRRADIjIKBUxpbWl0EgwKBG5hbWUYASABKAkSDQoFdmFsdWUYAiABKAQSDAoEdW5pdBgDIAEoCSKxAgoKRGFlbW9uSW5mbxIPCgd2ZXJzaW9uGAEgASgJEhAKCGluc3RhbmNlGAIgASgJEgsKA3BpZBgDIAEoAxILCgN1aWQYBCABKA0SDgoGc29ja2V0GAUgASgJEhEKCXN0YXRlX2RpchgGIAEoCRIPCgdiYWNrZW5kGAcgASgJEg8KB3dvcmtlcnMYCCABKA0SGQoRc3RhcnRlZF91bml4X25hbm8YCSABKAMSKQoGdXB0aW1lGAogASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEioKDGNhcGFiaWxpdGllcxgLIAMoCzIULnpzeW5jLnYxLkNhcGFiaWxpdHkSHwoGbGltaXRzGAwgAygLMg8uenN5bmMudjEuTGltaXQSDgoGY2FsbGVyGA0gASgJIhQKEkRhZW1vblN0YXRzUmVxdWVzdCK0AgoLRGFlbW9uU3RhdHMSEQoJcnNzX2J5dGVzGAEgASgEEhMKC2Nvbm5lY3Rpb25zGAIgASgEEhIKCmNhbGxzX29wZW4YAyABKAQSEwoLY2FsbHNfdG90YWwYBCABKAQSFAoMdGFza3NfcXVldWVkGAUgASgEEhUKDXRhc2tzX3J1bm5pbmcYBiABKAQSFAoMdGFza3Nfc3RvcmVkGAcgASgEEhAKCGNoYW5uZWxzGAggASgEEhMKC3dhdGNoX3Jvb3RzGAkgASgEEhkKEXdhdGNoX2RpcmVjdG9yaWVzGAogASgEEhIKCmNvcm91dGluZXMYCyABKAQSDwoHY29tbWl0cxgMIAEoBBIXCg9jb21taXRfcmVxdWVzdHMYDSABKAQSEQoJZXZlbnRfc2VxGA4gASgEIhUKE0RhZW1vbkNvbmZpZ1JlcXVlc3QiOQoLQ29uZmlnVmFsdWUSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJEg4KBm9yaWdpbhgDIAEoCSI1CgxEYWVtb25Db25maWcSJQoGdmFsdWVzGAEgAygLMhUuenN5bmMudjEuQ29uZmlnVmFsdWUiDwoNRG9jdG9yUmVxdWVzdCK+AQoHRmluZGluZxImCgVsZXZlbBgBIAEoDjIXLnpzeW5jLnYxLkZpbmRpbmcuTGV2ZWwSDQoFdG9waWMYAiABKAkSDAoEdGV4dBgDIAEoCRIMCgRjdXJlGAQgASgJImAKBUxldmVsEhUKEUxFVkVMX1VOU1BFQ0lGSUVEEAASDAoITEVWRUxfT0sQARIOCgpMRVZFTF9OT1RFEAISEQoNTEVWRUxfV0FSTklORxADEg8KC0xFVkVMX0VSUk9SEAQiMgoLRG9jdG9yUmVwbHkSIwoIZmluZGluZ3MYASADKAsyES56c3luYy52MS5GaW5kaW5nIhEKD1NodXRkb3duUmVxdWVzdCIPCg1TaHV0ZG93blJlcGx5MrwCCgZEYWVtb24SOQoESW5mbxIbLnpzeW5jLnYxLkRhZW1vbkluZm9SZXF1ZXN0GhQuenN5bmMudjEuRGFlbW9uSW5mbxI8CgVTdGF0cxIcLnpzeW5jLnYxLkRhZW1vblN0YXRzUmVxdWVzdBoVLnpzeW5jLnYxLkRhZW1vblN0YXRzEj8KBkNvbmZpZxIdLnpzeW5jLnYxLkRhZW1vbkNvbmZpZ1JlcXVlc3QaFi56c3luYy52MS5EYWVtb25Db25maWcSOAoGRG9jdG9yEhcuenN5bmMudjEuRG9jdG9yUmVxdWVzdBoVLnpzeW5jLnYxLkRvY3RvclJlcGx5Ej4KCFNodXRkb3duEhkuenN5bmMudjEuU2h1dGRvd25SZXF1ZXN0GhcuenN5bmMudjEuU2h1dGRvd25SZXBseWIGcHJvdG8z", [file_google_protobuf_duration]);
+  fileDesc("ChV6c3luYy92MS9kYWVtb24ucHJvdG8SCHpzeW5jLnYxIhMKEURhZW1vbkluZm9SZXF1ZXN0IvABCgpDYXBhYmlsaXR5EgwKBG5vdW4YASABKAkSNwoMYXZhaWxhYmlsaXR5GAIgASgOMiEuenN5bmMudjEuQ2FwYWJpbGl0eS5BdmFpbGFiaWxpdHkSDgoGcmVhc29uGAMgASgJIooBCgxBdmFpbGFiaWxpdHkSHAoYQVZBSUxBQklMSVRZX1VOU1BFQ0lGSUVEEAASGgoWQVZBSUxBQklMSVRZX0FWQUlMQUJMRRABEh4KGkFWQUlMQUJJTElUWV9OT1RfQlVJTFRfWUVUEAISIAocQVZBSUxBQklMSVRZX05FRURTX1BSSVZJTEVHRRADIjIKBUxpbWl0EgwKBG5hbWUYASABKAkSDQoFdmFsdWUYAiABKAQSDAoEdW5pdBgDIAEoCSLoAgoKRGFlbW9uSW5mbxIPCgd2ZXJzaW9uGAEgASgJEhAKCGluc3RhbmNlGAIgASgJEgsKA3BpZBgDIAEoAxILCgN1aWQYBCABKA0SDgoGc29ja2V0GAUgASgJEhEKCXN0YXRlX2RpchgGIAEoCRIPCgdiYWNrZW5kGAcgASgJEg8KB3dvcmtlcnMYCCABKA0SGQoRc3RhcnRlZF91bml4X25hbm8YCSABKAMSKQoGdXB0aW1lGAogASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEioKDGNhcGFiaWxpdGllcxgLIAMoCzIULnpzeW5jLnYxLkNhcGFiaWxpdHkSHwoGbGltaXRzGAwgAygLMg8uenN5bmMudjEuTGltaXQSDgoGY2FsbGVyGA0gASgJEg8KB3Byb2dyYW0YDiABKAkSJAoIdGFrZW92ZXIYDyABKAsyEi56c3luYy52MS5UYWtlb3ZlciJbCghUYWtlb3ZlchIUCgxmcm9tX3ZlcnNpb24YASABKAkSDwoHcHJvZ3JhbRgCIAEoCRIXCg9iZWdhbl91bml4X25hbm8YAyABKAMSDwoHZmFpbHVyZRgEIAEoCSIUChJEYWVtb25TdGF0c1JlcXVlc3QitAIKC0RhZW1vblN0YXRzEhEKCXJzc19ieXRlcxgBIAEoBBITCgtjb25uZWN0aW9ucxgCIAEoBBISCgpjYWxsc19vcGVuGAMgASgEEhMKC2NhbGxzX3RvdGFsGAQgASgEEhQKDHRhc2tzX3F1ZXVlZBgFIAEoBBIVCg10YXNrc19ydW5uaW5nGAYgASgEEhQKDHRhc2tzX3N0b3JlZBgHIAEoBBIQCghjaGFubmVscxgIIAEoBBITCgt3YXRjaF9yb290cxgJIAEoBBIZChF3YXRjaF9kaXJlY3RvcmllcxgKIAEoBBISCgpjb3JvdXRpbmVzGAsgASgEEg8KB2NvbW1pdHMYDCABKAQSFwoPY29tbWl0X3JlcXVlc3RzGA0gASgEEhEKCWV2ZW50X3NlcRgOIAEoBCIVChNEYWVtb25Db25maWdSZXF1ZXN0IjkKC0NvbmZpZ1ZhbHVlEgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCRIOCgZvcmlnaW4YAyABKAkiNQoMRGFlbW9uQ29uZmlnEiUKBnZhbHVlcxgBIAMoCzIVLnpzeW5jLnYxLkNvbmZpZ1ZhbHVlIg8KDURvY3RvclJlcXVlc3QivgEKB0ZpbmRpbmcSJgoFbGV2ZWwYASABKA4yFy56c3luYy52MS5GaW5kaW5nLkxldmVsEg0KBXRvcGljGAIgASgJEgwKBHRleHQYAyABKAkSDAoEY3VyZRgEIAEoCSJgCgVMZXZlbBIVChFMRVZFTF9VTlNQRUNJRklFRBAAEgwKCExFVkVMX09LEAESDgoKTEVWRUxfTk9URRACEhEKDUxFVkVMX1dBUk5JTkcQAxIPCgtMRVZFTF9FUlJPUhAEIjIKC0RvY3RvclJlcGx5EiMKCGZpbmRpbmdzGAEgAygLMhEuenN5bmMudjEuRmluZGluZyIRCg9TaHV0ZG93blJlcXVlc3QiDwoNU2h1dGRvd25SZXBseSI1Cg5VcGdyYWRlUmVxdWVzdBIPCgdwcm9ncmFtGAEgASgJEhIKCmNoZWNrX29ubHkYAiABKAgiQgoMVXBncmFkZVJlcGx5Eg8KB3Byb2dyYW0YASABKAkSDwoHdmVyc2lvbhgCIAEoCRIQCghpbnN0YW5jZRgDIAEoCTL5AgoGRGFlbW9uEjkKBEluZm8SGy56c3luYy52MS5EYWVtb25JbmZvUmVxdWVzdBoULnpzeW5jLnYxLkRhZW1vbkluZm8SPAoFU3RhdHMSHC56c3luYy52MS5EYWVtb25TdGF0c1JlcXVlc3QaFS56c3luYy52MS5EYWVtb25TdGF0cxI/CgZDb25maWcSHS56c3luYy52MS5EYWVtb25Db25maWdSZXF1ZXN0GhYuenN5bmMudjEuRGFlbW9uQ29uZmlnEjgKBkRvY3RvchIXLnpzeW5jLnYxLkRvY3RvclJlcXVlc3QaFS56c3luYy52MS5Eb2N0b3JSZXBseRI+CghTaHV0ZG93bhIZLnpzeW5jLnYxLlNodXRkb3duUmVxdWVzdBoXLnpzeW5jLnYxLlNodXRkb3duUmVwbHkSOwoHVXBncmFkZRIYLnpzeW5jLnYxLlVwZ3JhZGVSZXF1ZXN0GhYuenN5bmMudjEuVXBncmFkZVJlcGx5YgZwcm90bzM", [file_google_protobuf_duration]);
 
 /**
  * @generated from message zsync.v1.DaemonInfoRequest
@@ -192,6 +192,20 @@ export type DaemonInfo = Message<"zsync.v1.DaemonInfo"> & {
    * @generated from field: string caller = 13;
    */
   caller: string;
+
+  /**
+   * the file it was started from
+   *
+   * @generated from field: string program = 14;
+   */
+  program: string;
+
+  /**
+   * of an upgrade that made this program run; absent: none did
+   *
+   * @generated from field: zsync.v1.Takeover takeover = 15;
+   */
+  takeover?: Takeover | undefined;
 };
 
 /**
@@ -200,6 +214,44 @@ export type DaemonInfo = Message<"zsync.v1.DaemonInfo"> & {
  */
 export const DaemonInfoSchema: GenMessage<DaemonInfo> = /*@__PURE__*/
   messageDesc(file_zsync_v1_daemon, 3);
+
+/**
+ * @generated from message zsync.v1.Takeover
+ */
+export type Takeover = Message<"zsync.v1.Takeover"> & {
+  /**
+   * @generated from field: string from_version = 1;
+   */
+  fromVersion: string;
+
+  /**
+   * that took over, or was to
+   *
+   * @generated from field: string program = 2;
+   */
+  program: string;
+
+  /**
+   * when the program before stopped serving
+   *
+   * @generated from field: int64 began_unix_nano = 3;
+   */
+  beganUnixNano: bigint;
+
+  /**
+   * why that program ended before it served; then this is the one before
+   *
+   * @generated from field: string failure = 4;
+   */
+  failure: string;
+};
+
+/**
+ * Describes the message zsync.v1.Takeover.
+ * Use `create(TakeoverSchema)` to create a new message.
+ */
+export const TakeoverSchema: GenMessage<Takeover> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_daemon, 4);
 
 /**
  * @generated from message zsync.v1.DaemonStatsRequest
@@ -212,7 +264,7 @@ export type DaemonStatsRequest = Message<"zsync.v1.DaemonStatsRequest"> & {
  * Use `create(DaemonStatsRequestSchema)` to create a new message.
  */
 export const DaemonStatsRequestSchema: GenMessage<DaemonStatsRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_daemon, 4);
+  messageDesc(file_zsync_v1_daemon, 5);
 
 /**
  * @generated from message zsync.v1.DaemonStats
@@ -300,7 +352,7 @@ export type DaemonStats = Message<"zsync.v1.DaemonStats"> & {
  * Use `create(DaemonStatsSchema)` to create a new message.
  */
 export const DaemonStatsSchema: GenMessage<DaemonStats> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_daemon, 5);
+  messageDesc(file_zsync_v1_daemon, 6);
 
 /**
  * @generated from message zsync.v1.DaemonConfigRequest
@@ -313,7 +365,7 @@ export type DaemonConfigRequest = Message<"zsync.v1.DaemonConfigRequest"> & {
  * Use `create(DaemonConfigRequestSchema)` to create a new message.
  */
 export const DaemonConfigRequestSchema: GenMessage<DaemonConfigRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_daemon, 6);
+  messageDesc(file_zsync_v1_daemon, 7);
 
 /**
  * @generated from message zsync.v1.ConfigValue
@@ -344,7 +396,7 @@ export type ConfigValue = Message<"zsync.v1.ConfigValue"> & {
  * Use `create(ConfigValueSchema)` to create a new message.
  */
 export const ConfigValueSchema: GenMessage<ConfigValue> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_daemon, 7);
+  messageDesc(file_zsync_v1_daemon, 8);
 
 /**
  * @generated from message zsync.v1.DaemonConfig
@@ -361,7 +413,7 @@ export type DaemonConfig = Message<"zsync.v1.DaemonConfig"> & {
  * Use `create(DaemonConfigSchema)` to create a new message.
  */
 export const DaemonConfigSchema: GenMessage<DaemonConfig> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_daemon, 8);
+  messageDesc(file_zsync_v1_daemon, 9);
 
 /**
  * @generated from message zsync.v1.DoctorRequest
@@ -374,7 +426,7 @@ export type DoctorRequest = Message<"zsync.v1.DoctorRequest"> & {
  * Use `create(DoctorRequestSchema)` to create a new message.
  */
 export const DoctorRequestSchema: GenMessage<DoctorRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_daemon, 9);
+  messageDesc(file_zsync_v1_daemon, 10);
 
 /**
  * @generated from message zsync.v1.Finding
@@ -412,7 +464,7 @@ export type Finding = Message<"zsync.v1.Finding"> & {
  * Use `create(FindingSchema)` to create a new message.
  */
 export const FindingSchema: GenMessage<Finding> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_daemon, 10);
+  messageDesc(file_zsync_v1_daemon, 11);
 
 /**
  * @generated from enum zsync.v1.Finding.Level
@@ -448,7 +500,7 @@ export enum Finding_Level {
  * Describes the enum zsync.v1.Finding.Level.
  */
 export const Finding_LevelSchema: GenEnum<Finding_Level> = /*@__PURE__*/
-  enumDesc(file_zsync_v1_daemon, 10, 0);
+  enumDesc(file_zsync_v1_daemon, 11, 0);
 
 /**
  * @generated from message zsync.v1.DoctorReply
@@ -465,7 +517,7 @@ export type DoctorReply = Message<"zsync.v1.DoctorReply"> & {
  * Use `create(DoctorReplySchema)` to create a new message.
  */
 export const DoctorReplySchema: GenMessage<DoctorReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_daemon, 11);
+  messageDesc(file_zsync_v1_daemon, 12);
 
 /**
  * @generated from message zsync.v1.ShutdownRequest
@@ -478,7 +530,7 @@ export type ShutdownRequest = Message<"zsync.v1.ShutdownRequest"> & {
  * Use `create(ShutdownRequestSchema)` to create a new message.
  */
 export const ShutdownRequestSchema: GenMessage<ShutdownRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_daemon, 12);
+  messageDesc(file_zsync_v1_daemon, 13);
 
 /**
  * @generated from message zsync.v1.ShutdownReply
@@ -491,7 +543,64 @@ export type ShutdownReply = Message<"zsync.v1.ShutdownReply"> & {
  * Use `create(ShutdownReplySchema)` to create a new message.
  */
 export const ShutdownReplySchema: GenMessage<ShutdownReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_daemon, 13);
+  messageDesc(file_zsync_v1_daemon, 14);
+
+/**
+ * @generated from message zsync.v1.UpgradeRequest
+ */
+export type UpgradeRequest = Message<"zsync.v1.UpgradeRequest"> & {
+  /**
+   * absolute path; empty: the file this zsyncd was started from, as it is now
+   *
+   * @generated from field: string program = 1;
+   */
+  program: string;
+
+  /**
+   * only the check, nothing changes
+   *
+   * @generated from field: bool check_only = 2;
+   */
+  checkOnly: boolean;
+};
+
+/**
+ * Describes the message zsync.v1.UpgradeRequest.
+ * Use `create(UpgradeRequestSchema)` to create a new message.
+ */
+export const UpgradeRequestSchema: GenMessage<UpgradeRequest> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_daemon, 15);
+
+/**
+ * @generated from message zsync.v1.UpgradeReply
+ */
+export type UpgradeReply = Message<"zsync.v1.UpgradeReply"> & {
+  /**
+   * @generated from field: string program = 1;
+   */
+  program: string;
+
+  /**
+   * its own
+   *
+   * @generated from field: string version = 2;
+   */
+  version: string;
+
+  /**
+   * of the daemon that replies: another one's Info has another
+   *
+   * @generated from field: string instance = 3;
+   */
+  instance: string;
+};
+
+/**
+ * Describes the message zsync.v1.UpgradeReply.
+ * Use `create(UpgradeReplySchema)` to create a new message.
+ */
+export const UpgradeReplySchema: GenMessage<UpgradeReply> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_daemon, 16);
 
 /**
  * @generated from service zsync.v1.Daemon
@@ -538,6 +647,20 @@ export const Daemon: GenService<{
     methodKind: "unary";
     input: typeof ShutdownRequestSchema;
     output: typeof ShutdownReplySchema;
+  },
+  /**
+   * Has another program take over in the same process: it keeps the pid, the socket, running commands
+   * and channels; connections end, and clients go on where they were. The program is first asked to
+   * check itself on a copy of the store. Replies when it passed, just before the drain; Info then
+   * tells whether it serves, or failed and this one went on. Calls meanwhile are refused with the
+   * reason DRAINING, and may be made again.
+   *
+   * @generated from rpc zsync.v1.Daemon.Upgrade
+   */
+  upgrade: {
+    methodKind: "unary";
+    input: typeof UpgradeRequestSchema;
+    output: typeof UpgradeReplySchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_zsync_v1_daemon, 0);

@@ -1,0 +1,227 @@
+#include "daemon/channels/channel_carry.hpp"
+
+#include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "daemon/channels/varint.hpp"
+
+namespace zsync::daemon {
+namespace {
+
+// Kinds of records.
+constexpr uint8_t kHeader = 0;
+constexpr uint8_t kId = 1;
+constexpr uint8_t kMessage = 2;
+constexpr uint8_t kEnd = 3;
+constexpr size_t kAppendBytes = 1 << 20;  // at once
+
+void put_text(std::string& out, std::string_view text) {
+  put_varint(out, text.size());
+  out.append(text);
+}
+
+template <typename T>
+void put_optional(std::string& out, const std::optional<T>& value) {
+  out.push_back(value ? 1 : 0);
+  put_varint(out, value ? static_cast<uint64_t>(*value) : 0);
+}
+
+template <typename T>
+void take_optional(VarintReader& in, std::optional<T>& value) {
+  const bool there = in.next() != 0;
+  const uint64_t number = in.next();
+  if (there) value = static_cast<T>(number);
+}
+
+// Gathers records and appends them some at a time.
+class Appender {
+ public:
+  explicit Appender(segment_log::Writer& log) : log_(log) {}
+  absl::Status add(uint8_t kind, std::string payload) {
+    bytes_ += payload.size();
+    records_.push_back({kind, std::move(payload)});
+    return bytes_ >= kAppendBytes ? flush() : absl::OkStatus();
+  }
+  absl::Status flush() {
+    std::vector<segment_log::Entry> entries;
+    for (const auto& [kind, payload] : records_) entries.push_back({0, kind, payload, 0});
+    absl::Status status = log_.append(entries).status;
+    records_.clear();
+    bytes_ = 0;
+    return status;
+  }
+
+ private:
+  segment_log::Writer& log_;
+  std::vector<std::pair<uint8_t, std::string>> records_;
+  size_t bytes_ = 0;
+};
+
+std::string encode_carried(const Message& message, bool held) {
+  std::string out;
+  put_varint(out, message.seq);
+  put_varint(out, static_cast<uint64_t>(message.time_unix_nano));
+  out.push_back(held ? 1 : 0);
+  out.push_back(message.extra ? static_cast<char>(kExtraStream) : 0);
+  out.append(encode_message(message.trace, message.data, message.extra.get()));
+  return out;
+}
+
+absl::Status damaged() {
+  return absl::DataLossError("what was kept of the memory channels is damaged");
+}
+
+}  // namespace
+
+std::string ChannelCarry::header_of(NamedChannel& channel) {
+  const ChannelSpec& spec = channel.spec_;
+  const ChannelPolicy policy = channel.policy_;
+  std::string out;
+  put_text(out, channel.id_);
+  put_text(out, spec.name);
+  for (uint64_t number :
+       {spec.capacity, uint64_t{spec.unbounded}, spec.bytes_max,
+        static_cast<uint64_t>(spec.overflow), static_cast<uint64_t>(spec.form),
+        static_cast<uint64_t>(channel.created_unix_nano_), uint64_t{channel.closed_}, channel.sent_,
+        channel.received_, channel.queue_.first_seq(),
+        channel.latest_ ? channel.latest_->next_seq() : 0, channel.queue_.dropped()}) {
+    put_varint(out, number);
+  }
+  put_optional(out, policy.retention_age_ns);
+  put_optional(out, policy.retention_bytes);
+  put_optional(out, policy.retention_drops_unsettled);
+  put_optional(out, policy.dedup_window_ns);
+  put_optional(out, policy.dedup_ids_max);
+  const std::optional<segment_log::Gap> gap = channel.queue_.take_gap();
+  out.push_back(gap ? 1 : 0);
+  if (gap) {
+    for (uint64_t number : {gap->from, gap->to, static_cast<uint64_t>(gap->reason), gap->bytes}) {
+      put_varint(out, number);
+    }
+  }
+  return out;
+}
+
+absl::Status ChannelCarry::write(NamedChannel& channel, segment_log::Writer& log) {
+  Appender out(log);
+  rt::LockGuard guard(channel.lock_);
+  absl::Status status = out.add(kHeader, header_of(channel));
+  channel.dedup_.each([&](const std::string& id, uint64_t seq, int64_t time) {
+    std::string payload;
+    put_varint(payload, seq);
+    put_varint(payload, static_cast<uint64_t>(time));
+    payload.append(id);
+    status.Update(out.add(kId, std::move(payload)));
+  });
+  auto add = [&](const Message& message, bool held) {
+    status.Update(out.add(kMessage, encode_carried(message, held)));
+  };
+  channel.queue_.each(add);
+  if (channel.latest_) {
+    channel.latest_->each([&](const Message& message) { add(message, true); });
+  }
+  status.Update(out.add(kEnd, ""));
+  status.Update(out.flush());
+  return status;
+}
+
+absl::StatusOr<ChannelCarry::ChannelPtr> ChannelCarry::made_of(const segment_log::Record& header,
+                                                               const NamedChannel::Clock& clock) {
+  VarintReader in(header.payload);
+  const std::string id(in.take(in.next()));
+  ChannelSpec spec;
+  spec.name = in.take(in.next());
+  spec.capacity = in.next();
+  spec.unbounded = in.next() != 0;
+  spec.bytes_max = in.next();
+  spec.overflow = static_cast<Overflow>(in.next());
+  spec.form = static_cast<ChannelForm>(in.next());
+  const auto created = static_cast<int64_t>(in.next());
+  const bool closed = in.next() != 0;
+  const uint64_t sent = in.next();
+  const uint64_t received = in.next();
+  const uint64_t first_seq = in.next();
+  const uint64_t next_latest = in.next();
+  const uint64_t dropped = in.next();
+  take_optional(in, spec.policy.retention_age_ns);
+  take_optional(in, spec.policy.retention_bytes);
+  take_optional(in, spec.policy.retention_drops_unsettled);
+  take_optional(in, spec.policy.dedup_window_ns);
+  take_optional(in, spec.policy.dedup_ids_max);
+  std::optional<segment_log::Gap> gap;
+  if (in.next() != 0) {
+    gap.emplace();
+    gap->from = in.next();
+    gap->to = in.next();
+    gap->reason = static_cast<segment_log::GapReason>(in.next());
+    gap->bytes = in.next();
+  }
+  if (!in.ok() || !in.at_end() || !validate_channel_name(spec.name).ok()) return damaged();
+  auto channel = std::make_shared<NamedChannel>(id, spec, created, clock, std::nullopt, first_seq);
+  rt::LockGuard guard(channel->lock_);
+  channel->closed_ = closed;
+  channel->sent_ = sent;
+  channel->received_ = received;
+  channel->queue_.restore_dropped(dropped, gap);
+  if (channel->latest_) channel->latest_->skip_to(next_latest);
+  return channel;
+}
+
+absl::Status ChannelCarry::add(NamedChannel& channel, const segment_log::Record& record) {
+  VarintReader in(record.payload);
+  const uint64_t seq = in.next();
+  const auto time = static_cast<int64_t>(in.next());
+  rt::LockGuard guard(channel.lock_);
+  if (record.stream == kId) {
+    if (!in.ok()) return damaged();
+    channel.dedup_.add(std::string(in.rest()), seq, time);
+    return absl::OkStatus();
+  }
+  const bool held = in.next() != 0;
+  segment_log::Record body;
+  body.seq = seq;
+  body.time_unix_nano = time;
+  body.stream = static_cast<uint8_t>(in.next());
+  body.payload = in.rest();
+  std::optional<Message> message = decode_message(body);
+  if (!in.ok() || !message) return damaged();
+  if (channel.latest_) {
+    channel.latest_->restore(std::move(*message));
+  } else if (channel.queue_.next_seq() == seq) {
+    channel.queue_.restore(std::move(*message), held);
+  } else {
+    return damaged();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ChannelCarry::read(const std::string& dir, const NamedChannel::Clock& clock,
+                                const std::function<void(std::string, ChannelPtr)>& take) {
+  absl::StatusOr<segment_log::Reader> reader = segment_log::Reader::open(dir);
+  if (!reader.ok()) return reader.status();
+  ChannelPtr channel;
+  while (true) {
+    absl::StatusOr<segment_log::Batch> batch = reader->read();
+    if (!batch.ok()) return batch.status();
+    for (const segment_log::Record& record : batch->records) {
+      if (record.gap || (record.stream != kHeader && !channel)) return damaged();
+      if (record.stream == kHeader) {
+        absl::StatusOr<ChannelPtr> made = made_of(record, clock);
+        if (!made.ok()) return made.status();
+        channel = std::move(*made);
+      } else if (record.stream == kEnd) {
+        std::string name = channel->spec().name;
+        take(std::move(name), std::move(channel));
+        channel = nullptr;
+      } else if (absl::Status status = add(*channel, record); !status.ok()) {
+        return status;
+      }
+    }
+    if (batch->at_end) return channel ? damaged() : absl::OkStatus();
+  }
+}
+
+}  // namespace zsync::daemon
