@@ -48,6 +48,7 @@ namespace {
 constexpr uint32_t kServicesParallel = 4096;  // services run side by side, whatever the machine
 constexpr std::chrono::milliseconds kCallsEnd{
     250};  // what calls get when another program takes over
+constexpr char kAskedToStop[] = "asked to shut down";
 constexpr std::initializer_list<int> kSignals = {SIGTERM, SIGINT, SIGHUP};
 
 int64_t unix_nano_now() {
@@ -237,7 +238,7 @@ Task<std::string> wait_for_stop(LiveConfig& config, Notify& asked) {
   if (!signals.ok()) co_return std::string(signals.status().message());
   while (true) {
     auto event = co_await race(signals->next(), changed_from(asked, seen));
-    if (event.index == 1) co_return "asked to shut down";
+    if (event.index == 1) co_return kAskedToStop;
     const absl::StatusOr<int>& number = std::get<0>(event.value);
     if (!number.ok()) co_return std::string(number.status().message());
     if (*number != SIGHUP) co_return *number == SIGTERM ? "SIGTERM" : "SIGINT";
@@ -297,6 +298,7 @@ Task<std::string> serve_until_stopped(LiveConfig& live, RpcServer& server, CallG
   auto stop = co_await race(wait_for_stop(live, asked_to_stop),
                             wait_until_idle(server, engines, config.idle_exit));
   std::string why = stop.index == 0 ? std::get<0>(stop.value) : "idle";
+  if (why != kAskedToStop) successor.withdraw();  // who says stop by a signal means it
   if (const std::optional<Candidate> next = successor.chosen()) {
     why = "another program takes over: " + next->program;
     tell_reloading();

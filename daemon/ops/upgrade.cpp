@@ -128,6 +128,11 @@ std::optional<Candidate> Successor::chosen() {
   return chosen_;
 }
 
+void Successor::withdraw() {
+  rt::LockGuard guard(lock_);
+  chosen_.reset();
+}
+
 std::string check_passed() { return absl::StrCat(kPassed, ZSYNC_VERSION); }
 
 absl::StatusOr<Candidate> examine_candidate(std::string program, char** argv, Store& store,

@@ -46,6 +46,8 @@ class Successor {
   // Errors: those of examine_candidate. Cancel: a check that runs ends by itself.
   Task<absl::StatusOr<Candidate>> find(std::string program, bool check_only);
   std::optional<Candidate> chosen();
+  // None takes over.
+  void withdraw();
 
  private:
   Store& store_;
