@@ -37,13 +37,12 @@ class BridgedCall : public Reactor {
   // default is that thread.
   bool InternalInlineable() override { return true; }
 
+  // Its caller may be this call's own task, in the middle of an operation: the cancel is left to
+  // another one.
   void OnCancel() override {
     take_from_grpc(this);
-    {
-      rt::LockGuard guard(lock_);
-      cancelled_ = true;
-      if (task_) task_->cancel();
-    }
+    owners_.fetch_add(1, std::memory_order_relaxed);
+    gate_.runtime().spawn(cancel_task(this)).detach();
     give_to_grpc(this);
   }
   void OnDone() override {
@@ -91,6 +90,16 @@ class BridgedCall : public Reactor {
     give_to_grpc(self);
     self->Finish(to_grpc(status, self->context_));
     self->release();
+  }
+
+  static Task<void> cancel_task(BridgedCall* self) {
+    {
+      rt::LockGuard guard(self->lock_);
+      self->cancelled_ = true;
+      if (self->task_) self->task_->cancel();
+    }
+    self->release();
+    co_return;
   }
 
   void release() {
