@@ -3,10 +3,10 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "cli/channel_groups.hpp"
 #include "cli/channel_policy.hpp"
 #include "cli/channel_requests.hpp"
+#include "cli/channel_show.hpp"
 #include "cli/channel_stream.hpp"
 #include "cli/errors.hpp"
 #include "cli/nouns.hpp"
@@ -28,77 +28,12 @@ struct CreateFlags {
   PolicyFlags policy;
 };
 
-std::string class_word(const v1::ChannelSpec& spec) {
-  return spec.class_() == v1::CHANNEL_CLASS_DURABLE ? "durable" : "memory";
-}
-
-std::string overflow_word(v1::Overflow overflow) {
-  if (overflow == v1::OVERFLOW_UNSPECIFIED) return "block";
-  return absl::AsciiStrToLower(absl::StripPrefix(v1::Overflow_Name(overflow), "OVERFLOW_"));
-}
-
-std::string form_word(v1::ChannelForm form) {
-  if (form == v1::CHANNEL_FORM_UNSPECIFIED) return "queue";
-  return absl::AsciiStrToLower(absl::StripPrefix(v1::ChannelForm_Name(form), "CHANNEL_FORM_"));
-}
-
-std::string capacity_of(const v1::ChannelSpec& spec) {
-  if (spec.unbounded()) return "unbounded";
-  const char* what = spec.form() == v1::CHANNEL_FORM_LATEST    ? " keys"
-                     : spec.form() == v1::CHANNEL_FORM_REQUEST ? " requests"
-                                                               : " messages";
-  return absl::StrCat(spec.capacity(), what);
-}
-
-// What kind of channel it is, in one word or two.
-std::string kind_of(const v1::ChannelSpec& spec) {
-  const std::string form = form_word(spec.form());
-  return form == "queue" ? class_word(spec) : absl::StrCat(class_word(spec), " ", form);
-}
-
-std::string requests_line(const v1::RequestFigures& requests) {
-  return absl::StrCat(requests.responders(), " responders, ", requests.waiting(), " waiting, ",
-                      requests.in_hand(), " in hand, ", requests.answered(), " answered, ",
-                      requests.late(), " answered too late");
-}
-
-std::string group_line(const v1::ChannelGroup& group) {
-  return absl::StrCat(group.lag(), " unsettled, ", group.in_hand(), " in hand, ", group.consumers(),
-                      " consumers: ", printable(group.why()));
-}
-
-std::string details(const v1::Channel& channel, bool color) {
-  const v1::ChannelSpec& spec = channel.spec();
-  std::vector<std::pair<std::string, std::string>> rows = {
-      {"name", spec.name()},
-      {"id", channel.id()},
-      {"class", class_word(spec)},
-      {"form", form_word(spec.form())},
-      {"capacity", capacity_of(spec)},
-      {"overflow", overflow_word(spec.overflow())},
-      {"state", channel.closed() ? "closed" : "open"},
-      {"held", absl::StrCat(channel.depth(), " messages, ", human_bytes(channel.bytes()))},
-      {"next seq", absl::StrCat(channel.next_seq())},
-      {"sent", absl::StrCat(channel.sent())},
-      {"received", absl::StrCat(channel.received())},
-      {"dropped", absl::StrCat(channel.dropped())},
-      {"waiting", absl::StrCat(channel.senders_waiting(), " senders, ", channel.receivers_waiting(),
-                               " receivers")},
-      {"created", utc_time(channel.created_unix_nano())}};
-  if (channel.has_requests()) rows.push_back({"requests", requests_line(channel.requests())});
-  describe_policy(channel, rows);
-  for (const v1::ChannelGroup& group : channel.groups()) {
-    rows.push_back({absl::StrCat("group ", group.spec().name()), group_line(group)});
-  }
-  return key_values(rows, color);
-}
-
 using OneChannel = absl::StatusOr<v1::Channel> (client::Channels::*)(const std::string&,
                                                                      const client::CallOptions&);
 
 // `get` and `close`: a name in, the channel out.
-void add_one(CLI::App& channels, Context& context, const char* verb, const char* help,
-             OneChannel method) {
+CLI::App* add_one(CLI::App& channels, Context& context, const char* verb, const char* help,
+                  OneChannel method) {
   auto name = std::make_shared<std::string>();
   CLI::App* leaf =
       add_leaf(channels, context, verb, help, [&context, name, method]() -> absl::StatusOr<int> {
@@ -110,10 +45,11 @@ void add_one(CLI::App& channels, Context& context, const char* verb, const char*
         const auto channel = (handle.*method)(*name, *call);
         if (!channel.ok()) return channel.status();
         context.show(*channel, channel->spec().name(),
-                     [&] { return details(*channel, context.color()); });
+                     [&] { return channel_details(*channel, context.color()); });
         return static_cast<int>(kExitOk);
       });
   leaf->add_option("NAME", *name, kNameHelp)->required();
+  return leaf;
 }
 
 absl::StatusOr<int> create(Context& context, const CreateFlags& flags) {
@@ -227,7 +163,10 @@ void add_channels(CLI::App& app, Context& context) {
   add_channel_set(*channels, context);
   add_channel_requests(*channels, context);
   add_leaf(*channels, context, "list", "Every channel", [&context] { return list(context); });
-  add_one(*channels, context, "get", "One channel in full", &client::Channels::get);
+  add_one(*channels, context, "get",
+          "One channel in full, and what each of its consumers waits for (show)",
+          &client::Channels::get)
+      ->alias("show");
   add_one(*channels, context, "close", "Later sends fail, receivers drain what is there",
           &client::Channels::close);
   auto names = std::make_shared<std::vector<std::string>>();

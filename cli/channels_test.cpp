@@ -180,7 +180,7 @@ TEST(ChannelsCli, FollowTakesNothingAndNamesGaps) {
 TEST(ChannelsCli, ListGetCloseRemove) {
   FakeServer server;
   EXPECT_THAT(run(server, {"channels", "list"}).out, HasSubstr("jobs"));
-  EXPECT_THAT(run(server, {"channels", "get", "jobs"}).out, HasSubstr("next seq  7"));
+  EXPECT_THAT(run(server, {"channels", "get", "jobs"}).out, HasSubstr("next seq      7"));
   EXPECT_EQ(run(server, {"channels", "close", "jobs", "-q"}).out, "jobs\n");
   EXPECT_EQ(run(server, {"channels", "remove", "a", "b"}).code, 0);
   EXPECT_THAT(server.state.calls, ElementsAre("close jobs", "remove a", "remove b"));
@@ -203,6 +203,16 @@ TEST(ChannelsCli, AGroupIsMadeWithEverythingThatWasAsked) {
             2);
   EXPECT_EQ(run(server, {"channels", "remove-group", "-y", "jobs", "g"}).code, 0);
   EXPECT_THAT(server.state.calls, ElementsAre("remove-group jobs g"));
+}
+
+TEST(ChannelsCli, ShowSaysWhatEachConsumerWaitsFor) {
+  FakeServer server;
+  const std::string out = run(server, {"channels", "show", "jobs"}).out;
+  EXPECT_THAT(out, HasSubstr("why           no receiver is connected for 1 message\n"));
+  EXPECT_THAT(out, HasSubstr("receiver 3    pid 4711, 9 given, 2 in hand: nothing is left\n"));
+  EXPECT_THAT(out, HasSubstr("  consumer 1  0 given, 0 in hand: a key\\x1b is held\n"));
+  EXPECT_THAT(run(server, {"channels", "show", "jobs", "-o", "json"}).out,
+              HasSubstr("\"state\": \"CONSUMER_STATE_KEY_HELD\""));
 }
 
 TEST(ChannelsCli, AcksNameMessagesAndTheirDeliveries) {

@@ -21,6 +21,17 @@ class FakeChannels final : public v1::Channels::Service {
                    v1::Channel* reply) override {
     reply->mutable_spec()->set_name(request->name());
     reply->set_next_seq(7);
+    reply->set_why("no receiver is connected for 1 message");
+    v1::ChannelConsumer& receiver = *reply->add_consumers();
+    receiver.set_id(3);
+    receiver.set_pid(4711);
+    receiver.set_delivered(9);
+    receiver.set_in_hand(2);
+    receiver.set_why("nothing is left");
+    v1::ChannelConsumer& consumer = *reply->add_groups()->add_attending();
+    consumer.set_id(1);
+    consumer.set_state(v1::CONSUMER_STATE_KEY_HELD);
+    consumer.set_why("a key\x1b is held");
     return grpc::Status::OK;
   }
   grpc::Status List(grpc::ServerContext*, const v1::ListChannelsRequest*,

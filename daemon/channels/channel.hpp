@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "daemon/channels/attendance.hpp"
 #include "daemon/store/segment_log.hpp"
 
 namespace zsync::daemon {
@@ -93,6 +94,8 @@ struct ChannelInfo {
   uint64_t first_seq = 1;
   uint64_t log_bytes = 0;
   std::optional<ExchangeCounts> requests;  // of the form request
+  std::vector<ConsumerInfo> consumers;     // receivers without a group, where it was asked for
+  std::string why;                         // so is this: why nothing moves, or that all is well
 };
 
 // Where a dead letter comes from, and why.

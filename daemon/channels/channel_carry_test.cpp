@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "daemon/channels/receivers.hpp"
 #include "daemon/store/store_test_support.hpp"
 #include "zsync/testing/sim_runtime.hpp"
 

@@ -100,8 +100,11 @@ std::string NamedChannel::why(const ChannelGroup& group, const GroupInfo& info) 
   }
   const uint64_t unseen = queue_.next_seq() - std::min(queue_.next_seq(), info.head);
   if (unseen + counts.ready > 0) {
-    const bool all_at_limit = std::all_of(group.at_limit.begin(), group.at_limit.end(),
-                                          [](const auto& one) { return one.second; });
+    const auto at_limit = [&](const auto& one) {
+      return group.state.in_hand(one.first) >= info.spec.in_flight_max;
+    };
+    const bool all_at_limit =
+        std::all_of(group.attendances.begin(), group.attendances.end(), at_limit);
     if (all_at_limit) {
       return absl::StrCat("every consumer has in_flight_max = ", info.spec.in_flight_max,
                           " unacknowledged messages; the oldest is ", info.oldest_unacked);
@@ -138,10 +141,13 @@ std::optional<GroupInfo> NamedChannel::group_info(const std::string& name) {
   return info_of(*group);
 }
 
-std::vector<GroupInfo> NamedChannel::groups_info() {
+std::vector<GroupInfo> NamedChannel::groups_info(bool consumers) {
   rt::LockGuard guard(lock_);
   std::vector<GroupInfo> infos;
-  for (const auto& [name, group] : groups_) infos.push_back(info_of(*group));
+  for (const auto& [name, group] : groups_) {
+    infos.push_back(info_of(*group));
+    if (consumers) fill_consumers(*group, infos.back());
+  }
   return infos;
 }
 

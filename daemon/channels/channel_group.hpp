@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "daemon/channels/attendance.hpp"
 #include "daemon/channels/channel.hpp"
 #include "daemon/channels/consumer_group.hpp"
 #include "zsync/notify.hpp"
@@ -38,6 +39,7 @@ struct GroupInfo {
   uint64_t oldest_unacked = 0;
   size_t consumers = 0;
   std::string why;
+  std::vector<ConsumerInfo> attending;  // where it was asked for
 };
 
 // A request to acknowledge, give back or extend.
@@ -80,8 +82,8 @@ struct ChannelGroup {
   const int64_t created_unix_nano;
   bool removed = false;
   std::map<uint64_t, Message> replayed;
-  std::optional<segment_log::Gap> gap;                 // for the next consumer
-  std::map<ConsumerGroup::ConsumerId, bool> at_limit;  // consumers, and whether in_flight_max holds
+  std::optional<segment_log::Gap> gap;                                 // for the next consumer
+  std::map<ConsumerGroup::ConsumerId, const Attendance*> attendances;  // of its consumers
 
   // The state's versions: now, on disk, being written, and the last one that could not be.
   uint64_t version = 0;

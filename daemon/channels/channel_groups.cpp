@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "daemon/channels/named_channel.hpp"
+#include "daemon/channels/receivers.hpp"
 #include "daemon/fault/fault.hpp"
 #include "zsync/runtime.hpp"
 #include "zsync/timeout.hpp"
@@ -29,11 +29,11 @@ absl::Status NamedChannel::check_new_group() {
                  {"channel", "NOT_DURABLE", "", "groups need a durable channel: create one", {}});
   }
   rt::LockGuard guard(lock_);
-  if (receivers_ > 0) {
-    return fault(
-        absl::StatusCode::kFailedPrecondition,
-        absl::StrCat("channel \"", spec_.name, "\" has ", receivers_, " receivers without a group"),
-        {"channel", "IN_USE", "", "end them, and receive as consumers of the group", {}});
+  if (!receivers_.empty()) {
+    return fault(absl::StatusCode::kFailedPrecondition,
+                 absl::StrCat("channel \"", spec_.name, "\" has ", receivers_.size(),
+                              " receivers without a group"),
+                 {"channel", "IN_USE", "", "end them, and receive as consumers of the group", {}});
   }
   if (groups_.size() >= kGroupsMax) {
     return fault(
@@ -104,7 +104,6 @@ uint64_t NamedChannel::hand_out(ChannelGroup& group, ConsumerGroup::ConsumerId c
   if (state.expire(now)) group.changed();
   const size_t held = state.in_hand(consumer);
   const size_t limit = state.spec().in_flight_max;
-  group.at_limit[consumer] = held >= limit;
   // One consumer takes no more than its share of what is there, so that the others have work too.
   const uint64_t there =
       queue_.next_seq() - std::min(queue_.next_seq(), state.head()) + state.counts().ready;
@@ -131,13 +130,14 @@ uint64_t NamedChannel::hand_out(ChannelGroup& group, ConsumerGroup::ConsumerId c
   return state.missing();
 }
 
-NamedChannel::Consumer::Consumer(std::shared_ptr<NamedChannel> channel, std::string group)
-    : channel_(std::move(channel)), name_(std::move(group)) {
+NamedChannel::Consumer::Consumer(std::shared_ptr<NamedChannel> channel, std::string group,
+                                 int64_t pid)
+    : channel_(std::move(channel)), name_(std::move(group)), attendance_(pid, channel_->clock_()) {
   rt::LockGuard guard(channel_->lock_);
   group_ = channel_->group_named(name_);
   if (!group_) return;
   id_ = group_->state.join();
-  group_->at_limit[id_] = false;
+  group_->attendances[id_] = &attendance_;
 }
 
 Task<absl::StatusOr<Delivery>> NamedChannel::Consumer::next(size_t max) {
@@ -157,6 +157,8 @@ Task<absl::StatusOr<Delivery>> NamedChannel::Consumer::next(size_t max) {
       delivery.closed = channel.closed_ && group_->state.lag(channel.queue_.next_seq()) == 0;
     }
     if (!delivery.messages.empty()) {
+      attendance_.delivered(delivery.messages.size());
+      enter(Phase::kDisk);
       absl::Status saved = co_await shield(channel.save(group_));
       if (!saved.ok()) co_return saved;
       {
@@ -167,11 +169,13 @@ Task<absl::StatusOr<Delivery>> NamedChannel::Consumer::next(size_t max) {
     }
     if (delivery.gap || delivery.closed) co_return delivery;
     if (missing != 0) {
+      enter(Phase::kDisk);
       if (absl::Status loaded = co_await channel.load(group_, missing); !loaded.ok()) {
         co_return loaded;
       }
       continue;
     }
+    attendance_.wait(Phase::kWaiting, channel.clock_);
     Waiting waiting(channel.lock_, channel.receivers_waiting_);
     co_await channel.data_.changed(seen);
   }
@@ -206,7 +210,7 @@ void NamedChannel::Consumer::leave() {
     rt::LockGuard guard(channel_->lock_);
     if (!group_ || id_ == 0) return;
     group_->state.leave(id_);
-    group_->at_limit.erase(id_);
+    group_->attendances.erase(id_);
     id_ = 0;
     if (!group_->state.dying(1).empty()) channel_->tell_due(0);
   }

@@ -6,7 +6,7 @@
 #include <map>
 #include <random>
 
-#include "daemon/channels/named_channel.hpp"
+#include "daemon/channels/receivers.hpp"
 #include "zsync/flow.hpp"
 #include "zsync/testing/sim_runtime.hpp"
 #include "zsync/timeout.hpp"
@@ -234,6 +234,44 @@ TEST_F(ChannelGroupsTest, WhatADropOldestChannelDropsIsAGapOfEachGroup) {
       EXPECT_EQ(delivery->messages.front().seq, 7u);
       EXPECT_EQ(delivery->messages.size(), 3u);
     }
+  };
+  sim.run(program(channel));
+}
+
+TEST_F(ChannelGroupsTest, EachConsumerIsToldWhatItWaitsFor) {
+  SimRuntime sim(1);
+  Disk disk;
+  auto channel = open(sim, disk);
+  add_group(*channel, disk);
+  static const auto told = [](NamedChannel& channel, size_t which) {
+    return channel.groups_info(/*consumers=*/true).at(0).attending.at(which);
+  };
+  auto program = [](std::shared_ptr<NamedChannel> channel) -> Task<void> {
+    NamedChannel::Consumer one(channel, "g", 11);
+    NamedChannel::Consumer other(channel, "g", 12);
+    EXPECT_EQ(told(*channel, 0).state, ConsumerState::kEmpty);
+    EXPECT_EQ(told(*channel, 1).pid, 12);
+    const auto key = std::make_shared<const MessageExtra>(MessageExtra{"k", "", {}});
+    (void)co_await channel->send({"a", "b", "c"}, "", {key, key, key});
+    EXPECT_EQ(told(*channel, 0).state, ConsumerState::kReceiving);
+    EXPECT_EQ(told(*channel, 0).there, 3u);
+    EXPECT_EQ((co_await one.next(9))->messages.size(), 1u);
+    EXPECT_EQ(told(*channel, 0).state, ConsumerState::kDisk) << "its call has not gone on yet";
+    auto waits = spawn([](NamedChannel::Consumer* consumer) { return consumer->next(9); }, &other);
+    for (int i = 0; i < 10; ++i) co_await yield_now();
+    const ConsumerInfo held = told(*channel, 1);
+    EXPECT_EQ(held.state, ConsumerState::kKeyHeld);
+    EXPECT_EQ(held.key, "k");
+    EXPECT_EQ(held.held_by, 1u);
+    EXPECT_EQ(held.waits_for, 2u);
+    EXPECT_EQ(held.why,
+              "2 messages behind older ones of their keys: message 1 of key \"k\" is in the hands "
+              "of consumer 1");
+    one.enter(Phase::kWaiting);
+    EXPECT_THAT(told(*channel, 0).why, ::testing::HasSubstr("in its own hands"));
+    EXPECT_EQ(told(*channel, 0).oldest_seq, 1u);
+    waits.cancel();
+    EXPECT_TRUE(absl::IsCancelled((co_await waits).status()));
   };
   sim.run(program(channel));
 }

@@ -4,7 +4,7 @@
 
 #include <filesystem>
 
-#include "daemon/channels/named_channel.hpp"
+#include "daemon/channels/receivers.hpp"
 #include "daemon/fault/fault.hpp"
 #include "zsync/testing/sim_runtime.hpp"
 

@@ -34,6 +34,24 @@ void set_policy(const ChannelPolicy& policy, ChannelClass kind, v1::ChannelPolic
   proto.set_dedup_ids_max(policy.ids_max());
 }
 
+void set_consumer(const ConsumerInfo& info, v1::ChannelConsumer& proto) {
+  proto.set_id(info.id);
+  proto.set_pid(info.pid);
+  proto.set_state(static_cast<v1::ConsumerState>(info.state));
+  proto.set_since_unix_nano(info.since_unix_nano);
+  proto.set_connected_unix_nano(info.connected_unix_nano);
+  proto.set_delivered(info.delivered);
+  proto.set_in_hand(info.in_hand);
+  proto.set_oldest_seq(info.oldest_seq);
+  proto.set_oldest_unix_nano(info.oldest_unix_nano);
+  proto.set_there(info.there);
+  proto.set_waits_for(info.waits_for);
+  proto.set_key(info.key);
+  proto.set_held_by(info.held_by);
+  proto.set_until_unix_nano(info.until_unix_nano);
+  proto.set_why(info.why);
+}
+
 template <typename Request>
 absl::StatusOr<Settling> messages_of(const Request& request, Settling::Kind kind) {
   if (request.messages().empty() ||
@@ -140,6 +158,7 @@ v1::ChannelGroup to_proto(const GroupInfo& info, const std::string& channel) {
   proto.set_consumers(static_cast<uint32_t>(info.consumers));
   proto.set_created_unix_nano(info.created_unix_nano);
   proto.set_why(info.why);
+  for (const ConsumerInfo& one : info.attending) set_consumer(one, *proto.add_attending());
   return proto;
 }
 
@@ -220,6 +239,8 @@ v1::Channel to_proto(const ChannelInfo& info, const std::vector<GroupInfo>& grou
     requests.set_answered(info.requests->answered);
     requests.set_late(info.requests->late);
   }
+  proto.set_why(info.why);
+  for (const ConsumerInfo& one : info.consumers) set_consumer(one, *proto.add_consumers());
   for (const GroupInfo& group : groups) *proto.add_groups() = to_proto(group, info.spec.name);
   return proto;
 }

@@ -8,6 +8,7 @@
 #include "daemon/channels/channels_proto.hpp"
 #include "daemon/channels/engine.hpp"
 #include "daemon/channels/exchange_service.hpp"
+#include "daemon/channels/receivers.hpp"
 #include "daemon/fault/fault.hpp"
 #include "daemon/rpc/bridge.hpp"
 #include "zsync/flow.hpp"
@@ -103,12 +104,12 @@ Task<absl::Status> send_all(ChannelsEngine& engine, CallContext call,
 // One receiving call: its place among the receivers and what it may still be sent. Its client asks
 // for more by reactions, while the call's task delivers.
 struct Receiving {
-  Receiving(ChannelPtr channel, const v1::RecvRequest& first)
+  Receiving(ChannelPtr channel, const v1::RecvRequest& first, pid_t pid)
       : confirms(first.confirms() || !first.group().empty()) {
     if (first.group().empty()) {
-      receiver.emplace(std::move(channel));
+      receiver.emplace(std::move(channel), pid);
     } else {
-      consumer.emplace(std::move(channel), first.group());
+      consumer.emplace(std::move(channel), first.group(), pid);
     }
   }
 
@@ -117,6 +118,7 @@ struct Receiving {
   }
   void confirm(uint64_t count) { consumer ? consumer->confirm(count) : receiver->confirm(count); }
   void leave() { consumer ? consumer->leave() : receiver->give_back(); }
+  void enter(Phase phase) { consumer ? consumer->enter(phase) : receiver->enter(phase); }
 
   void take(const v1::RecvRequest& request) {
     uint64_t confirmed = 0;
@@ -152,6 +154,7 @@ struct Receiving {
 
 // Waits for credit -> how much there is; 0: there will be none.
 Task<uint64_t> wait_for_credit(Receiving& state) {
+  bool told = false;
   while (true) {
     const uint64_t seen = state.changed.epoch();
     {
@@ -159,6 +162,7 @@ Task<uint64_t> wait_for_credit(Receiving& state) {
       if (state.over) co_return 0;
       if (state.credit > 0) co_return state.credit;
     }
+    if (!std::exchange(told, true)) state.enter(Phase::kNoCredit);
     co_await state.changed.changed(seen);
   }
 }
@@ -209,6 +213,7 @@ Task<absl::Status> deliver(std::shared_ptr<Receiving> state, uint64_t limit, boo
       rt::LockGuard guard(state->lock);
       if (!automatic) state->credit -= count;
     }
+    state->enter(Phase::kSending);
     if (absl::Status status = co_await out.write(to_proto(std::move(*delivery))); !status.ok()) {
       co_return status;
     }
@@ -216,6 +221,7 @@ Task<absl::Status> deliver(std::shared_ptr<Receiving> state, uint64_t limit, boo
     if (automatic && !state->confirms) state->confirm(count);
     if (!closed && (limit == 0 || sent < limit)) continue;
     if (closed && state->consumer) co_return absl::OkStatus();
+    state->enter(Phase::kLast);
     if (state->confirms) {
       co_await wait_for_received(*state, sent);
     } else {
@@ -225,15 +231,15 @@ Task<absl::Status> deliver(std::shared_ptr<Receiving> state, uint64_t limit, boo
   }
 }
 
-Task<absl::Status> receive(ChannelsEngine& engine, StreamReader<v1::RecvRequest>& in,
-                           StreamWriter<v1::RecvBatch>& out) {
+Task<absl::Status> receive(ChannelsEngine& engine, CallContext call,
+                           StreamReader<v1::RecvRequest>& in, StreamWriter<v1::RecvBatch>& out) {
   std::optional<v1::RecvRequest> first = co_await in.read();
   if (!first) co_return absl::OkStatus();
   absl::StatusOr<ChannelPtr> channel = co_await engine.find_to_read(first->channel());
   if (!channel.ok()) co_return channel.status();
   absl::Status fits = (*channel)->check_form({ChannelForm::kQueue});
   if (!fits.ok()) co_return fits;
-  auto state = std::make_shared<Receiving>(*channel, *first);
+  auto state = std::make_shared<Receiving>(*channel, *first, call.peer.pid);
   const bool automatic = first->credit() == 0;
   state->take(*first);
   in.listen([state](const v1::RecvRequest* request) {
@@ -344,7 +350,7 @@ class Service final : public v1::Channels::CallbackService {
         [this](const v1::GetChannelRequest& request) -> absl::StatusOr<v1::Channel> {
           absl::StatusOr<ChannelPtr> channel = engine_.find(request.name());
           if (!channel.ok()) return channel.status();
-          return to_proto((*channel)->info(), (*channel)->groups_info());
+          return to_proto((*channel)->info(true), (*channel)->groups_info(true));
         });
   }
   grpc::ServerUnaryReactor* List(Context* context, const v1::ListChannelsRequest* request,
@@ -391,8 +397,9 @@ class Service final : public v1::Channels::CallbackService {
   grpc::ServerBidiReactor<v1::RecvRequest, v1::RecvBatch>* Recv(Context* context) override {
     return bidi_call<v1::RecvRequest, v1::RecvBatch>(
         gate_, context,
-        [this](CallContext, StreamReader<v1::RecvRequest>& in, StreamWriter<v1::RecvBatch>& out) {
-          return receive(engine_, in, out);
+        [this](CallContext call, StreamReader<v1::RecvRequest>& in,
+               StreamWriter<v1::RecvBatch>& out) {
+          return receive(engine_, std::move(call), in, out);
         });
   }
   grpc::ServerWriteReactor<v1::RecvBatch>* Follow(

@@ -297,6 +297,44 @@ size_t ConsumerGroup::in_hand(ConsumerId consumer) const {
   return found == consumers_.end() ? 0 : found->second.size();
 }
 
+ConsumerGroup::Hands ConsumerGroup::hands(ConsumerId consumer) const {
+  auto found = consumers_.find(consumer);
+  if (found == consumers_.end() || found->second.empty()) return {};
+  const uint64_t oldest = *found->second.begin();
+  return {found->second.size(), oldest, open_.at(oldest).until - spec_.ack_wait_ns};
+}
+
+ConsumerGroup::Standstill ConsumerGroup::standstill(ConsumerId consumer, uint64_t next_seq) const {
+  const uint64_t left = lag(next_seq);
+  const uint64_t own = in_hand(consumer);
+  const uint64_t unseen = next_seq - std::min(next_seq, head_);
+  const Counts all = counts();
+  const auto first_of = [](const auto& times) { return times.begin()->first; };
+  if (left == 0) return {Standstill::kSettled, 0, {}};
+  if (own >= spec_.in_flight_max) {
+    return {Standstill::kInFlightMax, left - own, first_of(deadlines_)};
+  }
+  if (all.ready > 0) return {Standstill::kNone, all.ready + unseen, {}};
+  if (unseen > 0 && open_.size() < kGroupOpenMax) return {Standstill::kNone, unseen, {}};
+  if (unseen > 0) return {Standstill::kOpenMax, unseen, next_event()};
+  if (own == left) return {Standstill::kOwnHands, own, first_of(deadlines_)};
+  if (all.parked > 0) return {Standstill::kKeyHeld, all.parked, next_event()};
+  if (all.in_hand > own) return {Standstill::kOthersHold, all.in_hand - own, first_of(deadlines_)};
+  if (all.delayed > 0) return {Standstill::kDelayed, all.delayed, first_of(delayed_)};
+  return {Standstill::kDying, all.dying, {}};
+}
+
+std::optional<ConsumerGroup::Line> ConsumerGroup::a_line() const {
+  for (const auto& [key, waiting] : lines_) {
+    if (waiting.size() < 2) continue;
+    const Open& first = open_.at(waiting.front());
+    const bool held = first.place == Place::kInHand;
+    return Line{key, waiting.front(), held ? first.consumer : 0, first.place == Place::kDelayed,
+                first.place == Place::kDying};
+  }
+  return std::nullopt;
+}
+
 std::string ConsumerGroup::encode(GroupClocks clocks) const {
   std::string bytes;
   put_varint(bytes, kStateVersion);

@@ -85,6 +85,37 @@ class ConsumerGroup {
     uint64_t lost = 0;
   };
 
+  // Why a consumer that waits is given nothing.
+  struct Standstill {
+    enum Cause {
+      kNone,         // `count` messages are there for it
+      kSettled,      // all of them are
+      kInFlightMax,  // it has as many as it may
+      kOwnHands,     // all `count` that are left are in its hands
+      kKeyHeld,      // `count` wait for older ones of their keys; one such key is in `line`
+      kOthersHold,   // all that are left, `count` of them with other consumers
+      kDelayed,      // `count` wait for the delay of a nack
+      kDying,        // `count` are on their way to the dead letters
+      kOpenMax,      // kGroupOpenMax are open
+    };
+    Cause cause = kNone;
+    uint64_t count = 0;
+    std::optional<Nanos> until;  // when that changes at the latest
+  };
+  // What a consumer has in its hands.
+  struct Hands {
+    uint64_t count = 0;
+    uint64_t oldest = 0;  // seq; 0: nothing
+    Nanos since = 0;      // it was handed that one, or has extended it
+  };
+  // A key with messages that wait behind an older one.
+  struct Line {
+    std::string key;
+    uint64_t first = 0;                   // seq of the one that holds the others up
+    ConsumerId holder = 0;                // who has it in hand; 0: nobody
+    bool delayed = false, dying = false;  // where it is then
+  };
+
   // Begins at `from_seq`.
   ConsumerGroup(GroupSpec spec, uint64_t from_seq);
   // What encode() wrote; whatever was in somebody's hands is to be handed out again, what was
@@ -132,6 +163,10 @@ class ConsumerGroup {
   // The oldest message that was handed out and is not settled; 0: none.
   uint64_t oldest_unacked() const;
   size_t in_hand(ConsumerId consumer) const;
+  Standstill standstill(ConsumerId consumer, uint64_t next_seq) const;
+  Hands hands(ConsumerId consumer) const;
+  // nullopt: there is none. Looks at every key.
+  std::optional<Line> a_line() const;
   size_t consumers() const { return consumers_.size(); }
   bool is_open(uint64_t seq) const { return open_.contains(seq); }
 

@@ -12,15 +12,6 @@
 #include "zsync/timeout.hpp"
 
 namespace zsync::daemon {
-namespace {
-
-absl::Status gone(const std::string& name) {
-  return fault(absl::StatusCode::kNotFound, absl::StrCat("channel \"", name, "\" was removed"),
-               {"channel", "NOT_FOUND", "", "create it again", {}});
-}
-
-}  // namespace
-
 NamedChannel::NamedChannel(std::string id, ChannelSpec spec, int64_t created_unix_nano, Clock clock,
                            std::optional<Durable> durable, uint64_t first_seq)
     : id_(std::move(id)),
@@ -57,7 +48,7 @@ void NamedChannel::restore_id(const std::string& id, uint64_t seq, int64_t time_
   dedup_.add(id, seq, time_unix_nano);
 }
 
-ChannelInfo NamedChannel::info() {
+ChannelInfo NamedChannel::info(bool consumers) {
   rt::LockGuard guard(lock_);
   ChannelInfo info;
   info.id = id_;
@@ -76,11 +67,18 @@ ChannelInfo NamedChannel::info() {
   info.first_seq = durable_ ? log_first_ : queue_.first_seq();
   info.log_bytes = log_bytes_;
   fill_form(info);
+  if (consumers) fill_consumers(info);
   return info;
 }
 
+absl::Status NamedChannel::gone() const {
+  return fault(absl::StatusCode::kNotFound,
+               absl::StrCat("channel \"", spec_.name, "\" was removed"),
+               {"channel", "NOT_FOUND", "", "create it again", {}});
+}
+
 absl::Status NamedChannel::refusal() {
-  if (removed_) return gone(spec_.name);
+  if (removed_) return gone();
   if (!closed_) return absl::OkStatus();
   return fault(absl::StatusCode::kFailedPrecondition,
                absl::StrCat("channel \"", spec_.name, "\" is closed"),
@@ -387,81 +385,6 @@ void NamedChannel::remove() {
   data_.notify_all();
 }
 
-NamedChannel::Receiver::Receiver(std::shared_ptr<NamedChannel> channel)
-    : channel_(std::move(channel)) {
-  rt::LockGuard guard(channel_->lock_);
-  ++channel_->receivers_;
-}
-
-NamedChannel::Receiver::~Receiver() {
-  give_back();
-  rt::LockGuard guard(channel_->lock_);
-  --channel_->receivers_;
-}
-
-Task<absl::StatusOr<Delivery>> NamedChannel::Receiver::next(size_t max) {
-  NamedChannel& channel = *channel_;
-  Permit turn = co_await channel.recv_turn_.lock();
-  while (true) {
-    const uint64_t seen = channel.data_.epoch();
-    Delivery delivery;
-    {
-      rt::LockGuard guard(channel.lock_);
-      if (channel.removed_) co_return gone(channel.spec_.name);
-      if (!channel.groups_.empty()) {
-        co_return fault(absl::StatusCode::kFailedPrecondition,
-                        absl::StrCat("channel \"", channel.spec_.name, "\" is received by groups"),
-                        {"group",
-                         "HAS_GROUPS",
-                         "",
-                         absl::StrCat("receive as a consumer of one, for example \"",
-                                      channel.groups_.begin()->first, "\""),
-                         {}});
-      }
-      delivery.gap = channel.queue_.take_gap();
-      delivery.messages =
-          channel.queue_.take(std::min(max, kDeliveryMessagesMax), kDeliveryBytesMax);
-      for (const Message& message : delivery.messages) in_hand_.insert(message.seq);
-      // Others may still give back what they have in hand; this one has seen its own.
-      delivery.closed = channel.closed_ && channel.queue_.held() == in_hand_.size();
-    }
-    if (!delivery.messages.empty() || delivery.gap || delivery.closed) {
-      channel.room_.notify_all();
-      co_return delivery;
-    }
-    Waiting waiting(channel.lock_, channel.receivers_waiting_);
-    co_await channel.data_.changed(seen);
-  }
-}
-
-void NamedChannel::Receiver::confirm(uint64_t count) {
-  uint64_t floor = 0;
-  bool drained = false;
-  {
-    rt::LockGuard guard(channel_->lock_);
-    for (; count > 0 && !in_hand_.empty(); --count) {
-      channel_->queue_.confirm(*in_hand_.begin());
-      in_hand_.erase(in_hand_.begin());
-      ++channel_->received_;
-    }
-    floor = channel_->queue_.floor();
-    drained = channel_->closed_;
-  }
-  channel_->room_.notify_all();
-  if (drained) channel_->data_.notify_all();
-  channel_->tell_confirmed(floor);
-}
-
-void NamedChannel::Receiver::give_back() {
-  {
-    rt::LockGuard guard(channel_->lock_);
-    if (in_hand_.empty()) return;
-    for (uint64_t seq : in_hand_) channel_->queue_.give_back(seq);
-    in_hand_.clear();
-  }
-  channel_->data_.notify_all();
-}
-
 void NamedChannel::tell_confirmed(uint64_t floor) {
   if (!durable_) return;
   if (durable_->confirmed) durable_->confirmed(floor);
@@ -519,7 +442,7 @@ Task<absl::StatusOr<Delivery>> NamedChannel::follow(uint64_t& seq, Replay* repla
     }
     {
       rt::LockGuard guard(lock_);
-      if (removed_) co_return gone(spec_.name);
+      if (removed_) co_return gone();
       if (latest_) {
         look_at_latest(seq, delivery);
         if (!delivery.messages.empty() || delivery.closed) co_return delivery;

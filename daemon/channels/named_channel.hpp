@@ -67,7 +67,8 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   // Ids that were accepted before, in the order of their times.
   void restore_id(const std::string& id, uint64_t seq, int64_t time_unix_nano);
 
-  ChannelInfo info();
+  // `consumers`: with each of them, and why nothing comes to it.
+  ChannelInfo info(bool consumers = false);
   ChannelPolicy policy();
   // What is over a smaller limit goes with the next retire().
   void set_policy(ChannelPolicy policy);
@@ -98,29 +99,9 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   // Whoever waits gets kNotFound.
   void remove();
 
-  // One receiver: competes for messages, and confirms them in order.
-  // Threads: one may wait in next() while another confirms.
-  class Receiver {
-   public:
-    explicit Receiver(std::shared_ptr<NamedChannel> channel);
-    Receiver(const Receiver&) = delete;
-    Receiver& operator=(const Receiver&) = delete;
-    // Gives back what was not confirmed.
-    ~Receiver();
-
-    // Waits for at least one message, a gap, or the end. Cancel: throws Cancelled, takes nothing.
-    //
-    // Errors: kNotFound when the channel is removed; kFailedPrecondition when it has groups.
-    Task<absl::StatusOr<Delivery>> next(size_t max);
-    // The `count` oldest unconfirmed messages are received for good.
-    void confirm(uint64_t count);
-    // What is not confirmed goes back to the front, and nothing can be confirmed any more.
-    void give_back();
-
-   private:
-    const std::shared_ptr<NamedChannel> channel_;
-    std::set<uint64_t> in_hand_;  // guarded by the channel's lock
-  };
+  // Those who take messages (receivers.hpp).
+  class Receiver;
+  class Consumer;
 
   // Messages from `seq` on, which is moved forward; waits for one. A follower of the durable class
   // that keeps a `replay` reads from the log what is not in memory any more.
@@ -160,42 +141,12 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   void drop_group(const std::string& name);
   std::optional<GroupInfo> group_info(const std::string& name);
   absl::Status no_such_group(const std::string& name);
-  std::vector<GroupInfo> groups_info();
+  std::vector<GroupInfo> groups_info(bool consumers = false);
   bool has_groups();
 
   // Errors: kNotFound for a group that is not there; kUnavailable when it could not be written.
   // Cancel: what was settled stays settled.
   Task<absl::StatusOr<Settled>> settle(std::string group, Settling settling);
-
-  // One consumer of a group: like a Receiver, but every message has its own acknowledgement.
-  // Threads: one may wait in next() while another confirms.
-  class Consumer {
-   public:
-    Consumer(std::shared_ptr<NamedChannel> channel, std::string group);
-    Consumer(const Consumer&) = delete;
-    Consumer& operator=(const Consumer&) = delete;
-    ~Consumer() { leave(); }
-
-    // Waits for messages, whose deliveries are counted on disk before it completes, for a gap, or
-    // for the end: the channel is closed and the group has settled everything.
-    //
-    // Errors: kNotFound when channel or group is removed; kUnavailable; kDataLoss.
-    // Cancel: throws Cancelled; what it took is handed out again.
-    Task<absl::StatusOr<Delivery>> next(size_t max);
-    // Acknowledges the `count` oldest messages that next() gave and confirm() did not have yet.
-    void confirm(uint64_t count);
-    // Completes once what was confirmed is on disk.
-    Task<absl::Status> flush();
-    // What is not acknowledged goes to others at once.
-    void leave();
-
-   private:
-    const std::shared_ptr<NamedChannel> channel_;
-    const std::string name_;
-    std::shared_ptr<ChannelGroup> group_;  // null: there is none of that name
-    ConsumerGroup::ConsumerId id_ = 0;     // the rest is guarded by the channel's lock
-    std::deque<ConsumerGroup::Handed> handed_;
-  };
 
   // Takes back what was not acknowledged in time -> when there is something to do again.
   std::optional<int64_t> tend();
@@ -208,6 +159,7 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
 
  private:
   friend class ChannelCarry;
+  absl::Status gone() const;
   absl::Status refusal() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   absl::Status full() const;
   void fill_form(ChannelInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
@@ -255,6 +207,13 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   uint64_t release() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void after_settling();
   GroupInfo info_of(const ChannelGroup& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // Why nothing comes to them (standstill.cpp).
+  void fill_consumers(ChannelInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void fill_consumers(const ChannelGroup& group, GroupInfo& info)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void tell_standstill(const ConsumerGroup::Standstill& still,
+                       const std::optional<ConsumerGroup::Line>& line, int64_t now,
+                       ConsumerInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   std::string why(const ChannelGroup& group, const GroupInfo& info)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void lose(uint64_t from, uint64_t to, segment_log::GapReason reason)
@@ -294,7 +253,8 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   uint64_t log_bytes_ ABSL_GUARDED_BY(lock_) = 0;
   uint64_t held_until_ ABSL_GUARDED_BY(lock_) = UINT64_MAX;  // more may go from this floor on
   int64_t retires_at_ ABSL_GUARDED_BY(lock_) = INT64_MAX;
-  uint32_t receivers_ ABSL_GUARDED_BY(lock_) = 0;  // connected, without a group
+  std::map<uint64_t, Receiver*> receivers_ ABSL_GUARDED_BY(lock_);  // connected, without a group
+  uint64_t next_receiver_ ABSL_GUARDED_BY(lock_) = 1;
   std::map<std::string, std::shared_ptr<ChannelGroup>> groups_ ABSL_GUARDED_BY(lock_);
   std::string dead_letters_blamed_ ABSL_GUARDED_BY(lock_);
 };

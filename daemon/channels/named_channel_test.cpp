@@ -1,10 +1,9 @@
-#include "daemon/channels/named_channel.hpp"
-
 #include <gtest/gtest.h>
 
 #include <filesystem>
 #include <span>
 
+#include "daemon/channels/receivers.hpp"
 #include "zsync/flow.hpp"
 #include "zsync/testing/sim_runtime.hpp"
 #include "zsync/timeout.hpp"

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file zsync/v1/channels.proto.
  */
 export const file_zsync_v1_channels: GenFile = /*@__PURE__*/
-  fileDesc("Chd6c3luYy92MS9jaGFubmVscy5wcm90bxIIenN5bmMudjEi7gEKC0NoYW5uZWxTcGVjEgwKBG5hbWUYASABKAkSEAoIY2FwYWNpdHkYAiABKAQSEQoJdW5ib3VuZGVkGAMgASgIEhEKCWJ5dGVzX21heBgEIAEoBBIkCghvdmVyZmxvdxgFIAEoDjISLnpzeW5jLnYxLk92ZXJmbG93EiUKBWNsYXNzGAYgASgOMhYuenN5bmMudjEuQ2hhbm5lbENsYXNzEicKBnBvbGljeRgHIAEoCzIXLnpzeW5jLnYxLkNoYW5uZWxQb2xpY3kSIwoEZm9ybRgIIAEoDjIVLnpzeW5jLnYxLkNoYW5uZWxGb3JtIpgCCg1DaGFubmVsUG9saWN5EjAKDXJldGVudGlvbl9hZ2UYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SHAoPcmV0ZW50aW9uX2J5dGVzGAIgASgESACIAQESJgoZcmV0ZW50aW9uX2Ryb3BzX3Vuc2V0dGxlZBgDIAEoCEgBiAEBEi8KDGRlZHVwX3dpbmRvdxgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIaCg1kZWR1cF9pZHNfbWF4GAUgASgESAKIAQFCEgoQX3JldGVudGlvbl9ieXRlc0IcChpfcmV0ZW50aW9uX2Ryb3BzX3Vuc2V0dGxlZEIQCg5fZGVkdXBfaWRzX21heCL0AgoHQ2hhbm5lbBIKCgJpZBgBIAEoCRIjCgRzcGVjGAIgASgLMhUuenN5bmMudjEuQ2hhbm5lbFNwZWMSDgoGY2xvc2VkGAMgASgIEg0KBWRlcHRoGAQgASgEEg0KBWJ5dGVzGAUgASgEEhAKCG5leHRfc2VxGAYgASgEEgwKBHNlbnQYByABKAQSEAoIcmVjZWl2ZWQYCCABKAQSDwoHZHJvcHBlZBgJIAEoBBIXCg9zZW5kZXJzX3dhaXRpbmcYCiABKA0SGQoRcmVjZWl2ZXJzX3dhaXRpbmcYCyABKA0SGQoRY3JlYXRlZF91bml4X25hbm8YDCABKAMSJgoGZ3JvdXBzGA0gAygLMhYuenN5bmMudjEuQ2hhbm5lbEdyb3VwEhEKCWZpcnN0X3NlcRgOIAEoBBIRCglsb2dfYnl0ZXMYDyABKAQSKgoIcmVxdWVzdHMYECABKAsyGC56c3luYy52MS5SZXF1ZXN0RmlndXJlcyJmCg5SZXF1ZXN0RmlndXJlcxISCgpyZXNwb25kZXJzGAEgASgNEg8KB3dhaXRpbmcYAiABKAQSDwoHaW5faGFuZBgDIAEoBBIQCghhbnN3ZXJlZBgEIAEoBBIMCgRsYXRlGAUgASgEInUKCUdyb3VwU3BlYxIMCgRuYW1lGAEgASgJEisKCGFja193YWl0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhYKDm1heF9kZWxpdmVyaWVzGAMgASgNEhUKDWluX2ZsaWdodF9tYXgYBCABKA0i0wIKDENoYW5uZWxHcm91cBIPCgdjaGFubmVsGAEgASgJEiEKBHNwZWMYAiABKAsyEy56c3luYy52MS5Hcm91cFNwZWMSCwoDbGFnGAMgASgEEg8KB2luX2hhbmQYBCABKAQSDQoFcmVhZHkYBSABKAQSDwoHZGVsYXllZBgGIAEoBBIOCgZwYXJrZWQYByABKAQSDQoFZHlpbmcYCCABKAQSDQoFYWNrZWQYCSABKAQSEwoLcmVkZWxpdmVyZWQYCiABKAQSDAoEZGVhZBgLIAEoBBIMCgRsb3N0GAwgASgEEg0KBWZsb29yGA0gASgEEhAKCG5leHRfc2VxGA4gASgEEhYKDm9sZGVzdF91bmFja2VkGA8gASgEEhEKCWNvbnN1bWVycxgQIAEoDRIZChFjcmVhdGVkX3VuaXhfbmFubxgRIAEoAxILCgN3aHkYEiABKAkinQEKEkNyZWF0ZUdyb3VwUmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEiEKBHNwZWMYAiABKAsyEy56c3luYy52MS5Hcm91cFNwZWMSEAoIZnJvbV9zZXEYAyABKAQSEAoIZnJvbV9ub3cYBCABKAgSEgoKZnJvbV9zdGFydBgFIAEoCBIbChNmcm9tX3RpbWVfdW5peF9uYW5vGAYgASgDIjQKElJlbW92ZUdyb3VwUmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEg0KBWdyb3VwGAIgASgJIhIKEFJlbW92ZUdyb3VwUmVwbHkiKgoJRGVsaXZlcmVkEgsKA3NlcRgBIAEoBBIQCghkZWxpdmVyeRgCIAEoDSJTCgpBY2tSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDQoFZ3JvdXAYAiABKAkSJQoIbWVzc2FnZXMYAyADKAsyEy56c3luYy52MS5EZWxpdmVyZWQijgEKC05hY2tSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDQoFZ3JvdXAYAiABKAkSJQoIbWVzc2FnZXMYAyADKAsyEy56c3luYy52MS5EZWxpdmVyZWQSKAoFZGVsYXkYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGcmVhc29uGAUgASgJIlYKDUV4dGVuZFJlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRINCgVncm91cBgCIAEoCRIlCghtZXNzYWdlcxgDIAMoCzITLnpzeW5jLnYxLkRlbGl2ZXJlZCI6CgpBY2tSZWZ1c2FsEgsKA3NlcRgBIAEoBBIOCgZyZWFzb24YAiABKAkSDwoHbWVzc2FnZRgDIAEoCSI/CghBY2tSZXBseRIMCgRkb25lGAEgASgEEiUKB3JlZnVzZWQYAiADKAsyFC56c3luYy52MS5BY2tSZWZ1c2FsIk4KFENyZWF0ZUNoYW5uZWxSZXF1ZXN0EiMKBHNwZWMYASABKAsyFS56c3luYy52MS5DaGFubmVsU3BlYxIRCglpZl9hYnNlbnQYAiABKAgiIQoRR2V0Q2hhbm5lbFJlcXVlc3QSDAoEbmFtZRgBIAEoCSI8ChNMaXN0Q2hhbm5lbHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJIlEKEUxpc3RDaGFubmVsc1JlcGx5EiMKCGNoYW5uZWxzGAEgAygLMhEuenN5bmMudjEuQ2hhbm5lbBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiIwoTQ2xvc2VDaGFubmVsUmVxdWVzdBIMCgRuYW1lGAEgASgJIiQKFFJlbW92ZUNoYW5uZWxSZXF1ZXN0EgwKBG5hbWUYASABKAkiFAoSUmVtb3ZlQ2hhbm5lbFJlcGx5Ik0KFFVwZGF0ZUNoYW5uZWxSZXF1ZXN0EgwKBG5hbWUYASABKAkSJwoGcG9saWN5GAIgASgLMhcuenN5bmMudjEuQ2hhbm5lbFBvbGljeSJqCg5SZXF1ZXN0UmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEgwKBGJvZHkYAiABKAwSDQoFdHJhY2UYAyABKAkSKgoHdGltZW91dBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIcCgxSZXF1ZXN0UmVwbHkSDAoEYm9keRgBIAEoDCJgCgdJbnF1aXJ5EgoKAmlkGAEgASgEEgwKBGJvZHkYAiABKAwSDQoFdHJhY2UYAyABKAkSLAoJdGltZV9sZWZ0GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIkQKDElucXVpcnlCYXRjaBIkCglpbnF1aXJpZXMYASADKAsyES56c3luYy52MS5JbnF1aXJ5Eg4KBmNsb3NlZBgCIAEoCCIxCgZBbnN3ZXISCgoCaWQYASABKAQSDAoEYm9keRgCIAEoDBINCgVlcnJvchgDIAEoCSJSCgxSZXBseVJlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRIOCgZjcmVkaXQYAiABKAQSIQoHYW5zd2VycxgDIAMoCzIQLnpzeW5jLnYxLkFuc3dlciJaCgtTZW5kUmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEhAKCG1lc3NhZ2VzGAIgAygMEg0KBXRyYWNlGAMgASgJEgwKBGtleXMYBCADKAkSCwoDaWRzGAUgAygJIkMKCVNlbmRSZXBseRIQCghhY2NlcHRlZBgBIAEoBBIQCghsYXN0X3NlcRgCIAEoBBISCgpkdXBsaWNhdGVzGAMgASgEInAKC1JlY3ZSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDgoGY3JlZGl0GAIgASgEEg0KBWxpbWl0GAMgASgEEhAKCHJlY2VpdmVkGAQgASgEEhAKCGNvbmZpcm1zGAUgASgIEg0KBWdyb3VwGAYgASgJIloKCVJlY3ZCYXRjaBIhCgdyZWNvcmRzGAEgAygLMhAuenN5bmMudjEuUmVjb3JkEhoKA2dhcBgCIAEoCzINLnpzeW5jLnYxLkdhcBIOCgZjbG9zZWQYAyABKAgiagoURm9sbG93Q2hhbm5lbFJlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRIQCghmcm9tX3NlcRgCIAEoBBISCgpmcm9tX3N0YXJ0GAMgASgIEhsKE2Zyb21fdGltZV91bml4X25hbm8YBCABKAMqYgoMQ2hhbm5lbENsYXNzEh0KGUNIQU5ORUxfQ0xBU1NfVU5TUEVDSUZJRUQQABIYChRDSEFOTkVMX0NMQVNTX01FTU9SWRABEhkKFUNIQU5ORUxfQ0xBU1NfRFVSQUJMRRACKmYKCE92ZXJmbG93EhgKFE9WRVJGTE9XX1VOU1BFQ0lGSUVEEAASEgoOT1ZFUkZMT1dfQkxPQ0sQARISCg5PVkVSRkxPV19FUlJPUhACEhgKFE9WRVJGTE9XX0RST1BfT0xERVNUEAMqkgEKC0NoYW5uZWxGb3JtEhwKGENIQU5ORUxfRk9STV9VTlNQRUNJRklFRBAAEhYKEkNIQU5ORUxfRk9STV9RVUVVRRABEhcKE0NIQU5ORUxfRk9STV9MQVRFU1QQAhIaChZDSEFOTkVMX0ZPUk1fQlJPQURDQVNUEAMSGAoUQ0hBTk5FTF9GT1JNX1JFUVVFU1QQBDKNCAoIQ2hhbm5lbHMSOwoGQ3JlYXRlEh4uenN5bmMudjEuQ3JlYXRlQ2hhbm5lbFJlcXVlc3QaES56c3luYy52MS5DaGFubmVsEjUKA0dldBIbLnpzeW5jLnYxLkdldENoYW5uZWxSZXF1ZXN0GhEuenN5bmMudjEuQ2hhbm5lbBJCCgRMaXN0Eh0uenN5bmMudjEuTGlzdENoYW5uZWxzUmVxdWVzdBobLnpzeW5jLnYxLkxpc3RDaGFubmVsc1JlcGx5EjkKBUNsb3NlEh0uenN5bmMudjEuQ2xvc2VDaGFubmVsUmVxdWVzdBoRLnpzeW5jLnYxLkNoYW5uZWwSRgoGUmVtb3ZlEh4uenN5bmMudjEuUmVtb3ZlQ2hhbm5lbFJlcXVlc3QaHC56c3luYy52MS5SZW1vdmVDaGFubmVsUmVwbHkSNQoHVHJ5U2VuZBIVLnpzeW5jLnYxLlNlbmRSZXF1ZXN0GhMuenN5bmMudjEuU2VuZFJlcGx5EjYKBFNlbmQSFS56c3luYy52MS5TZW5kUmVxdWVzdBoTLnpzeW5jLnYxLlNlbmRSZXBseSgBMAESNgoEUmVjdhIVLnpzeW5jLnYxLlJlY3ZSZXF1ZXN0GhMuenN5bmMudjEuUmVjdkJhdGNoKAEwARI/CgZGb2xsb3cSHi56c3luYy52MS5Gb2xsb3dDaGFubmVsUmVxdWVzdBoTLnpzeW5jLnYxLlJlY3ZCYXRjaDABEkMKC0NyZWF0ZUdyb3VwEhwuenN5bmMudjEuQ3JlYXRlR3JvdXBSZXF1ZXN0GhYuenN5bmMudjEuQ2hhbm5lbEdyb3VwEkcKC1JlbW92ZUdyb3VwEhwuenN5bmMudjEuUmVtb3ZlR3JvdXBSZXF1ZXN0GhouenN5bmMudjEuUmVtb3ZlR3JvdXBSZXBseRIvCgNBY2sSFC56c3luYy52MS5BY2tSZXF1ZXN0GhIuenN5bmMudjEuQWNrUmVwbHkSMQoETmFjaxIVLnpzeW5jLnYxLk5hY2tSZXF1ZXN0GhIuenN5bmMudjEuQWNrUmVwbHkSNQoGRXh0ZW5kEhcuenN5bmMudjEuRXh0ZW5kUmVxdWVzdBoSLnpzeW5jLnYxLkFja1JlcGx5EjsKBlVwZGF0ZRIeLnpzeW5jLnYxLlVwZGF0ZUNoYW5uZWxSZXF1ZXN0GhEuenN5bmMudjEuQ2hhbm5lbBI7CgdSZXF1ZXN0EhguenN5bmMudjEuUmVxdWVzdFJlcXVlc3QaFi56c3luYy52MS5SZXF1ZXN0UmVwbHkSOwoFUmVwbHkSFi56c3luYy52MS5SZXBseVJlcXVlc3QaFi56c3luYy52MS5JbnF1aXJ5QmF0Y2goATABYgZwcm90bzM", [file_google_protobuf_duration, file_zsync_v1_common]);
+  fileDesc("Chd6c3luYy92MS9jaGFubmVscy5wcm90bxIIenN5bmMudjEi7gEKC0NoYW5uZWxTcGVjEgwKBG5hbWUYASABKAkSEAoIY2FwYWNpdHkYAiABKAQSEQoJdW5ib3VuZGVkGAMgASgIEhEKCWJ5dGVzX21heBgEIAEoBBIkCghvdmVyZmxvdxgFIAEoDjISLnpzeW5jLnYxLk92ZXJmbG93EiUKBWNsYXNzGAYgASgOMhYuenN5bmMudjEuQ2hhbm5lbENsYXNzEicKBnBvbGljeRgHIAEoCzIXLnpzeW5jLnYxLkNoYW5uZWxQb2xpY3kSIwoEZm9ybRgIIAEoDjIVLnpzeW5jLnYxLkNoYW5uZWxGb3JtIpgCCg1DaGFubmVsUG9saWN5EjAKDXJldGVudGlvbl9hZ2UYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SHAoPcmV0ZW50aW9uX2J5dGVzGAIgASgESACIAQESJgoZcmV0ZW50aW9uX2Ryb3BzX3Vuc2V0dGxlZBgDIAEoCEgBiAEBEi8KDGRlZHVwX3dpbmRvdxgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIaCg1kZWR1cF9pZHNfbWF4GAUgASgESAKIAQFCEgoQX3JldGVudGlvbl9ieXRlc0IcChpfcmV0ZW50aW9uX2Ryb3BzX3Vuc2V0dGxlZEIQCg5fZGVkdXBfaWRzX21heCKvAwoHQ2hhbm5lbBIKCgJpZBgBIAEoCRIjCgRzcGVjGAIgASgLMhUuenN5bmMudjEuQ2hhbm5lbFNwZWMSDgoGY2xvc2VkGAMgASgIEg0KBWRlcHRoGAQgASgEEg0KBWJ5dGVzGAUgASgEEhAKCG5leHRfc2VxGAYgASgEEgwKBHNlbnQYByABKAQSEAoIcmVjZWl2ZWQYCCABKAQSDwoHZHJvcHBlZBgJIAEoBBIXCg9zZW5kZXJzX3dhaXRpbmcYCiABKA0SGQoRcmVjZWl2ZXJzX3dhaXRpbmcYCyABKA0SGQoRY3JlYXRlZF91bml4X25hbm8YDCABKAMSJgoGZ3JvdXBzGA0gAygLMhYuenN5bmMudjEuQ2hhbm5lbEdyb3VwEhEKCWZpcnN0X3NlcRgOIAEoBBIRCglsb2dfYnl0ZXMYDyABKAQSKgoIcmVxdWVzdHMYECABKAsyGC56c3luYy52MS5SZXF1ZXN0RmlndXJlcxIsCgljb25zdW1lcnMYESADKAsyGS56c3luYy52MS5DaGFubmVsQ29uc3VtZXISCwoDd2h5GBIgASgJIsACCg9DaGFubmVsQ29uc3VtZXISCgoCaWQYASABKAQSCwoDcGlkGAIgASgDEiYKBXN0YXRlGAMgASgOMhcuenN5bmMudjEuQ29uc3VtZXJTdGF0ZRIXCg9zaW5jZV91bml4X25hbm8YBCABKAMSGwoTY29ubmVjdGVkX3VuaXhfbmFubxgFIAEoAxIRCglkZWxpdmVyZWQYBiABKAQSDwoHaW5faGFuZBgHIAEoBBISCgpvbGRlc3Rfc2VxGAggASgEEhgKEG9sZGVzdF91bml4X25hbm8YCSABKAMSDQoFdGhlcmUYCiABKAQSEQoJd2FpdHNfZm9yGAsgASgEEgsKA2tleRgMIAEoCRIPCgdoZWxkX2J5GA0gASgEEhcKD3VudGlsX3VuaXhfbmFubxgOIAEoAxILCgN3aHkYDyABKAkiZgoOUmVxdWVzdEZpZ3VyZXMSEgoKcmVzcG9uZGVycxgBIAEoDRIPCgd3YWl0aW5nGAIgASgEEg8KB2luX2hhbmQYAyABKAQSEAoIYW5zd2VyZWQYBCABKAQSDAoEbGF0ZRgFIAEoBCJ1CglHcm91cFNwZWMSDAoEbmFtZRgBIAEoCRIrCghhY2tfd2FpdBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIWCg5tYXhfZGVsaXZlcmllcxgDIAEoDRIVCg1pbl9mbGlnaHRfbWF4GAQgASgNIoEDCgxDaGFubmVsR3JvdXASDwoHY2hhbm5lbBgBIAEoCRIhCgRzcGVjGAIgASgLMhMuenN5bmMudjEuR3JvdXBTcGVjEgsKA2xhZxgDIAEoBBIPCgdpbl9oYW5kGAQgASgEEg0KBXJlYWR5GAUgASgEEg8KB2RlbGF5ZWQYBiABKAQSDgoGcGFya2VkGAcgASgEEg0KBWR5aW5nGAggASgEEg0KBWFja2VkGAkgASgEEhMKC3JlZGVsaXZlcmVkGAogASgEEgwKBGRlYWQYCyABKAQSDAoEbG9zdBgMIAEoBBINCgVmbG9vchgNIAEoBBIQCghuZXh0X3NlcRgOIAEoBBIWCg5vbGRlc3RfdW5hY2tlZBgPIAEoBBIRCgljb25zdW1lcnMYECABKA0SGQoRY3JlYXRlZF91bml4X25hbm8YESABKAMSCwoDd2h5GBIgASgJEiwKCWF0dGVuZGluZxgTIAMoCzIZLnpzeW5jLnYxLkNoYW5uZWxDb25zdW1lciKdAQoSQ3JlYXRlR3JvdXBSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSIQoEc3BlYxgCIAEoCzITLnpzeW5jLnYxLkdyb3VwU3BlYxIQCghmcm9tX3NlcRgDIAEoBBIQCghmcm9tX25vdxgEIAEoCBISCgpmcm9tX3N0YXJ0GAUgASgIEhsKE2Zyb21fdGltZV91bml4X25hbm8YBiABKAMiNAoSUmVtb3ZlR3JvdXBSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDQoFZ3JvdXAYAiABKAkiEgoQUmVtb3ZlR3JvdXBSZXBseSIqCglEZWxpdmVyZWQSCwoDc2VxGAEgASgEEhAKCGRlbGl2ZXJ5GAIgASgNIlMKCkFja1JlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRINCgVncm91cBgCIAEoCRIlCghtZXNzYWdlcxgDIAMoCzITLnpzeW5jLnYxLkRlbGl2ZXJlZCKOAQoLTmFja1JlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRINCgVncm91cBgCIAEoCRIlCghtZXNzYWdlcxgDIAMoCzITLnpzeW5jLnYxLkRlbGl2ZXJlZBIoCgVkZWxheRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZyZWFzb24YBSABKAkiVgoNRXh0ZW5kUmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEg0KBWdyb3VwGAIgASgJEiUKCG1lc3NhZ2VzGAMgAygLMhMuenN5bmMudjEuRGVsaXZlcmVkIjoKCkFja1JlZnVzYWwSCwoDc2VxGAEgASgEEg4KBnJlYXNvbhgCIAEoCRIPCgdtZXNzYWdlGAMgASgJIj8KCEFja1JlcGx5EgwKBGRvbmUYASABKAQSJQoHcmVmdXNlZBgCIAMoCzIULnpzeW5jLnYxLkFja1JlZnVzYWwiTgoUQ3JlYXRlQ2hhbm5lbFJlcXVlc3QSIwoEc3BlYxgBIAEoCzIVLnpzeW5jLnYxLkNoYW5uZWxTcGVjEhEKCWlmX2Fic2VudBgCIAEoCCIhChFHZXRDaGFubmVsUmVxdWVzdBIMCgRuYW1lGAEgASgJIjwKE0xpc3RDaGFubmVsc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgNEhIKCnBhZ2VfdG9rZW4YAiABKAkiUQoRTGlzdENoYW5uZWxzUmVwbHkSIwoIY2hhbm5lbHMYASADKAsyES56c3luYy52MS5DaGFubmVsEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIjChNDbG9zZUNoYW5uZWxSZXF1ZXN0EgwKBG5hbWUYASABKAkiJAoUUmVtb3ZlQ2hhbm5lbFJlcXVlc3QSDAoEbmFtZRgBIAEoCSIUChJSZW1vdmVDaGFubmVsUmVwbHkiTQoUVXBkYXRlQ2hhbm5lbFJlcXVlc3QSDAoEbmFtZRgBIAEoCRInCgZwb2xpY3kYAiABKAsyFy56c3luYy52MS5DaGFubmVsUG9saWN5ImoKDlJlcXVlc3RSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDAoEYm9keRgCIAEoDBINCgV0cmFjZRgDIAEoCRIqCgd0aW1lb3V0GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIhwKDFJlcXVlc3RSZXBseRIMCgRib2R5GAEgASgMImAKB0lucXVpcnkSCgoCaWQYASABKAQSDAoEYm9keRgCIAEoDBINCgV0cmFjZRgDIAEoCRIsCgl0aW1lX2xlZnQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iRAoMSW5xdWlyeUJhdGNoEiQKCWlucXVpcmllcxgBIAMoCzIRLnpzeW5jLnYxLklucXVpcnkSDgoGY2xvc2VkGAIgASgIIjEKBkFuc3dlchIKCgJpZBgBIAEoBBIMCgRib2R5GAIgASgMEg0KBWVycm9yGAMgASgJIlIKDFJlcGx5UmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEg4KBmNyZWRpdBgCIAEoBBIhCgdhbnN3ZXJzGAMgAygLMhAuenN5bmMudjEuQW5zd2VyIloKC1NlbmRSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSEAoIbWVzc2FnZXMYAiADKAwSDQoFdHJhY2UYAyABKAkSDAoEa2V5cxgEIAMoCRILCgNpZHMYBSADKAkiQwoJU2VuZFJlcGx5EhAKCGFjY2VwdGVkGAEgASgEEhAKCGxhc3Rfc2VxGAIgASgEEhIKCmR1cGxpY2F0ZXMYAyABKAQicAoLUmVjdlJlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRIOCgZjcmVkaXQYAiABKAQSDQoFbGltaXQYAyABKAQSEAoIcmVjZWl2ZWQYBCABKAQSEAoIY29uZmlybXMYBSABKAgSDQoFZ3JvdXAYBiABKAkiWgoJUmVjdkJhdGNoEiEKB3JlY29yZHMYASADKAsyEC56c3luYy52MS5SZWNvcmQSGgoDZ2FwGAIgASgLMg0uenN5bmMudjEuR2FwEg4KBmNsb3NlZBgDIAEoCCJqChRGb2xsb3dDaGFubmVsUmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEhAKCGZyb21fc2VxGAIgASgEEhIKCmZyb21fc3RhcnQYAyABKAgSGwoTZnJvbV90aW1lX3VuaXhfbmFubxgEIAEoAypiCgxDaGFubmVsQ2xhc3MSHQoZQ0hBTk5FTF9DTEFTU19VTlNQRUNJRklFRBAAEhgKFENIQU5ORUxfQ0xBU1NfTUVNT1JZEAESGQoVQ0hBTk5FTF9DTEFTU19EVVJBQkxFEAIqZgoIT3ZlcmZsb3cSGAoUT1ZFUkZMT1dfVU5TUEVDSUZJRUQQABISCg5PVkVSRkxPV19CTE9DSxABEhIKDk9WRVJGTE9XX0VSUk9SEAISGAoUT1ZFUkZMT1dfRFJPUF9PTERFU1QQAyqSAQoLQ2hhbm5lbEZvcm0SHAoYQ0hBTk5FTF9GT1JNX1VOU1BFQ0lGSUVEEAASFgoSQ0hBTk5FTF9GT1JNX1FVRVVFEAESFwoTQ0hBTk5FTF9GT1JNX0xBVEVTVBACEhoKFkNIQU5ORUxfRk9STV9CUk9BRENBU1QQAxIYChRDSEFOTkVMX0ZPUk1fUkVRVUVTVBAEKsUDCg1Db25zdW1lclN0YXRlEh4KGkNPTlNVTUVSX1NUQVRFX1VOU1BFQ0lGSUVEEAASHAoYQ09OU1VNRVJfU1RBVEVfUkVDRUlWSU5HEAESGAoUQ09OU1VNRVJfU1RBVEVfRU1QVFkQAhIaChZDT05TVU1FUl9TVEFURV9EUkFJTkVEEAMSIAocQ09OU1VNRVJfU1RBVEVfSU5fRkxJR0hUX01BWBAEEh4KGkNPTlNVTUVSX1NUQVRFX09VVFNUQU5ESU5HEAUSHgoaQ09OU1VNRVJfU1RBVEVfT1RIRVJTX0hPTEQQBhIbChdDT05TVU1FUl9TVEFURV9LRVlfSEVMRBAHEhoKFkNPTlNVTUVSX1NUQVRFX0RFTEFZRUQQCBIYChRDT05TVU1FUl9TVEFURV9EWUlORxAJEhsKF0NPTlNVTUVSX1NUQVRFX09QRU5fTUFYEAoSHAoYQ09OU1VNRVJfU1RBVEVfTk9fQ1JFRElUEAsSHgoaQ09OU1VNRVJfU1RBVEVfTk9UX1JFQURJTkcQDBIXChNDT05TVU1FUl9TVEFURV9ESVNLEA0SFwoTQ09OU1VNRVJfU1RBVEVfTEFTVBAOMo0ICghDaGFubmVscxI7CgZDcmVhdGUSHi56c3luYy52MS5DcmVhdGVDaGFubmVsUmVxdWVzdBoRLnpzeW5jLnYxLkNoYW5uZWwSNQoDR2V0EhsuenN5bmMudjEuR2V0Q2hhbm5lbFJlcXVlc3QaES56c3luYy52MS5DaGFubmVsEkIKBExpc3QSHS56c3luYy52MS5MaXN0Q2hhbm5lbHNSZXF1ZXN0GhsuenN5bmMudjEuTGlzdENoYW5uZWxzUmVwbHkSOQoFQ2xvc2USHS56c3luYy52MS5DbG9zZUNoYW5uZWxSZXF1ZXN0GhEuenN5bmMudjEuQ2hhbm5lbBJGCgZSZW1vdmUSHi56c3luYy52MS5SZW1vdmVDaGFubmVsUmVxdWVzdBocLnpzeW5jLnYxLlJlbW92ZUNoYW5uZWxSZXBseRI1CgdUcnlTZW5kEhUuenN5bmMudjEuU2VuZFJlcXVlc3QaEy56c3luYy52MS5TZW5kUmVwbHkSNgoEU2VuZBIVLnpzeW5jLnYxLlNlbmRSZXF1ZXN0GhMuenN5bmMudjEuU2VuZFJlcGx5KAEwARI2CgRSZWN2EhUuenN5bmMudjEuUmVjdlJlcXVlc3QaEy56c3luYy52MS5SZWN2QmF0Y2goATABEj8KBkZvbGxvdxIeLnpzeW5jLnYxLkZvbGxvd0NoYW5uZWxSZXF1ZXN0GhMuenN5bmMudjEuUmVjdkJhdGNoMAESQwoLQ3JlYXRlR3JvdXASHC56c3luYy52MS5DcmVhdGVHcm91cFJlcXVlc3QaFi56c3luYy52MS5DaGFubmVsR3JvdXASRwoLUmVtb3ZlR3JvdXASHC56c3luYy52MS5SZW1vdmVHcm91cFJlcXVlc3QaGi56c3luYy52MS5SZW1vdmVHcm91cFJlcGx5Ei8KA0FjaxIULnpzeW5jLnYxLkFja1JlcXVlc3QaEi56c3luYy52MS5BY2tSZXBseRIxCgROYWNrEhUuenN5bmMudjEuTmFja1JlcXVlc3QaEi56c3luYy52MS5BY2tSZXBseRI1CgZFeHRlbmQSFy56c3luYy52MS5FeHRlbmRSZXF1ZXN0GhIuenN5bmMudjEuQWNrUmVwbHkSOwoGVXBkYXRlEh4uenN5bmMudjEuVXBkYXRlQ2hhbm5lbFJlcXVlc3QaES56c3luYy52MS5DaGFubmVsEjsKB1JlcXVlc3QSGC56c3luYy52MS5SZXF1ZXN0UmVxdWVzdBoWLnpzeW5jLnYxLlJlcXVlc3RSZXBseRI7CgVSZXBseRIWLnpzeW5jLnYxLlJlcGx5UmVxdWVzdBoWLnpzeW5jLnYxLklucXVpcnlCYXRjaCgBMAFiBnByb3RvMw", [file_google_protobuf_duration, file_zsync_v1_common]);
 
 /**
  * @generated from message zsync.v1.ChannelSpec
@@ -224,6 +224,22 @@ export type Channel = Message<"zsync.v1.Channel"> & {
    * @generated from field: zsync.v1.RequestFigures requests = 16;
    */
   requests?: RequestFigures | undefined;
+
+  /**
+   * The next two: in the reply of Get, of a queue without groups.
+   *
+   * its receivers
+   *
+   * @generated from field: repeated zsync.v1.ChannelConsumer consumers = 17;
+   */
+  consumers: ChannelConsumer[];
+
+  /**
+   * why nothing moves, or that all is well
+   *
+   * @generated from field: string why = 18;
+   */
+  why: string;
 };
 
 /**
@@ -232,6 +248,121 @@ export type Channel = Message<"zsync.v1.Channel"> & {
  */
 export const ChannelSchema: GenMessage<Channel> = /*@__PURE__*/
   messageDesc(file_zsync_v1_channels, 2);
+
+/**
+ * @generated from message zsync.v1.ChannelConsumer
+ */
+export type ChannelConsumer = Message<"zsync.v1.ChannelConsumer"> & {
+  /**
+   * within the channel, or its group
+   *
+   * @generated from field: uint64 id = 1;
+   */
+  id: bigint;
+
+  /**
+   * of its client
+   *
+   * @generated from field: int64 pid = 2;
+   */
+  pid: bigint;
+
+  /**
+   * @generated from field: zsync.v1.ConsumerState state = 3;
+   */
+  state: ConsumerState;
+
+  /**
+   * its call has waited: for messages, credit, its client or the disk
+   *
+   * @generated from field: int64 since_unix_nano = 4;
+   */
+  sinceUnixNano: bigint;
+
+  /**
+   * @generated from field: int64 connected_unix_nano = 5;
+   */
+  connectedUnixNano: bigint;
+
+  /**
+   * messages that it was given
+   *
+   * @generated from field: uint64 delivered = 6;
+   */
+  delivered: bigint;
+
+  /**
+   * of those, not acknowledged (without a group: not confirmed)
+   *
+   * @generated from field: uint64 in_hand = 7;
+   */
+  inHand: bigint;
+
+  /**
+   * of what is in its hands; 0: nothing is
+   *
+   * @generated from field: uint64 oldest_seq = 8;
+   */
+  oldestSeq: bigint;
+
+  /**
+   * since when it has that one, or extended it last; without a group:
+   *
+   * @generated from field: int64 oldest_unix_nano = 9;
+   */
+  oldestUnixNano: bigint;
+
+  /**
+   * since when it has confirmed nothing
+   *
+   * messages that it could be given, if it took them
+   *
+   * @generated from field: uint64 there = 10;
+   */
+  there: bigint;
+
+  /**
+   * messages that are left and cannot be given to it now
+   *
+   * @generated from field: uint64 waits_for = 11;
+   */
+  waitsFor: bigint;
+
+  /**
+   * KEY_HELD: one of the keys
+   *
+   * @generated from field: string key = 12;
+   */
+  key: string;
+
+  /**
+   * KEY_HELD: the consumer that has its message in hand; 0: none has
+   *
+   * @generated from field: uint64 held_by = 13;
+   */
+  heldBy: bigint;
+
+  /**
+   * when this changes at the latest, by an ack wait or a delay; 0: not by time
+   *
+   * @generated from field: int64 until_unix_nano = 14;
+   */
+  untilUnixNano: bigint;
+
+  /**
+   * all of it in words
+   *
+   * @generated from field: string why = 15;
+   */
+  why: string;
+};
+
+/**
+ * Describes the message zsync.v1.ChannelConsumer.
+ * Use `create(ChannelConsumerSchema)` to create a new message.
+ */
+export const ChannelConsumerSchema: GenMessage<ChannelConsumer> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_channels, 3);
 
 /**
  * @generated from message zsync.v1.RequestFigures
@@ -276,7 +407,7 @@ export type RequestFigures = Message<"zsync.v1.RequestFigures"> & {
  * Use `create(RequestFiguresSchema)` to create a new message.
  */
 export const RequestFiguresSchema: GenMessage<RequestFigures> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 3);
+  messageDesc(file_zsync_v1_channels, 4);
 
 /**
  * @generated from message zsync.v1.GroupSpec
@@ -316,7 +447,7 @@ export type GroupSpec = Message<"zsync.v1.GroupSpec"> & {
  * Use `create(GroupSpecSchema)` to create a new message.
  */
 export const GroupSpecSchema: GenMessage<GroupSpec> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 4);
+  messageDesc(file_zsync_v1_channels, 5);
 
 /**
  * @generated from message zsync.v1.ChannelGroup
@@ -437,6 +568,13 @@ export type ChannelGroup = Message<"zsync.v1.ChannelGroup"> & {
    * @generated from field: string why = 18;
    */
   why: string;
+
+  /**
+   * its consumers; in the reply of Get
+   *
+   * @generated from field: repeated zsync.v1.ChannelConsumer attending = 19;
+   */
+  attending: ChannelConsumer[];
 };
 
 /**
@@ -444,7 +582,7 @@ export type ChannelGroup = Message<"zsync.v1.ChannelGroup"> & {
  * Use `create(ChannelGroupSchema)` to create a new message.
  */
 export const ChannelGroupSchema: GenMessage<ChannelGroup> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 5);
+  messageDesc(file_zsync_v1_channels, 6);
 
 /**
  * @generated from message zsync.v1.CreateGroupRequest
@@ -494,7 +632,7 @@ export type CreateGroupRequest = Message<"zsync.v1.CreateGroupRequest"> & {
  * Use `create(CreateGroupRequestSchema)` to create a new message.
  */
 export const CreateGroupRequestSchema: GenMessage<CreateGroupRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 6);
+  messageDesc(file_zsync_v1_channels, 7);
 
 /**
  * @generated from message zsync.v1.RemoveGroupRequest
@@ -516,7 +654,7 @@ export type RemoveGroupRequest = Message<"zsync.v1.RemoveGroupRequest"> & {
  * Use `create(RemoveGroupRequestSchema)` to create a new message.
  */
 export const RemoveGroupRequestSchema: GenMessage<RemoveGroupRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 7);
+  messageDesc(file_zsync_v1_channels, 8);
 
 /**
  * @generated from message zsync.v1.RemoveGroupReply
@@ -529,7 +667,7 @@ export type RemoveGroupReply = Message<"zsync.v1.RemoveGroupReply"> & {
  * Use `create(RemoveGroupReplySchema)` to create a new message.
  */
 export const RemoveGroupReplySchema: GenMessage<RemoveGroupReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 8);
+  messageDesc(file_zsync_v1_channels, 9);
 
 /**
  * @generated from message zsync.v1.Delivered
@@ -553,7 +691,7 @@ export type Delivered = Message<"zsync.v1.Delivered"> & {
  * Use `create(DeliveredSchema)` to create a new message.
  */
 export const DeliveredSchema: GenMessage<Delivered> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 9);
+  messageDesc(file_zsync_v1_channels, 10);
 
 /**
  * @generated from message zsync.v1.AckRequest
@@ -582,7 +720,7 @@ export type AckRequest = Message<"zsync.v1.AckRequest"> & {
  * Use `create(AckRequestSchema)` to create a new message.
  */
 export const AckRequestSchema: GenMessage<AckRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 10);
+  messageDesc(file_zsync_v1_channels, 11);
 
 /**
  * @generated from message zsync.v1.NackRequest
@@ -623,7 +761,7 @@ export type NackRequest = Message<"zsync.v1.NackRequest"> & {
  * Use `create(NackRequestSchema)` to create a new message.
  */
 export const NackRequestSchema: GenMessage<NackRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 11);
+  messageDesc(file_zsync_v1_channels, 12);
 
 /**
  * @generated from message zsync.v1.ExtendRequest
@@ -650,7 +788,7 @@ export type ExtendRequest = Message<"zsync.v1.ExtendRequest"> & {
  * Use `create(ExtendRequestSchema)` to create a new message.
  */
 export const ExtendRequestSchema: GenMessage<ExtendRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 12);
+  messageDesc(file_zsync_v1_channels, 13);
 
 /**
  * @generated from message zsync.v1.AckRefusal
@@ -679,7 +817,7 @@ export type AckRefusal = Message<"zsync.v1.AckRefusal"> & {
  * Use `create(AckRefusalSchema)` to create a new message.
  */
 export const AckRefusalSchema: GenMessage<AckRefusal> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 13);
+  messageDesc(file_zsync_v1_channels, 14);
 
 /**
  * @generated from message zsync.v1.AckReply
@@ -701,7 +839,7 @@ export type AckReply = Message<"zsync.v1.AckReply"> & {
  * Use `create(AckReplySchema)` to create a new message.
  */
 export const AckReplySchema: GenMessage<AckReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 14);
+  messageDesc(file_zsync_v1_channels, 15);
 
 /**
  * @generated from message zsync.v1.CreateChannelRequest
@@ -725,7 +863,7 @@ export type CreateChannelRequest = Message<"zsync.v1.CreateChannelRequest"> & {
  * Use `create(CreateChannelRequestSchema)` to create a new message.
  */
 export const CreateChannelRequestSchema: GenMessage<CreateChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 15);
+  messageDesc(file_zsync_v1_channels, 16);
 
 /**
  * @generated from message zsync.v1.GetChannelRequest
@@ -742,7 +880,7 @@ export type GetChannelRequest = Message<"zsync.v1.GetChannelRequest"> & {
  * Use `create(GetChannelRequestSchema)` to create a new message.
  */
 export const GetChannelRequestSchema: GenMessage<GetChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 16);
+  messageDesc(file_zsync_v1_channels, 17);
 
 /**
  * @generated from message zsync.v1.ListChannelsRequest
@@ -764,7 +902,7 @@ export type ListChannelsRequest = Message<"zsync.v1.ListChannelsRequest"> & {
  * Use `create(ListChannelsRequestSchema)` to create a new message.
  */
 export const ListChannelsRequestSchema: GenMessage<ListChannelsRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 17);
+  messageDesc(file_zsync_v1_channels, 18);
 
 /**
  * @generated from message zsync.v1.ListChannelsReply
@@ -786,7 +924,7 @@ export type ListChannelsReply = Message<"zsync.v1.ListChannelsReply"> & {
  * Use `create(ListChannelsReplySchema)` to create a new message.
  */
 export const ListChannelsReplySchema: GenMessage<ListChannelsReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 18);
+  messageDesc(file_zsync_v1_channels, 19);
 
 /**
  * @generated from message zsync.v1.CloseChannelRequest
@@ -803,7 +941,7 @@ export type CloseChannelRequest = Message<"zsync.v1.CloseChannelRequest"> & {
  * Use `create(CloseChannelRequestSchema)` to create a new message.
  */
 export const CloseChannelRequestSchema: GenMessage<CloseChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 19);
+  messageDesc(file_zsync_v1_channels, 20);
 
 /**
  * @generated from message zsync.v1.RemoveChannelRequest
@@ -820,7 +958,7 @@ export type RemoveChannelRequest = Message<"zsync.v1.RemoveChannelRequest"> & {
  * Use `create(RemoveChannelRequestSchema)` to create a new message.
  */
 export const RemoveChannelRequestSchema: GenMessage<RemoveChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 20);
+  messageDesc(file_zsync_v1_channels, 21);
 
 /**
  * @generated from message zsync.v1.RemoveChannelReply
@@ -833,7 +971,7 @@ export type RemoveChannelReply = Message<"zsync.v1.RemoveChannelReply"> & {
  * Use `create(RemoveChannelReplySchema)` to create a new message.
  */
 export const RemoveChannelReplySchema: GenMessage<RemoveChannelReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 21);
+  messageDesc(file_zsync_v1_channels, 22);
 
 /**
  * @generated from message zsync.v1.UpdateChannelRequest
@@ -857,7 +995,7 @@ export type UpdateChannelRequest = Message<"zsync.v1.UpdateChannelRequest"> & {
  * Use `create(UpdateChannelRequestSchema)` to create a new message.
  */
 export const UpdateChannelRequestSchema: GenMessage<UpdateChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 22);
+  messageDesc(file_zsync_v1_channels, 23);
 
 /**
  * @generated from message zsync.v1.RequestRequest
@@ -895,7 +1033,7 @@ export type RequestRequest = Message<"zsync.v1.RequestRequest"> & {
  * Use `create(RequestRequestSchema)` to create a new message.
  */
 export const RequestRequestSchema: GenMessage<RequestRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 23);
+  messageDesc(file_zsync_v1_channels, 24);
 
 /**
  * @generated from message zsync.v1.RequestReply
@@ -912,7 +1050,7 @@ export type RequestReply = Message<"zsync.v1.RequestReply"> & {
  * Use `create(RequestReplySchema)` to create a new message.
  */
 export const RequestReplySchema: GenMessage<RequestReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 24);
+  messageDesc(file_zsync_v1_channels, 25);
 
 /**
  * @generated from message zsync.v1.Inquiry
@@ -946,7 +1084,7 @@ export type Inquiry = Message<"zsync.v1.Inquiry"> & {
  * Use `create(InquirySchema)` to create a new message.
  */
 export const InquirySchema: GenMessage<Inquiry> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 25);
+  messageDesc(file_zsync_v1_channels, 26);
 
 /**
  * @generated from message zsync.v1.InquiryBatch
@@ -970,7 +1108,7 @@ export type InquiryBatch = Message<"zsync.v1.InquiryBatch"> & {
  * Use `create(InquiryBatchSchema)` to create a new message.
  */
 export const InquiryBatchSchema: GenMessage<InquiryBatch> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 26);
+  messageDesc(file_zsync_v1_channels, 27);
 
 /**
  * @generated from message zsync.v1.Answer
@@ -999,7 +1137,7 @@ export type Answer = Message<"zsync.v1.Answer"> & {
  * Use `create(AnswerSchema)` to create a new message.
  */
 export const AnswerSchema: GenMessage<Answer> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 27);
+  messageDesc(file_zsync_v1_channels, 28);
 
 /**
  * @generated from message zsync.v1.ReplyRequest
@@ -1030,7 +1168,7 @@ export type ReplyRequest = Message<"zsync.v1.ReplyRequest"> & {
  * Use `create(ReplyRequestSchema)` to create a new message.
  */
 export const ReplyRequestSchema: GenMessage<ReplyRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 28);
+  messageDesc(file_zsync_v1_channels, 29);
 
 /**
  * @generated from message zsync.v1.SendRequest
@@ -1079,7 +1217,7 @@ export type SendRequest = Message<"zsync.v1.SendRequest"> & {
  * Use `create(SendRequestSchema)` to create a new message.
  */
 export const SendRequestSchema: GenMessage<SendRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 29);
+  messageDesc(file_zsync_v1_channels, 30);
 
 /**
  * @generated from message zsync.v1.SendReply
@@ -1112,7 +1250,7 @@ export type SendReply = Message<"zsync.v1.SendReply"> & {
  * Use `create(SendReplySchema)` to create a new message.
  */
 export const SendReplySchema: GenMessage<SendReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 30);
+  messageDesc(file_zsync_v1_channels, 31);
 
 /**
  * @generated from message zsync.v1.RecvRequest
@@ -1172,7 +1310,7 @@ export type RecvRequest = Message<"zsync.v1.RecvRequest"> & {
  * Use `create(RecvRequestSchema)` to create a new message.
  */
 export const RecvRequestSchema: GenMessage<RecvRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 31);
+  messageDesc(file_zsync_v1_channels, 32);
 
 /**
  * @generated from message zsync.v1.RecvBatch
@@ -1203,7 +1341,7 @@ export type RecvBatch = Message<"zsync.v1.RecvBatch"> & {
  * Use `create(RecvBatchSchema)` to create a new message.
  */
 export const RecvBatchSchema: GenMessage<RecvBatch> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 32);
+  messageDesc(file_zsync_v1_channels, 33);
 
 /**
  * @generated from message zsync.v1.FollowChannelRequest
@@ -1241,7 +1379,7 @@ export type FollowChannelRequest = Message<"zsync.v1.FollowChannelRequest"> & {
  * Use `create(FollowChannelRequestSchema)` to create a new message.
  */
 export const FollowChannelRequestSchema: GenMessage<FollowChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 33);
+  messageDesc(file_zsync_v1_channels, 34);
 
 /**
  * @generated from enum zsync.v1.ChannelClass
@@ -1361,6 +1499,123 @@ export enum ChannelForm {
  */
 export const ChannelFormSchema: GenEnum<ChannelForm> = /*@__PURE__*/
   enumDesc(file_zsync_v1_channels, 2);
+
+/**
+ * What a receiver waits for. Of several things at once the first one that would have to happen: what its
+ * client does comes before what the channel has.
+ *
+ * @generated from enum zsync.v1.ConsumerState
+ */
+export enum ConsumerState {
+  /**
+   * @generated from enum value: CONSUMER_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * messages are on their way to it
+   *
+   * @generated from enum value: CONSUMER_STATE_RECEIVING = 1;
+   */
+  RECEIVING = 1,
+
+  /**
+   * nothing is left to receive
+   *
+   * @generated from enum value: CONSUMER_STATE_EMPTY = 2;
+   */
+  EMPTY = 2,
+
+  /**
+   * the same of a closed channel: its call ends
+   *
+   * @generated from enum value: CONSUMER_STATE_DRAINED = 3;
+   */
+  DRAINED = 3,
+
+  /**
+   * it has as many unacknowledged messages as its group lets
+   *
+   * @generated from enum value: CONSUMER_STATE_IN_FLIGHT_MAX = 4;
+   */
+  IN_FLIGHT_MAX = 4,
+
+  /**
+   * all that is left is in its own hands
+   *
+   * @generated from enum value: CONSUMER_STATE_OUTSTANDING = 5;
+   */
+  OUTSTANDING = 5,
+
+  /**
+   * all that is left is in hands, also of others
+   *
+   * @generated from enum value: CONSUMER_STATE_OTHERS_HOLD = 6;
+   */
+  OTHERS_HOLD = 6,
+
+  /**
+   * messages wait for older ones of their keys
+   *
+   * @generated from enum value: CONSUMER_STATE_KEY_HELD = 7;
+   */
+  KEY_HELD = 7,
+
+  /**
+   * messages were given back with a delay
+   *
+   * @generated from enum value: CONSUMER_STATE_DELAYED = 8;
+   */
+  DELAYED = 8,
+
+  /**
+   * messages are on their way to NAME.dead
+   *
+   * @generated from enum value: CONSUMER_STATE_DYING = 9;
+   */
+  DYING = 9,
+
+  /**
+   * the group has group_open_max messages handed out or parked
+   *
+   * @generated from enum value: CONSUMER_STATE_OPEN_MAX = 10;
+   */
+  OPEN_MAX = 10,
+
+  /**
+   * its client has not asked for more
+   *
+   * @generated from enum value: CONSUMER_STATE_NO_CREDIT = 11;
+   */
+  NO_CREDIT = 11,
+
+  /**
+   * its client has not read what was sent to it
+   *
+   * @generated from enum value: CONSUMER_STATE_NOT_READING = 12;
+   */
+  NOT_READING = 12,
+
+  /**
+   * what comes next is read from the disk, or its delivery written
+   *
+   * @generated from enum value: CONSUMER_STATE_DISK = 13;
+   */
+  DISK = 13,
+
+  /**
+   * it had all that it asked for; the call ends once that is confirmed
+   *
+   * @generated from enum value: CONSUMER_STATE_LAST = 14;
+   */
+  LAST = 14,
+}
+
+/**
+ * Describes the enum zsync.v1.ConsumerState.
+ */
+export const ConsumerStateSchema: GenEnum<ConsumerState> = /*@__PURE__*/
+  enumDesc(file_zsync_v1_channels, 3);
 
 /**
  * @generated from service zsync.v1.Channels

@@ -1,0 +1,96 @@
+#include "cli/channel_show.hpp"
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "cli/channel_policy.hpp"
+#include "cli/render/table.hpp"
+#include "cli/render/text.hpp"
+
+namespace zsync::cli {
+namespace {
+
+std::string class_word(const v1::ChannelSpec& spec) {
+  return spec.class_() == v1::CHANNEL_CLASS_DURABLE ? "durable" : "memory";
+}
+
+std::string overflow_word(v1::Overflow overflow) {
+  if (overflow == v1::OVERFLOW_UNSPECIFIED) return "block";
+  return absl::AsciiStrToLower(absl::StripPrefix(v1::Overflow_Name(overflow), "OVERFLOW_"));
+}
+
+std::string form_word(v1::ChannelForm form) {
+  if (form == v1::CHANNEL_FORM_UNSPECIFIED) return "queue";
+  return absl::AsciiStrToLower(absl::StripPrefix(v1::ChannelForm_Name(form), "CHANNEL_FORM_"));
+}
+
+std::string capacity_of(const v1::ChannelSpec& spec) {
+  if (spec.unbounded()) return "unbounded";
+  const char* what = spec.form() == v1::CHANNEL_FORM_LATEST    ? " keys"
+                     : spec.form() == v1::CHANNEL_FORM_REQUEST ? " requests"
+                                                               : " messages";
+  return absl::StrCat(spec.capacity(), what);
+}
+
+std::string requests_line(const v1::RequestFigures& requests) {
+  return absl::StrCat(requests.responders(), " responders, ", requests.waiting(), " waiting, ",
+                      requests.in_hand(), " in hand, ", requests.answered(), " answered, ",
+                      requests.late(), " answered too late");
+}
+
+std::string group_line(const v1::ChannelGroup& group) {
+  return absl::StrCat(group.lag(), " unsettled, ", group.in_hand(), " in hand, ", group.consumers(),
+                      " consumers: ", printable(group.why()));
+}
+
+std::string consumer_line(const v1::ChannelConsumer& consumer) {
+  const std::string who = consumer.pid() == 0 ? "" : absl::StrCat("pid ", consumer.pid(), ", ");
+  return absl::StrCat(who, consumer.delivered(), " given, ", consumer.in_hand(),
+                      " in hand: ", printable(consumer.why()));
+}
+
+}  // namespace
+
+std::string kind_of(const v1::ChannelSpec& spec) {
+  const std::string form = form_word(spec.form());
+  return form == "queue" ? class_word(spec) : absl::StrCat(class_word(spec), " ", form);
+}
+
+std::string channel_details(const v1::Channel& channel, bool color) {
+  const v1::ChannelSpec& spec = channel.spec();
+  std::vector<std::pair<std::string, std::string>> rows = {
+      {"name", spec.name()},
+      {"id", channel.id()},
+      {"class", class_word(spec)},
+      {"form", form_word(spec.form())},
+      {"capacity", capacity_of(spec)},
+      {"overflow", overflow_word(spec.overflow())},
+      {"state", channel.closed() ? "closed" : "open"},
+      {"held", absl::StrCat(channel.depth(), " messages, ", human_bytes(channel.bytes()))},
+      {"next seq", absl::StrCat(channel.next_seq())},
+      {"sent", absl::StrCat(channel.sent())},
+      {"received", absl::StrCat(channel.received())},
+      {"dropped", absl::StrCat(channel.dropped())},
+      {"waiting", absl::StrCat(channel.senders_waiting(), " senders, ", channel.receivers_waiting(),
+                               " receivers")},
+      {"created", utc_time(channel.created_unix_nano())}};
+  if (channel.has_requests()) rows.push_back({"requests", requests_line(channel.requests())});
+  describe_policy(channel, rows);
+  if (!channel.why().empty()) rows.push_back({"why", printable(channel.why())});
+  const auto add_consumers = [&rows](const auto& consumers, const char* title) {
+    for (const v1::ChannelConsumer& one : consumers) {
+      rows.push_back({absl::StrCat(title, one.id()), consumer_line(one)});
+    }
+  };
+  add_consumers(channel.consumers(), "receiver ");
+  for (const v1::ChannelGroup& group : channel.groups()) {
+    rows.push_back({absl::StrCat("group ", group.spec().name()), group_line(group)});
+    add_consumers(group.attending(), "  consumer ");
+  }
+  return key_values(rows, color);
+}
+
+}  // namespace zsync::cli

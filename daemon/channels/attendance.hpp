@@ -1,0 +1,96 @@
+// Who receives from a channel, and why nothing comes to them.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+namespace zsync::daemon {
+
+// What a receiving call is doing; what it waits for in the channel is known by the channel itself.
+enum class Phase : uint8_t {
+  kWaiting,   // for messages
+  kNoCredit,  // until its client asks for more
+  kSending,   // until its client has taken a batch
+  kDisk,      // until messages were read, or their delivery was counted on disk
+  kLast,      // it had its last message; until that is confirmed
+};
+
+// The numbers of zsync.v1.ConsumerState.
+enum class ConsumerState : uint8_t {
+  kReceiving = 1,
+  kEmpty = 2,
+  kDrained = 3,
+  kInFlightMax = 4,
+  kOutstanding = 5,
+  kOthersHold = 6,
+  kKeyHeld = 7,
+  kDelayed = 8,
+  kDying = 9,
+  kOpenMax = 10,
+  kNoCredit = 11,
+  kNotReading = 12,
+  kDisk = 13,
+  kLast = 14,
+};
+
+struct ConsumerInfo {
+  uint64_t id = 0;  // within the channel, or the group
+  int64_t pid = 0;  // of its client; 0: not known
+  ConsumerState state = ConsumerState::kReceiving;
+  int64_t since_unix_nano = 0;  // its call has been in this phase
+  int64_t connected_unix_nano = 0;
+  uint64_t delivered = 0;
+  uint64_t in_hand = 0;
+  uint64_t oldest_seq = 0;       // of what is in its hands; 0: nothing
+  int64_t oldest_unix_nano = 0;  // since when it has that one, or has extended it
+  uint64_t there = 0;            // messages that it could be given
+  uint64_t waits_for = 0;        // messages that are left and cannot be given to it now
+  std::string key;               // kKeyHeld: of the oldest of those
+  uint64_t held_by = 0;          // the consumer that has that key in hand; 0: nobody
+  int64_t until_unix_nano = 0;   // when that changes at the latest; 0: not by time
+  std::string why;               // all of it in words
+};
+
+// What a receiving call tells of itself.
+//
+// Threads: the call's; everybody may read.
+class Attendance {
+ public:
+  Attendance(int64_t pid, int64_t now_unix_nano)
+      : pid(pid), connected_unix_nano(now_unix_nano), since_(now_unix_nano) {}
+
+  // Stays what it was, and since when, if that is what it does already.
+  template <typename Clock>
+  void wait(Phase phase, const Clock& clock) {
+    if (phase_.load(std::memory_order_relaxed) == phase) return;
+    enter(phase, clock());
+  }
+  void enter(Phase phase, int64_t now_unix_nano) {
+    since_.store(now_unix_nano, std::memory_order_relaxed);
+    phase_.store(phase, std::memory_order_relaxed);
+  }
+  void delivered(uint64_t count) {
+    delivered_.store(delivered_.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
+  }
+
+  Phase phase() const { return phase_.load(std::memory_order_relaxed); }
+  ConsumerInfo info() const {
+    ConsumerInfo info;
+    info.pid = pid;
+    info.connected_unix_nano = connected_unix_nano;
+    info.since_unix_nano = since_.load(std::memory_order_relaxed);
+    info.delivered = delivered_.load(std::memory_order_relaxed);
+    return info;
+  }
+
+  const int64_t pid;
+  const int64_t connected_unix_nano;
+
+ private:
+  std::atomic<Phase> phase_{Phase::kWaiting};
+  std::atomic<int64_t> since_;
+  std::atomic<uint64_t> delivered_{0};
+};
+
+}  // namespace zsync::daemon
