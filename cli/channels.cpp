@@ -6,6 +6,7 @@
 #include "cli/channel_groups.hpp"
 #include "cli/channel_policy.hpp"
 #include "cli/channel_requests.hpp"
+#include "cli/channel_select.hpp"
 #include "cli/channel_show.hpp"
 #include "cli/channel_stream.hpp"
 #include "cli/errors.hpp"
@@ -159,6 +160,7 @@ void add_channels(CLI::App& app, Context& context) {
       add_noun(app, "channels", "channel", "Named message streams between processes");
   add_create(*channels, context);
   add_channel_streams(*channels, context);
+  add_channel_select(*channels, context);
   add_channel_groups(*channels, context);
   add_channel_set(*channels, context);
   add_channel_requests(*channels, context);

@@ -215,6 +215,21 @@ TEST(ChannelsCli, ShowSaysWhatEachConsumerWaitsFor) {
               HasSubstr("\"state\": \"CONSUMER_STATE_KEY_HELD\""));
 }
 
+TEST(ChannelsCli, SelectNamesItsSourcesAndPrintsThemBeforeTheirMessages) {
+  FakeServer server;
+  server.state.messages = {"a", "b"};
+  const CliResult result =
+      run(server, {"channels", "select", "jobs/g", "mail", "--follow", "news", "-n", "2"});
+  EXPECT_EQ(result.out, "jobs a\njobs b\n") << result.err;
+  ASSERT_EQ(server.state.recvs.at(0).sources_size(), 3);
+  EXPECT_EQ(server.state.recvs[0].sources(0).group(), "g");
+  EXPECT_EQ(server.state.recvs[0].sources(1).channel(), "mail");
+  EXPECT_TRUE(server.state.recvs[0].sources(2).follow());
+  EXPECT_EQ(server.state.recvs[0].limit(), 2u);
+  EXPECT_EQ(run(server, {"channels", "select", "a/b/c"}).code, 2);
+  EXPECT_EQ(run(server, {"channels", "select", "a/"}).code, 2);
+}
+
 TEST(ChannelsCli, AcksNameMessagesAndTheirDeliveries) {
   FakeServer server;
   EXPECT_EQ(run(server, {"channels", "ack", "jobs", "g", "5"}).code, 0);

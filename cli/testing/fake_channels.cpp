@@ -164,6 +164,9 @@ class FakeChannels final : public v1::Channels::Service {
         ++given;
       }
       batch.set_closed(next == state_.messages.size());
+      if (!state_.recvs.front().sources().empty()) {
+        batch.set_channel(state_.recvs.front().sources(0).channel());
+      }
       stream->Write(batch);
       if (batch.closed() || (limit != 0 && given == limit)) break;
     }

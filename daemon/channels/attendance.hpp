@@ -50,6 +50,7 @@ struct ConsumerInfo {
   uint64_t held_by = 0;          // the consumer that has that key in hand; 0: nobody
   int64_t until_unix_nano = 0;   // when that changes at the latest; 0: not by time
   std::string why;               // all of it in words
+  uint32_t sources = 0;          // of a selection; 0: it receives from this channel only
 };
 
 // What a receiving call tells of itself.
@@ -81,11 +82,13 @@ class Attendance {
     info.connected_unix_nano = connected_unix_nano;
     info.since_unix_nano = since_.load(std::memory_order_relaxed);
     info.delivered = delivered_.load(std::memory_order_relaxed);
+    info.sources = sources;
     return info;
   }
 
   const int64_t pid;
   const int64_t connected_unix_nano;
+  uint32_t sources = 0;  // set before anybody can see it
 
  private:
   std::atomic<Phase> phase_{Phase::kWaiting};

@@ -126,12 +126,22 @@ struct Message {
   MessageExtraPtr extra;  // null: none of it
 };
 
+// Which source of a selection a delivery is of.
+struct DeliveryOrigin {
+  std::string channel;
+  uint32_t source = 0;
+  uint32_t left = 0;  // sources that are not closed and drained
+};
+
 // Some messages in order, or why there will be none.
 struct Delivery {
   std::vector<Message> messages;
   std::vector<uint32_t> deliveries;     // of each message, to a consumer of a group
   std::optional<segment_log::Gap> gap;  // comes before the messages
   bool closed = false;                  // closed and drained: the last one
+  std::optional<DeliveryOrigin> origin = {};
+
+  bool empty() const { return messages.empty() && !gap && !closed; }
 };
 
 // Errors: kInvalidArgument with field, limit and cure.

@@ -60,9 +60,9 @@ std::optional<uint64_t> NamedChannel::push_form(Message message) {
   return latest_->push(std::move(message));
 }
 
-void NamedChannel::look_at_latest(uint64_t& seq, Delivery& delivery) {
+void NamedChannel::look_at_latest(uint64_t& seq, Delivery& delivery, size_t max) {
   seq = std::max<uint64_t>(seq, 1);
-  delivery.messages = latest_->look(seq, kDeliveryMessagesMax, kDeliveryBytesMax);
+  delivery.messages = latest_->look(seq, max, kDeliveryBytesMax);
   if (!delivery.messages.empty()) seq = delivery.messages.back().seq + 1;
   delivery.closed = closed_ && (delivery.messages.empty() || seq >= latest_->next_seq());
 }

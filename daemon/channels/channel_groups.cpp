@@ -131,8 +131,9 @@ uint64_t NamedChannel::hand_out(ChannelGroup& group, ConsumerGroup::ConsumerId c
 }
 
 NamedChannel::Consumer::Consumer(std::shared_ptr<NamedChannel> channel, std::string group,
-                                 int64_t pid)
+                                 int64_t pid, uint32_t sources)
     : channel_(std::move(channel)), name_(std::move(group)), attendance_(pid, channel_->clock_()) {
+  attendance_.sources = sources;
   rt::LockGuard guard(channel_->lock_);
   group_ = channel_->group_named(name_);
   if (!group_) return;
@@ -140,10 +141,9 @@ NamedChannel::Consumer::Consumer(std::shared_ptr<NamedChannel> channel, std::str
   group_->attendances[id_] = &attendance_;
 }
 
-Task<absl::StatusOr<Delivery>> NamedChannel::Consumer::next(size_t max) {
+Task<absl::StatusOr<Delivery>> NamedChannel::Consumer::look(size_t max) {
   NamedChannel& channel = *channel_;
   while (true) {
-    const uint64_t seen = channel.data_.epoch();
     Delivery delivery;
     uint64_t missing = 0;
     {
@@ -167,16 +167,22 @@ Task<absl::StatusOr<Delivery>> NamedChannel::Consumer::next(size_t max) {
       }
       co_return delivery;
     }
-    if (delivery.gap || delivery.closed) co_return delivery;
-    if (missing != 0) {
-      enter(Phase::kDisk);
-      if (absl::Status loaded = co_await channel.load(group_, missing); !loaded.ok()) {
-        co_return loaded;
-      }
-      continue;
+    if (missing == 0 || !delivery.empty()) co_return delivery;
+    enter(Phase::kDisk);
+    if (absl::Status loaded = co_await channel.load(group_, missing); !loaded.ok()) {
+      co_return loaded;
     }
-    attendance_.wait(Phase::kWaiting, channel.clock_);
-    Waiting waiting(channel.lock_, channel.receivers_waiting_);
+  }
+}
+
+Task<absl::StatusOr<Delivery>> NamedChannel::Consumer::next(size_t max) {
+  NamedChannel& channel = *channel_;
+  while (true) {
+    const uint64_t seen = channel.data_.epoch();
+    absl::StatusOr<Delivery> delivery = co_await look(max);
+    if (!delivery.ok() || !delivery->empty()) co_return delivery;
+    wait();
+    WaitingReceiver waiting(channel);
     co_await channel.data_.changed(seen);
   }
 }
@@ -214,7 +220,7 @@ void NamedChannel::Consumer::leave() {
     id_ = 0;
     if (!group_->state.dying(1).empty()) channel_->tell_due(0);
   }
-  channel_->data_.notify_all();
+  channel_->tell_data();
 }
 
 Task<absl::StatusOr<Settled>> NamedChannel::settle(std::string name, Settling settling) {
@@ -326,7 +332,7 @@ void NamedChannel::after_settling() {
     floor = release();
   }
   room_.notify_all();
-  data_.notify_all();
+  tell_data();
   tell_confirmed(floor);
 }
 
@@ -355,7 +361,7 @@ std::optional<int64_t> NamedChannel::tend() {
       if (event) next = std::min(next.value_or(INT64_MAX), *event);
     }
   }
-  if (changed) data_.notify_all();
+  if (changed) tell_data();
   return next;
 }
 

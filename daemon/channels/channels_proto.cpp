@@ -50,6 +50,7 @@ void set_consumer(const ConsumerInfo& info, v1::ChannelConsumer& proto) {
   proto.set_held_by(info.held_by);
   proto.set_until_unix_nano(info.until_unix_nano);
   proto.set_why(info.why);
+  proto.set_sources(info.sources);
 }
 
 template <typename Request>
@@ -320,6 +321,11 @@ v1::RecvBatch to_proto(Delivery delivery) {
     batch.mutable_gap()->set_bytes(delivery.gap->bytes);
   }
   batch.set_closed(delivery.closed);
+  if (delivery.origin) {
+    batch.set_channel(std::move(delivery.origin->channel));
+    batch.set_source(delivery.origin->source);
+    batch.set_sources_left(delivery.origin->left);
+  }
   return batch;
 }
 

@@ -8,11 +8,9 @@
 #include "daemon/channels/channels_proto.hpp"
 #include "daemon/channels/engine.hpp"
 #include "daemon/channels/exchange_service.hpp"
-#include "daemon/channels/receivers.hpp"
+#include "daemon/channels/recv_service.hpp"
 #include "daemon/fault/fault.hpp"
 #include "daemon/rpc/bridge.hpp"
-#include "zsync/flow.hpp"
-#include "zsync/notify.hpp"
 #include "zsync/v1/channels.grpc.pb.h"
 
 namespace zsync::daemon {
@@ -20,7 +18,6 @@ namespace {
 
 constexpr uint32_t kPageDefault = 100;  // channels
 constexpr uint32_t kPageMax = 1000;
-constexpr uint64_t kCreditDefault = 1024;  // messages on their way to a receiver that names none
 
 using Context = grpc::CallbackServerContext;
 using ChannelPtr = ChannelsEngine::ChannelPtr;
@@ -99,159 +96,6 @@ Task<absl::Status> send_all(ChannelsEngine& engine, CallContext call,
     }
     if (!refused.ok()) co_return refused;
   }
-}
-
-// One receiving call: its place among the receivers and what it may still be sent. Its client asks
-// for more by reactions, while the call's task delivers.
-struct Receiving {
-  Receiving(ChannelPtr channel, const v1::RecvRequest& first, pid_t pid)
-      : confirms(first.confirms() || !first.group().empty()) {
-    if (first.group().empty()) {
-      receiver.emplace(std::move(channel), pid);
-    } else {
-      consumer.emplace(std::move(channel), first.group(), pid);
-    }
-  }
-
-  Task<absl::StatusOr<Delivery>> next(uint64_t max) {
-    return consumer ? consumer->next(max) : receiver->next(max);
-  }
-  void confirm(uint64_t count) { consumer ? consumer->confirm(count) : receiver->confirm(count); }
-  void leave() { consumer ? consumer->leave() : receiver->give_back(); }
-  void enter(Phase phase) { consumer ? consumer->enter(phase) : receiver->enter(phase); }
-
-  void take(const v1::RecvRequest& request) {
-    uint64_t confirmed = 0;
-    {
-      rt::LockGuard guard(lock);
-      credit += request.credit();
-      confirmed = confirms ? 0 : request.credit();
-      if (request.received() > 0) {
-        confirmed = request.received() - std::min(request.received(), received);
-        received += confirmed;
-      }
-    }
-    confirm(confirmed);
-    changed.notify_all();
-  }
-  void end_grants() {
-    {
-      rt::LockGuard guard(lock);
-      over = true;
-    }
-    changed.notify_all();
-  }
-
-  std::optional<NamedChannel::Receiver> receiver;  // one of the two
-  std::optional<NamedChannel::Consumer> consumer;
-  const bool confirms;  // only by number
-  rt::Lock lock;
-  uint64_t credit ABSL_GUARDED_BY(lock) = 0;
-  uint64_t received ABSL_GUARDED_BY(lock) = 0;  // confirmed by number
-  bool over ABSL_GUARDED_BY(lock) = false;      // the client asks for no more
-  Notify changed;
-};
-
-// Waits for credit -> how much there is; 0: there will be none.
-Task<uint64_t> wait_for_credit(Receiving& state) {
-  bool told = false;
-  while (true) {
-    const uint64_t seen = state.changed.epoch();
-    {
-      rt::LockGuard guard(state.lock);
-      if (state.over) co_return 0;
-      if (state.credit > 0) co_return state.credit;
-    }
-    if (!std::exchange(told, true)) state.enter(Phase::kNoCredit);
-    co_await state.changed.changed(seen);
-  }
-}
-
-// Waits until the client has dealt with `count` messages, or asks for no more.
-Task<void> wait_for_received(Receiving& state, uint64_t count) {
-  while (true) {
-    const uint64_t seen = state.changed.epoch();
-    {
-      rt::LockGuard guard(state.lock);
-      if (state.over || state.received >= count) co_return;
-    }
-    co_await state.changed.changed(seen);
-  }
-}
-
-// The next messages; nullopt when the client wants no more. What was taken meanwhile is given back
-// by the end of the call.
-Task<std::optional<absl::StatusOr<Delivery>>> next_or_end(Receiving& state, uint64_t max) {
-  auto first = co_await race(state.next(max), wait_for_received(state, UINT64_MAX));
-  if (first.index == 1) co_return std::nullopt;
-  co_return std::move(std::get<0>(first.value));
-}
-
-// Sends until the limit, the end of the channel, or the client's end.
-Task<absl::Status> deliver(std::shared_ptr<Receiving> state, uint64_t limit, bool automatic,
-                           StreamWriter<v1::RecvBatch>& out) {
-  uint64_t sent = 0;
-  while (true) {
-    // A group's in_flight_max stands for the credit.
-    const uint64_t own = state->consumer ? UINT64_MAX : kCreditDefault;
-    const uint64_t credit = automatic ? own : co_await wait_for_credit(*state);
-    if (credit == 0) co_return absl::OkStatus();
-    const uint64_t max = limit ? std::min(credit, limit - sent) : credit;
-    // A client that leaves the credit to us may have closed its side long ago.
-    std::optional<absl::StatusOr<Delivery>> next;
-    if (automatic && !state->consumer) {
-      next = co_await state->next(max);
-    } else {
-      next = co_await next_or_end(*state, max);
-    }
-    if (!next) co_return absl::OkStatus();
-    absl::StatusOr<Delivery>& delivery = *next;
-    if (!delivery.ok()) co_return delivery.status();
-    const uint64_t count = delivery->messages.size();
-    const bool closed = delivery->closed;
-    {
-      rt::LockGuard guard(state->lock);
-      if (!automatic) state->credit -= count;
-    }
-    state->enter(Phase::kSending);
-    if (absl::Status status = co_await out.write(to_proto(std::move(*delivery))); !status.ok()) {
-      co_return status;
-    }
-    sent += count;
-    if (automatic && !state->confirms) state->confirm(count);
-    if (!closed && (limit == 0 || sent < limit)) continue;
-    if (closed && state->consumer) co_return absl::OkStatus();
-    state->enter(Phase::kLast);
-    if (state->confirms) {
-      co_await wait_for_received(*state, sent);
-    } else {
-      state->confirm(sent);
-    }
-    co_return absl::OkStatus();
-  }
-}
-
-Task<absl::Status> receive(ChannelsEngine& engine, CallContext call,
-                           StreamReader<v1::RecvRequest>& in, StreamWriter<v1::RecvBatch>& out) {
-  std::optional<v1::RecvRequest> first = co_await in.read();
-  if (!first) co_return absl::OkStatus();
-  absl::StatusOr<ChannelPtr> channel = co_await engine.find_to_read(first->channel());
-  if (!channel.ok()) co_return channel.status();
-  absl::Status fits = (*channel)->check_form({ChannelForm::kQueue});
-  if (!fits.ok()) co_return fits;
-  auto state = std::make_shared<Receiving>(*channel, *first, call.peer.pid);
-  const bool automatic = first->credit() == 0;
-  state->take(*first);
-  in.listen([state](const v1::RecvRequest* request) {
-    request ? state->take(*request) : state->end_grants();
-  });
-  struct Ending {
-    Receiving& state;
-    ~Ending() { state.leave(); }
-  } ending{*state};
-  absl::Status delivered = co_await deliver(state, first->limit(), automatic, out);
-  if (!delivered.ok() || !state->consumer) co_return delivered;
-  co_return co_await state->consumer->flush();
 }
 
 Task<absl::Status> follow(ChannelsEngine& engine, v1::FollowChannelRequest request,

@@ -175,7 +175,7 @@ Accepted NamedChannel::try_send(std::vector<std::string> messages, const std::st
     rt::LockGuard guard(lock_);
     result.count = accept(messages, 0, trace, extras, result);
   }
-  if (result.count > 0) data_.notify_all();
+  if (result.count > 0) tell_data();
   if (result.status.ok() && result.count < messages.size()) result.status = full();
   return result;
 }
@@ -197,7 +197,7 @@ Task<Accepted> NamedChannel::send(std::vector<std::string> messages, std::string
       accepted = accept(batch.messages, result.count, batch.trace, batch.extras, result);
     }
     result.count += accepted;
-    if (accepted > 0) data_.notify_all();
+    if (accepted > 0) tell_data();
     if (result.count == batch.messages.size() || !result.status.ok()) co_return std::move(result);
     Waiting waiting(lock_, senders_waiting_);
     co_await room_.changed(seen);
@@ -290,7 +290,7 @@ Task<void> NamedChannel::write_round(std::vector<DurableSend*> sends) {
     accept_round(round, written);
   }
   if (!entries.empty()) note_log(log_bytes);
-  data_.notify_all();
+  tell_data();
 }
 
 void NamedChannel::plan_round(Round& round) {
@@ -372,7 +372,7 @@ void NamedChannel::close() {
   }
   if (exchange_) exchange_->close();
   room_.notify_all();
-  data_.notify_all();
+  tell_data();
 }
 
 void NamedChannel::remove() {
@@ -382,7 +382,7 @@ void NamedChannel::remove() {
   }
   if (exchange_) exchange_->remove();
   room_.notify_all();
-  data_.notify_all();
+  tell_data();
 }
 
 void NamedChannel::tell_confirmed(uint64_t floor) {
@@ -397,7 +397,8 @@ void NamedChannel::tell_confirmed(uint64_t floor) {
   if (more) retire_at(0);
 }
 
-Task<absl::StatusOr<Delivery>> NamedChannel::read_log(uint64_t& seq, uint64_t end, Replay& replay) {
+Task<absl::StatusOr<Delivery>> NamedChannel::read_log(uint64_t& seq, uint64_t end, Replay& replay,
+                                                      size_t max) {
   absl::StatusOr<segment_log::Batch> batch =
       co_await rt::call_blocking([this, &seq, &replay]() -> absl::StatusOr<segment_log::Batch> {
         if (!replay) {
@@ -412,7 +413,7 @@ Task<absl::StatusOr<Delivery>> NamedChannel::read_log(uint64_t& seq, uint64_t en
   if (!batch.ok()) co_return batch.status();
   Delivery delivery;
   for (const segment_log::Record& record : batch->records) {
-    if (record.seq >= end) break;
+    if (record.seq >= end || delivery.messages.size() >= max) break;
     if (record.gap) {
       if (!delivery.messages.empty() || delivery.gap) break;  // the next call begins with it
       delivery.gap = record.gap;
@@ -427,35 +428,66 @@ Task<absl::StatusOr<Delivery>> NamedChannel::read_log(uint64_t& seq, uint64_t en
   co_return delivery;
 }
 
+Task<absl::StatusOr<Delivery>> NamedChannel::look(uint64_t& seq, Replay* replay, size_t max) {
+  uint64_t end = 0;
+  {
+    rt::LockGuard guard(lock_);
+    if (durable_ && replay && !removed_ && seq != 0) end = queue_.first_seq();
+  }
+  if (seq < end) {
+    absl::StatusOr<Delivery> old = co_await read_log(seq, end, *replay, max);
+    if (!old.ok() || !old->messages.empty() || old->gap) co_return old;
+  }
+  Delivery delivery;
+  rt::LockGuard guard(lock_);
+  if (removed_) co_return gone();
+  if (latest_) {
+    look_at_latest(seq, delivery, max);
+    co_return delivery;
+  }
+  if (seq == 0) seq = queue_.next_seq();
+  delivery.messages = queue_.look(seq, max, kDeliveryBytesMax, delivery.gap);
+  // What is missing is told with what comes behind it.
+  if (delivery.messages.empty()) delivery.gap.reset();
+  if (!delivery.messages.empty()) seq = delivery.messages.back().seq + 1;
+  delivery.closed = closed_ && seq >= queue_.next_seq();
+  co_return delivery;
+}
+
 Task<absl::StatusOr<Delivery>> NamedChannel::follow(uint64_t& seq, Replay* replay) {
   while (true) {
     const uint64_t seen = data_.epoch();
-    Delivery delivery;
-    uint64_t end = 0;
-    {
-      rt::LockGuard guard(lock_);
-      if (durable_ && replay && !removed_ && seq != 0) end = queue_.first_seq();
-    }
-    if (seq < end) {
-      absl::StatusOr<Delivery> old = co_await read_log(seq, end, *replay);
-      if (!old.ok() || !old->messages.empty() || old->gap) co_return old;
-    }
-    {
-      rt::LockGuard guard(lock_);
-      if (removed_) co_return gone();
-      if (latest_) {
-        look_at_latest(seq, delivery);
-        if (!delivery.messages.empty() || delivery.closed) co_return delivery;
-      }
-      if (seq == 0) seq = queue_.next_seq();
-      if (!latest_)
-        delivery.messages = queue_.look(seq, kDeliveryMessagesMax, kDeliveryBytesMax, delivery.gap);
-      if (!delivery.messages.empty()) seq = delivery.messages.back().seq + 1;
-      delivery.closed = closed_ && seq >= queue_.next_seq();
-    }
-    if (!delivery.messages.empty() || delivery.closed) co_return delivery;
+    absl::StatusOr<Delivery> delivery = co_await look(seq, replay);
+    if (!delivery.ok() || !delivery->empty()) co_return delivery;
     co_await data_.changed(seen);
   }
+}
+
+void NamedChannel::tell_data() {
+  data_.notify_all();
+  if (!listened_.load(std::memory_order_relaxed)) [[likely]]
+    return;
+  std::vector<std::shared_ptr<Notify>> listeners;
+  {
+    rt::LockGuard guard(lock_);
+    listeners = listeners_;
+  }
+  for (const std::shared_ptr<Notify>& listener : listeners) listener->notify_all();
+}
+
+// What is sent before is found by the listener's next look; who sends later takes the lock after
+// this and sees the flag.
+void NamedChannel::listen(std::shared_ptr<Notify> listener) {
+  rt::LockGuard guard(lock_);
+  listeners_.push_back(std::move(listener));
+  listened_.store(true, std::memory_order_relaxed);
+}
+
+void NamedChannel::unlisten(const std::shared_ptr<Notify>& listener) {
+  rt::LockGuard guard(lock_);
+  const auto found = std::find(listeners_.begin(), listeners_.end(), listener);
+  if (found != listeners_.end()) listeners_.erase(found);
+  listened_.store(!listeners_.empty(), std::memory_order_relaxed);
 }
 
 }  // namespace zsync::daemon

@@ -4,6 +4,7 @@
 // comes while the disk is busy is written together with the others in the next round.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -102,6 +103,11 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   // Those who take messages (receivers.hpp).
   class Receiver;
   class Consumer;
+  // Counts somebody who waits for messages.
+  struct WaitingReceiver : Waiting {
+    explicit WaitingReceiver(NamedChannel& channel)
+        : Waiting(channel.lock_, channel.receivers_waiting_) {}
+  };
 
   // Messages from `seq` on, which is moved forward; waits for one. A follower of the durable class
   // that keeps a `replay` reads from the log what is not in memory any more.
@@ -110,6 +116,12 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   // Cancel: throws Cancelled.
   using Replay = std::optional<segment_log::Reader>;
   Task<absl::StatusOr<Delivery>> follow(uint64_t& seq, Replay* replay = nullptr);
+  // The same without waiting for one: then there is none in it.
+  Task<absl::StatusOr<Delivery>> look(uint64_t& seq, Replay* replay = nullptr,
+                                      size_t max = kDeliveryMessagesMax);
+  // From now on told whenever a reader may find something new, until unlisten().
+  void listen(std::shared_ptr<Notify> listener);
+  void unlisten(const std::shared_ptr<Notify>& listener);
 
   // Where a reader begins: at most one of these.
   struct Start {
@@ -160,10 +172,14 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
  private:
   friend class ChannelCarry;
   absl::Status gone() const;
+  absl::Status received_by_groups() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // Wakes those who wait for messages.
+  void tell_data();
   absl::Status refusal() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   absl::Status full() const;
   void fill_form(ChannelInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
-  void look_at_latest(uint64_t& seq, Delivery& delivery) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void look_at_latest(uint64_t& seq, Delivery& delivery, size_t max)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // Accepts messages from `from` on while they fit -> how many; sets `stop` for a final refusal.
   uint64_t accept(std::vector<std::string>& messages, uint64_t from, const std::string& trace,
                   const Extras& extras, Accepted& result) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
@@ -177,7 +193,7 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   Task<void> write_together(std::span<DurableSend> sends);
   Task<void> write_round(std::vector<DurableSend*> sends);
   // What the log has in [seq, end), from the front on. What is not before `end` may not be synced.
-  Task<absl::StatusOr<Delivery>> read_log(uint64_t& seq, uint64_t end, Replay& replay);
+  Task<absl::StatusOr<Delivery>> read_log(uint64_t& seq, uint64_t end, Replay& replay, size_t max);
   void plan_round(Round& round) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void accept_round(Round& round, const segment_log::Appended& written)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
@@ -235,6 +251,7 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   Mutex disk_turn_;  // held by the sender that writes for all
   Notify room_;
   Notify data_;
+  std::atomic<bool> listened_{false};  // whether listeners_ may hold anybody
 
   rt::Lock lock_;
   MessageQueue queue_ ABSL_GUARDED_BY(lock_);
@@ -255,6 +272,7 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   int64_t retires_at_ ABSL_GUARDED_BY(lock_) = INT64_MAX;
   std::map<uint64_t, Receiver*> receivers_ ABSL_GUARDED_BY(lock_);  // connected, without a group
   uint64_t next_receiver_ ABSL_GUARDED_BY(lock_) = 1;
+  std::vector<std::shared_ptr<Notify>> listeners_ ABSL_GUARDED_BY(lock_);
   std::map<std::string, std::shared_ptr<ChannelGroup>> groups_ ABSL_GUARDED_BY(lock_);
   std::string dead_letters_blamed_ ABSL_GUARDED_BY(lock_);
 };

@@ -17,7 +17,8 @@ namespace zsync::daemon {
 // Threads: one may wait in next() while another confirms.
 class NamedChannel::Receiver {
  public:
-  explicit Receiver(std::shared_ptr<NamedChannel> channel, int64_t pid = 0);
+  // `sources`: of the selection that it is one of.
+  explicit Receiver(std::shared_ptr<NamedChannel> channel, int64_t pid = 0, uint32_t sources = 0);
   Receiver(const Receiver&) = delete;
   Receiver& operator=(const Receiver&) = delete;
   // Gives back what was not confirmed.
@@ -27,13 +28,16 @@ class NamedChannel::Receiver {
   //
   // Errors: kNotFound when the channel is removed; kFailedPrecondition when it has groups.
   Task<absl::StatusOr<Delivery>> next(size_t max);
+  // The same without waiting: an empty delivery when there is nothing.
+  absl::StatusOr<Delivery> try_next(size_t max);
   // The `count` messages that next() gave first, of those that are not confirmed, are received for
   // good.
   void confirm(uint64_t count);
   // What is not confirmed goes back to the front, and nothing can be confirmed any more.
-  void give_back();
+  void leave();
   // What its call does, for those who ask why nothing comes.
   void enter(Phase phase) { attendance_.enter(phase, channel_->clock_()); }
+  void wait() { attendance_.wait(Phase::kWaiting, channel_->clock_); }
 
  private:
   friend class NamedChannel;
@@ -49,7 +53,8 @@ class NamedChannel::Receiver {
 // Threads: one may wait in next() while another confirms.
 class NamedChannel::Consumer {
  public:
-  Consumer(std::shared_ptr<NamedChannel> channel, std::string group, int64_t pid = 0);
+  Consumer(std::shared_ptr<NamedChannel> channel, std::string group, int64_t pid = 0,
+           uint32_t sources = 0);
   Consumer(const Consumer&) = delete;
   Consumer& operator=(const Consumer&) = delete;
   ~Consumer() { leave(); }
@@ -60,6 +65,8 @@ class NamedChannel::Consumer {
   // Errors: kNotFound when channel or group is removed; kUnavailable; kDataLoss.
   // Cancel: throws Cancelled; what it took is handed out again.
   Task<absl::StatusOr<Delivery>> next(size_t max);
+  // The same without waiting for messages: an empty delivery when there is nothing.
+  Task<absl::StatusOr<Delivery>> look(size_t max);
   // Acknowledges the `count` oldest messages that next() gave and confirm() did not have yet.
   void confirm(uint64_t count);
   // Completes once what was confirmed is on disk.
@@ -68,6 +75,7 @@ class NamedChannel::Consumer {
   void leave();
   // As Receiver::enter().
   void enter(Phase phase) { attendance_.enter(phase, channel_->clock_()); }
+  void wait() { attendance_.wait(Phase::kWaiting, channel_->clock_); }
 
  private:
   const std::shared_ptr<NamedChannel> channel_;

@@ -197,7 +197,7 @@ TEST_F(ReceiversTest, AReceiverConfirmsInTheOrderInWhichItGotThem) {
   }
   EXPECT_EQ(sim.run(receiver.next(9))->messages.front().seq, 1u) << "what came back, last";
   receiver.confirm(2);  // 2 and 3, not 1
-  receiver.give_back();
+  receiver.leave();
   NamedChannel::Receiver next(channel);
   const absl::StatusOr<Delivery> again = sim.run(next.next(9));
   ASSERT_EQ(again->messages.size(), 1u);

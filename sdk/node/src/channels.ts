@@ -5,7 +5,7 @@ import { makeError } from "./errors.js";
 import {
   type AckReply, type Channel, ChannelClass, ChannelForm, type ChannelGroup, Channels as Service, type Inquiry, Overflow,
   type RecvBatch, ReplyRequestSchema,
-  type RecvRequest, RecvRequestSchema,
+  type RecvRequest, RecvRequestSchema, RecvSourceSchema,
   type SendReply, SendReplySchema, type SendRequest, SendRequestSchema,
 } from "./gen/zsync/v1/channels_pb.js";
 import type { Gap, Record } from "./gen/zsync/v1/common_pb.js";
@@ -96,6 +96,19 @@ export interface GroupOptions extends StartOptions {
   /** Only what is sent from now on. */
   fromNow?: boolean;
 }
+
+/** One of several channels: its name, or more about it. `follow` observes it, from a start of choice, and takes nothing away. */
+export type Source = string | ({ channel: string; group?: string; follow?: boolean } & StartOptions);
+const sourceOf = (source: Source) =>
+  typeof source === "string"
+    ? { channel: source }
+    : { channel: source.channel, group: source.group ?? "", follow: source.follow ?? false, ...startOf(source) };
+
+/** What came, and from which of several channels. `closed`: that one is closed and drained, and has left the selection. */
+export type Selected =
+  | { channel: string; record: Record }
+  | { channel: string; gap: Gap }
+  | { channel: string; closed: true };
 
 /** A message as it was received, or its number: then whichever delivery was the last. */
 export type Delivery = Pick<Record, "seq" | "delivery"> | bigint;
@@ -189,6 +202,11 @@ async function* batchesOf(messages: Iterable<Payload> | AsyncIterable<Payload>):
     size += bytes.length;
   }
   if (batch.length > 0) yield batch;
+}
+
+interface Received { batch: RecvBatch; item?: Record | Gap }
+async function* items(received: AsyncIterable<Received>): AsyncGenerator<Record | Gap, void, void> {
+  for await (const { item } of received) if (item) yield item;
 }
 
 export class Channels {
@@ -310,7 +328,7 @@ export class Channels {
    * resumed. What was not handed out when the loop is left goes back to the front of the channel.
    */
   recv(name: string, options: CallOptions & { limit?: number } = {}): AsyncGenerator<Record | Gap, void, void> {
-    return this.receive(name, "", false, options);
+    return items(this.receive({ channel: name }, false, options));
   }
 
   /** Makes a consumer group of a durable channel; one of the same settings that exists is a success. */
@@ -338,7 +356,25 @@ export class Channels {
   consume(
     channel: string, group: string, options: CallOptions & { limit?: number; byHand?: boolean } = {},
   ): AsyncGenerator<Record | Gap, void, void> {
-    return this.receive(channel, group, options.byHand ?? false, options);
+    return items(this.receive({ channel, group }, options.byHand ?? false, options));
+  }
+
+  /**
+   * Whatever comes first from any of several channels; those that have something take turns. A closed and drained channel
+   * leaves; the last one ends the loop, as does `limit`. What was handed out is confirmed, or acknowledged unless `byHand`;
+   * the rest stays where it was.
+   */
+  async *select(
+    sources: Source[], options: CallOptions & { limit?: number; byHand?: boolean } = {},
+  ): AsyncGenerator<Selected, void, void> {
+    if (sources.length === 0) throw makeError("INVALID_ARGUMENT", "a selection needs a channel");
+    const first = { sources: sources.map((source) => create(RecvSourceSchema, sourceOf(source))) };
+    for await (const { batch, item } of this.receive(first, options.byHand ?? false, options)) {
+      const channel = batch.channel;
+      if (!item) yield { channel, closed: true };
+      else if (item.$typeName === "zsync.v1.Gap") yield { channel, gap: item };
+      else yield { channel, record: item };
+    }
   }
 
   /** Settles messages for good. The refusal of a single one is thrown, those of several are in the reply. */
@@ -363,25 +399,27 @@ export class Channels {
   }
 
   private async *receive(
-    name: string, group: string, byHand: boolean, options: CallOptions & { limit?: number },
-  ): AsyncGenerator<Record | Gap, void, void> {
+    first: Partial<Pick<RecvRequest, "channel" | "group" | "sources">>, byHand: boolean, options: CallOptions & { limit?: number },
+  ): AsyncGenerator<Received, void, void> {
     const limit = options.limit ?? 0;
     const stream = this.connection.duplex(Service.method.recv, this.connection.bounds(options));
-    const ask = (request: Partial<Pick<RecvRequest, "channel" | "credit" | "limit" | "received" | "confirms" | "group">>) =>
-      stream.write(create(RecvRequestSchema, request));
+    const ask = (
+      request: Partial<Pick<RecvRequest, "channel" | "credit" | "limit" | "received" | "confirms" | "group" | "sources">>,
+    ) => stream.write(create(RecvRequestSchema, request));
     // By hand the group's in_flight_max is the credit.
     let granted = byHand ? 0 : limit ? Math.min(limit, recvCredit) : recvCredit;
     let seen = 0; // messages handed out
     let ended = false;
     try {
-      ask({ channel: name, limit: BigInt(limit), credit: BigInt(granted), confirms: true, group });
+      ask({ ...first, limit: BigInt(limit), credit: BigInt(granted), confirms: true });
       for (let batch = await read(); batch; batch = await read()) {
-        if (batch.gap) yield batch.gap;
+        if (batch.gap) yield { batch, item: batch.gap };
         for (const record of batch.records) {
           seen += 1;
-          yield record;
+          yield { batch, item: record };
         }
-        if (batch.closed || (limit > 0 && seen >= limit)) return;
+        if (batch.closed && first.sources) yield { batch };
+        if ((batch.closed && batch.sourcesLeft === 0) || (limit > 0 && seen >= limit)) return;
         if (byHand) continue;
         const wanted = limit ? Math.min(seen + recvCredit, limit) : seen + recvCredit;
         ask({ credit: BigInt(wanted - granted), received: BigInt(seen) });

@@ -2,7 +2,8 @@
 export { Client, type ClientOptions } from "./client.js";
 export type { CallOptions } from "./connection.js";
 export {
-  type ChannelOptions, type ChannelPolicyOptions, type Delivery, type GroupOptions, type Payload, Sender, type StartOptions,
+  type ChannelOptions, type ChannelPolicyOptions, type Delivery, type GroupOptions, type Payload, type Selected, Sender, type Source,
+  type StartOptions,
 } from "./channels.js";
 export {
   AlreadyExists, Canceled, Conflict, DataLoss, DeadlineExceeded, Denied, type ErrorCode, InvalidArgument, LimitExceeded,

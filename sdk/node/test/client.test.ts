@@ -239,6 +239,32 @@ describe("zsync client", { skip, timeout: 240_000 }, () => {
     await failure(NotFound, client.channels.send("nowhere", ["x"]));
   });
 
+  it("a selection gives what comes first of several channels, and ends with the last", async () => {
+    for (const name of ["s1", "s2"]) await client.channels.create(name);
+    await client.channels.create("s3", { form: "broadcast" });
+    await client.channels.send("s2", ["a", "b"]);
+    await client.channels.send("s3", ["seen"]);
+    const got: string[] = [];
+    const sources = ["s1", "s2", { channel: "s3", follow: true, fromSeq: 1n }];
+    for await (const one of client.channels.select(sources)) {
+      got.push("record" in one ? `${one.channel} ${Buffer.from(one.record.data)}` : `${one.channel} closed`);
+      if (got.length === 3) for (const name of ["s1", "s2", "s3"]) await client.channels.close(name);
+    }
+    assert.deepEqual(got.slice(0, 3), ["s2 a", "s2 b", "s3 seen"]);
+    assert.deepEqual(got.slice(3).sort(), ["s1 closed", "s2 closed", "s3 closed"]);
+    await failure(InvalidArgument, client.channels.select(["s1", "s1"]).next());
+  });
+
+  it("a receiver is told with what it waits for", async () => {
+    await client.channels.create("idle");
+    await client.channels.send("idle", ["x"]);
+    const receiver = client.channels.recv("idle");
+    await receiver.next();
+    const [told] = (await client.channels.get("idle")).consumers;
+    assert.equal(told?.state, v1.ConsumerState.OUTSTANDING);
+    await receiver.return();
+  });
+
   it("gives back what a receiver that leaves early did not hand out", async () => {
     await client.channels.create("early");
     await client.channels.send("early", Array.from({ length: 100 }, (_, index) => String(index)));

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Unpack
 
 from zsync import aio, errors, v1
+from zsync._channel_core import Selected
 from zsync._core import is_final
 from zsync._requests import Argument, Completed, Duration, GroupOptions, LimitOptions, RetryOptions, SpecOptions
 from zsync._requests import spec as _spec
@@ -16,7 +17,7 @@ from zsync.errors import *  # noqa: F403
 
 __version__ = "0.1.0"
 __all__ = [
-    *errors.__all__, "Client", "Completed", "Duration", "FunctionFailed", "GroupOptions", "LimitOptions", "RetryOptions", "Sender", "ServedCall", "SpecOptions", "Task", "TaskArray", "TaskInput", "aio", "is_final", "spec", "v1",
+    *errors.__all__, "Client", "Completed", "Duration", "FunctionFailed", "GroupOptions", "LimitOptions", "RetryOptions", "Selected", "Sender", "ServedCall", "SpecOptions", "Task", "TaskArray", "TaskInput", "aio", "is_final", "spec", "v1",
 ]  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Unpack
 
-from zsync import _core, _requests, v1
+from zsync import _channel_core, _core, _requests, v1
 from zsync._exchange_aio import Exchange
 from zsync._requests import ChannelPolicy, Duration, Form, Overflow
 
@@ -18,7 +18,7 @@ class Sender:
 
     def __init__(self, driver: _Driver, name: str, trace: str, timeout: Duration | None):
         self._driver = driver
-        self._core = _core.Sender(driver.settings, name, driver.deadline(timeout), trace)
+        self._core = _channel_core.Sender(name, driver.deadline(timeout), trace)
 
     async def send(self, *messages: bytes, keys: Sequence[str] = (), ids: Sequence[str] = ()) -> None:
         """Puts one batch on the way; waits while a full channel holds earlier ones back.
@@ -92,7 +92,7 @@ class Channels(Exchange):
     ) -> v1.SendReply:
         """Sends one message or many, in batches; returns once all are accepted. For what comes over time: sender()."""
         async with self.sender(name, trace=trace, timeout=timeout) as sender:
-            for batch in _core.batches_of([messages] if isinstance(messages, bytes) else messages):
+            for batch in _channel_core.batches_of([messages] if isinstance(messages, bytes) else messages):
                 await sender.send(*batch)
             return await sender.finish()
 
@@ -104,7 +104,7 @@ class Channels(Exchange):
 
         Never resumed. What was not handed out when it ends goes back to the front of the channel.
         """
-        receiver = _core.Receiver(self._driver.settings, name, limit, self._driver.deadline(timeout))
+        receiver = _channel_core.Receiver(v1.RecvRequest(channel=name, limit=limit), self._driver.deadline(timeout))
         return self._driver.iterate(receiver.receive(), receiver.settle())
 
     async def create_group(
@@ -132,8 +132,22 @@ class Channels(Exchange):
         at once when this ends, after the group's ack_wait when it takes too long.
         """
         driver = self._driver
-        deadline = driver.deadline(timeout)
-        receiver = _core.Receiver(driver.settings, channel, limit, deadline, group, by_hand)
+        request = v1.RecvRequest(channel=channel, group=group, limit=limit)
+        receiver = _channel_core.Receiver(request, driver.deadline(timeout), by_hand)
+        return driver.iterate(receiver.receive(), receiver.settle())
+
+    def select(
+        self, *sources: _requests.Source, limit: int = 0, by_hand: bool = False, timeout: Duration | None = None
+    ) -> AsyncIterator[_channel_core.Selected]:
+        """Whatever comes first from any of several channels, as (channel, item); those that have something take turns.
+
+        A source is a channel's name, (channel, group) to be a consumer of that group, or a v1.RecvSource, which may also be
+        followed. A closed and drained channel comes as (channel, None) and leaves; the last one ends the loop, as does `limit`.
+        What was handed out is confirmed, or acknowledged unless `by_hand`; the rest stays where it was.
+        """
+        driver = self._driver
+        request = v1.RecvRequest(sources=_requests.sources(sources), limit=limit)
+        receiver = _channel_core.Receiver(request, driver.deadline(timeout), by_hand)
         return driver.iterate(receiver.receive(), receiver.settle())
 
     async def ack(

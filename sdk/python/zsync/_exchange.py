@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from zsync import _core, _requests, v1
+from zsync import _channel_core, _requests, v1
 from zsync._requests import Duration
 
 
@@ -28,7 +28,7 @@ class Exchange:
         What it raises is told to the one who asked. Several replies share the requests.
         """
         driver = self._driver
-        responder = _core.Responder(name, driver.deadline(timeout))
+        responder = _channel_core.Responder(name, driver.deadline(timeout))
         for inquiry in driver.iterate(responder.inquiries(), responder.settle()):
             try:
                 responder.answer(inquiry, handler(inquiry))

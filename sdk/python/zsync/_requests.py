@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Literal, TypedDict
 
 from zsync import v1
-from zsync.errors import CommandFailed
+from zsync.errors import CommandFailed, InvalidArgument
 
 #: Seconds, or a timedelta.
 Duration = float | timedelta
@@ -334,6 +334,23 @@ def create_group(
     if ack_wait is not None:
         request.spec.ack_wait.CopyFrom(proto_duration(ack_wait))
     return request
+
+
+#: One of several channels: its name, (name, group), or a whole source.
+Source = str | tuple[str, str] | v1.RecvSource
+
+
+def sources(wanted: Iterable[Source]) -> list[v1.RecvSource]:
+    found = []
+    for one in wanted:
+        if isinstance(one, str):
+            one = v1.RecvSource(channel=one)
+        elif isinstance(one, tuple):
+            one = v1.RecvSource(channel=one[0], group=one[1])
+        found.append(one)
+    if not found:
+        raise InvalidArgument("a selection needs a channel")
+    return found
 
 
 def delivered(messages: Sequence[v1.Record | int]) -> list[v1.Delivered]:

@@ -197,6 +197,23 @@ absl::Status Channels::consume(const std::string& channel, const std::string& gr
   return receive(std::move(request), acks, callback, options);
 }
 
+absl::Status Channels::select(const std::vector<v1::RecvSource>& sources, std::uint64_t limit,
+                              Acks acks, const RecordsCallback& callback,
+                              const CallOptions& options) {
+  if (sources.empty()) return absl::InvalidArgumentError("a selection needs a channel");
+  v1::RecvRequest request;
+  for (const v1::RecvSource& source : sources) *request.add_sources() = source;
+  request.set_limit(limit);
+  return receive(std::move(request), acks, callback, options);
+}
+
+absl::Status Channels::select(const std::vector<std::string>& channels, std::uint64_t limit,
+                              const RecordsCallback& callback, const CallOptions& options) {
+  std::vector<v1::RecvSource> sources(channels.size());
+  for (std::size_t i = 0; i < channels.size(); ++i) sources[i].set_channel(channels[i]);
+  return select(sources, limit, Acks::kOnReturn, callback, options);
+}
+
 absl::Status Channels::receive(v1::RecvRequest request, Acks acks, const RecordsCallback& callback,
                                const CallOptions& options) {
   const std::unique_ptr<Stub> stub = stub_of(connection_);
@@ -204,6 +221,7 @@ absl::Status Channels::receive(v1::RecvRequest request, Acks acks, const Records
   auto stream = stub->Recv(&call.context());
   const std::uint64_t limit = request.limit();
   const bool confirms = acks == Acks::kOnReturn;
+  const bool several = request.sources_size() > 0;
   request.set_confirms(true);
   // By hand the group's in_flight_max is the credit.
   if (confirms) request.set_credit(limit == 0 ? kRecvCredit : std::min(limit, kRecvCredit));
@@ -214,7 +232,8 @@ absl::Status Channels::receive(v1::RecvRequest request, Acks acks, const Records
   while (open && stream->Read(&batch)) {
     const bool go_on = callback(batch);
     seen += static_cast<std::uint64_t>(batch.records_size());
-    if (!go_on || batch.closed() || (limit != 0 && seen >= limit)) {
+    const bool over = batch.closed() && (!several || batch.sources_left() == 0);
+    if (!go_on || over || (limit != 0 && seen >= limit)) {
       v1::RecvRequest last;  // what the callback has seen does not come again
       if (confirms) last.set_received(seen);
       stream->Write(last, grpc::WriteOptions().set_last_message());

@@ -124,6 +124,23 @@ class Channels {
                                      const RecordsCallback& callback,
                                      const CallOptions& options = {});
 
+  // Receives whatever comes first from any of several channels: each source is received as by
+  // recv(), as by consume() where it names a group, or observed with `follow`. Those that have
+  // something take turns, a batch each; batch.channel() and source() say whose it is. A batch that
+  // is closed() tells the end of one source, the others go on; the call ends with the last of them,
+  // or after `limit` messages in all. Nothing is taken from a channel that is not given. Never
+  // resumed.
+  //
+  // Errors: kInvalidArgument for more than 64 sources, and for one that is there twice.
+  // Cancel: as recv().
+  [[nodiscard]] absl::Status select(const std::vector<v1::RecvSource>& sources, std::uint64_t limit,
+                                    Acks acks, const RecordsCallback& callback,
+                                    const CallOptions& options = {});
+  // The same of channels that are received without groups.
+  [[nodiscard]] absl::Status select(const std::vector<std::string>& channels, std::uint64_t limit,
+                                    const RecordsCallback& callback,
+                                    const CallOptions& options = {});
+
   // Settles messages of a group for good. Done means: on disk.
   //
   // Errors: a single message's refusal (kFailedPrecondition, kInvalidArgument: never delivered);

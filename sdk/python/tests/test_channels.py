@@ -1,0 +1,83 @@
+"""Several channels at once, and why nothing arrives, against a real zsyncd."""
+import asyncio
+import unittest
+
+import zsync
+from harness import CALL_SECONDS_MAX, DaemonTest
+from zsync import v1
+
+
+class ChannelsTest(DaemonTest, unittest.TestCase):
+    def setUp(self):
+        self.client = zsync.Client(self.daemon.socket, timeout=CALL_SECONDS_MAX)
+        self.addCleanup(self.client.close)
+        self.channels = self.client.channels
+
+    def test_a_selection_gives_what_comes_first_and_ends_with_its_last_channel(self):
+        for name in ("s1", "s2"):
+            self.channels.create(name)
+        self.channels.create("s3", form="broadcast")
+        self.channels.send("s2", [b"a", b"b"])
+        self.channels.send("s3", [b"seen"])
+        got = []
+        observed = v1.RecvSource(channel="s3", follow=True, from_seq=1)
+        for channel, item in self.channels.select("s1", "s2", observed):
+            got.append((channel, item.data if item else None))
+            if len(got) == 3:
+                self.channels.send("s1", [b"c"])
+                for name in ("s1", "s2", "s3"):
+                    self.channels.close(name)
+        self.assertEqual([("s2", b"a"), ("s2", b"b"), ("s3", b"seen"), ("s1", b"c")], [one for one in got if one[1]])
+        self.assertEqual({"s1", "s2", "s3"}, {channel for channel, data in got if data is None})
+        self.assertEqual(0, self.channels.get("s2").depth)
+
+    def test_a_selection_that_is_left_takes_nothing_that_was_not_handed_out(self):
+        for name in ("l1", "l2"):
+            self.channels.create(name)
+            self.channels.send(name, [b"1", b"2", b"3"])
+        selected = next(iter(self.channels.select("l1", "l2", limit=1)))
+        self.assertIsInstance(selected, zsync.Selected)
+        self.assertEqual(("l1", b"1"), (selected.channel, selected.item.data))
+        for one in self.channels.select("l1", "l2"):
+            break
+        while self.channels.get("l1").depth + self.channels.get("l2").depth != 4:
+            pass
+        with self.assertRaisesRegex(zsync.InvalidArgument, "twice"):
+            next(self.channels.select("l1", "l1"))
+        with self.assertRaises(zsync.InvalidArgument):
+            self.channels.select()
+
+    def test_a_selection_may_be_a_consumer_of_groups(self):
+        self.channels.create("jobs", durable=True)
+        self.channels.create_group("jobs", "g")
+        self.channels.create("urgent")
+        self.channels.send("jobs", [b"work"])
+        ((channel, item),) = self.channels.select(("jobs", "g"), "urgent", limit=1)
+        self.assertEqual(("jobs", b"work", 1), (channel, item.data, item.delivery))
+        self.assertEqual(0, self.channels.get("jobs").groups[0].lag)
+
+    def test_a_receiver_is_told_with_what_it_waits_for(self):
+        self.channels.create("idle")
+        self.channels.send("idle", [b"x"])
+        receiver = self.channels.recv("idle")
+        next(receiver)
+        told = self.channels.get("idle").consumers[0]
+        self.assertEqual((v1.CONSUMER_STATE_OUTSTANDING, 1), (told.state, told.in_hand))
+        self.assertIn("is in its own hands", told.why)
+        receiver.close()
+
+    def test_asyncio_selects_as_well(self):
+        async def run():
+            async with zsync.aio.Client(self.daemon.socket, timeout=CALL_SECONDS_MAX) as client:
+                for name in ("a1", "a2"):
+                    await client.channels.create(name)
+                await client.channels.send("a2", b"x")
+                await client.channels.close("a1")
+                await client.channels.close("a2")
+                return [(channel, item and item.data) async for channel, item in client.channels.select("a1", "a2")]
+
+        self.assertEqual([("a1", None), ("a2", b"x"), ("a2", None)], asyncio.run(run()))
+
+
+if __name__ == "__main__":
+    unittest.main()
