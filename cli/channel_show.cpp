@@ -46,6 +46,13 @@ std::string group_line(const v1::ChannelGroup& group) {
                       " consumers: ", printable(group.why()));
 }
 
+std::string held_line(const v1::Channel& channel) {
+  std::string line = absl::StrCat(channel.depth(), " messages, ", human_bytes(channel.bytes()));
+  if (channel.disk_messages() == 0) return line;
+  return absl::StrCat(line, " in memory; ", channel.disk_messages(), " of them on disk, ",
+                      human_bytes(channel.disk_bytes()));
+}
+
 std::string consumer_line(const v1::ChannelConsumer& consumer) {
   const std::string who = consumer.pid() == 0 ? "" : absl::StrCat("pid ", consumer.pid(), ", ");
   return absl::StrCat(who, consumer.delivered(), " given, ", consumer.in_hand(),
@@ -69,7 +76,7 @@ std::string channel_details(const v1::Channel& channel, bool color) {
       {"capacity", capacity_of(spec)},
       {"overflow", overflow_word(spec.overflow())},
       {"state", channel.closed() ? "closed" : "open"},
-      {"held", absl::StrCat(channel.depth(), " messages, ", human_bytes(channel.bytes()))},
+      {"held", held_line(channel)},
       {"next seq", absl::StrCat(channel.next_seq())},
       {"sent", absl::StrCat(channel.sent())},
       {"received", absl::StrCat(channel.received())},

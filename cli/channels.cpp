@@ -1,5 +1,6 @@
 // `zsyncctl channels`.
 #include <memory>
+#include <optional>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -24,6 +25,7 @@ struct CreateFlags {
   std::string name;
   std::uint64_t capacity = 0;
   std::uint64_t bytes_max = 0;
+  std::optional<std::uint64_t> disk_bytes_max;
   std::string overflow = "block", form = "queue";
   bool unbounded = false, durable = false, if_absent = false;
   PolicyFlags policy;
@@ -60,6 +62,7 @@ absl::StatusOr<int> create(Context& context, const CreateFlags& flags) {
   spec.set_capacity(flags.capacity);
   spec.set_unbounded(flags.unbounded);
   spec.set_bytes_max(flags.bytes_max);
+  if (flags.disk_bytes_max) spec.set_disk_bytes_max(*flags.disk_bytes_max);
   spec.set_overflow(flags.overflow == "error"         ? v1::OVERFLOW_ERROR
                     : flags.overflow == "drop_oldest" ? v1::OVERFLOW_DROP_OLDEST
                                                       : v1::OVERFLOW_BLOCK);
@@ -137,6 +140,11 @@ void add_create(CLI::App& channels, Context& context) {
   leaf->add_flag("--unbounded", flags->unbounded, "Only the byte ceiling holds senders back")
       ->excludes(capacity);
   leaf->add_option("--bytes-max", flags->bytes_max, "Ceiling of what is held (default 256MiB)")
+      ->transform(CLI::AsSizeValue(false))
+      ->type_name("SIZE");
+  leaf->add_option("--disk-max", flags->disk_bytes_max,
+                   "What an unbounded memory channel puts on disk beyond that (default 1GiB); 0: "
+                   "nothing")
       ->transform(CLI::AsSizeValue(false))
       ->type_name("SIZE");
   leaf->add_option("--overflow", flags->overflow,

@@ -23,7 +23,10 @@ TEST(ChannelsCli, CreateSaysEverything) {
   EXPECT_EQ(spec.class_(), v1::CHANNEL_CLASS_DURABLE);
   EXPECT_EQ(spec.bytes_max(), 1u << 20);
   EXPECT_TRUE(server.state.create.if_absent());
+  EXPECT_FALSE(spec.has_disk_bytes_max());
   EXPECT_EQ(run(server, {"channels", "create", "x", "--unbounded", "--capacity", "5"}).code, 2);
+  EXPECT_EQ(run(server, {"channels", "create", "x", "--unbounded", "--disk-max", "2MiB"}).code, 0);
+  EXPECT_EQ(server.state.create.spec().disk_bytes_max(), 2u << 20);
 }
 
 TEST(ChannelsCli, SetChangesOnlyWhatIsNamed) {

@@ -191,10 +191,12 @@ TasksOptions tasks_options(const Config& config, const std::string& socket,
 }
 
 ChannelsOptions channels_options(const Config& config) {
-  return {config.state_dir + "/channels", static_cast<uint64_t>(config.channels.capacity_default),
+  return {config.state_dir + "/channels",
+          static_cast<uint64_t>(config.channels.capacity_default),
           static_cast<uint64_t>(config.channels.bytes_max),
           static_cast<uint64_t>(config.channels.message_bytes_max),
-          static_cast<uint64_t>(config.channels.max)};
+          static_cast<uint64_t>(config.channels.max),
+          static_cast<uint64_t>(config.channels.disk_bytes_max)};
 }
 
 RpcOptions rpc_options(const Config& config) {

@@ -66,7 +66,14 @@ struct ChannelSpec {
   ChannelClass kind = ChannelClass::kMemory;
   ChannelPolicy policy = {};
   ChannelForm form = ChannelForm::kQueue;
+  std::optional<uint64_t> disk_bytes_max = {};  // 0: nothing is put on disk
   bool operator==(const ChannelSpec&) const = default;
+
+  // Whether what is over bytes_max may go to the disk.
+  bool may_spill() const {
+    return unbounded && kind == ChannelClass::kMemory && form == ChannelForm::kQueue &&
+           overflow != Overflow::kDropOldest;
+  }
 };
 
 struct ExchangeCounts {
@@ -93,6 +100,8 @@ struct ChannelInfo {
   int64_t created_unix_nano = 0;
   uint64_t first_seq = 1;
   uint64_t log_bytes = 0;
+  uint64_t disk_messages = 0;  // of the depth, on disk; `bytes` are those in memory
+  uint64_t disk_bytes = 0;
   std::optional<ExchangeCounts> requests;  // of the form request
   std::vector<ConsumerInfo> consumers;     // receivers without a group, where it was asked for
   std::string why;                         // so is this: why nothing moves, or that all is well

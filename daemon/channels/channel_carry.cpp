@@ -60,11 +60,16 @@ class Appender {
   size_t bytes_ = 0;
 };
 
-std::string encode_carried(const Message& message, bool held) {
+// Where a message was.
+constexpr uint8_t kReceived = 0;
+constexpr uint8_t kHeld = 1;
+constexpr uint8_t kOnDisk = 2;  // held, because memory was full
+
+std::string encode_carried(const Message& message, uint8_t place) {
   std::string out;
   put_varint(out, message.seq);
   put_varint(out, static_cast<uint64_t>(message.time_unix_nano));
-  out.push_back(held ? 1 : 0);
+  out.push_back(static_cast<char>(place));
   out.push_back(message.extra ? static_cast<char>(kExtraStream) : 0);
   out.append(encode_message(message.trace, message.data, message.extra.get()));
   return out;
@@ -102,6 +107,7 @@ std::string ChannelCarry::header_of(NamedChannel& channel) {
       put_varint(out, number);
     }
   }
+  put_optional(out, spec.disk_bytes_max);
   return out;
 }
 
@@ -117,9 +123,17 @@ absl::Status ChannelCarry::write(NamedChannel& channel, segment_log::Writer& log
     status.Update(out.add(kId, std::move(payload)));
   });
   auto add = [&](const Message& message, bool held) {
-    status.Update(out.add(kMessage, encode_carried(message, held)));
+    status.Update(out.add(kMessage, encode_carried(message, held ? kHeld : kReceived)));
   };
   channel.queue_.each(add);
+  for (uint64_t seq = channel.queue_.disk_from(); seq < channel.queue_.next_seq();) {
+    absl::StatusOr<std::vector<Message>> some = channel.spill_->read(seq, SIZE_MAX, kAppendBytes);
+    if (!some.ok()) return some.status();
+    for (const Message& message : *some) {
+      status.Update(out.add(kMessage, encode_carried(message, kOnDisk)));
+    }
+    seq += some->size();
+  }
   if (channel.latest_) {
     channel.latest_->each([&](const Message& message) { add(message, true); });
   }
@@ -129,7 +143,8 @@ absl::Status ChannelCarry::write(NamedChannel& channel, segment_log::Writer& log
 }
 
 absl::StatusOr<ChannelCarry::ChannelPtr> ChannelCarry::made_of(const segment_log::Record& header,
-                                                               const NamedChannel::Clock& clock) {
+                                                               const NamedChannel::Clock& clock,
+                                                               const std::string& spill_dir) {
   VarintReader in(header.payload);
   const std::string id(in.take(in.next()));
   ChannelSpec spec;
@@ -159,8 +174,12 @@ absl::StatusOr<ChannelCarry::ChannelPtr> ChannelCarry::made_of(const segment_log
     gap->reason = static_cast<segment_log::GapReason>(in.next());
     gap->bytes = in.next();
   }
+  // A daemon that could not put anything on disk did not say this.
+  if (!in.at_end()) take_optional(in, spec.disk_bytes_max);
   if (!in.ok() || !in.at_end() || !validate_channel_name(spec.name).ok()) return damaged();
-  auto channel = std::make_shared<NamedChannel>(id, spec, created, clock, std::nullopt, first_seq);
+  auto channel =
+      std::make_shared<NamedChannel>(id, spec, created, clock, std::nullopt, first_seq,
+                                     spill_dir.empty() ? "" : absl::StrCat(spill_dir, "/", id));
   rt::LockGuard guard(channel->lock_);
   channel->closed_ = closed;
   channel->sent_ = sent;
@@ -180,7 +199,7 @@ absl::Status ChannelCarry::add(NamedChannel& channel, const segment_log::Record&
     channel.dedup_.add(std::string(in.rest()), seq, time);
     return absl::OkStatus();
   }
-  const bool held = in.next() != 0;
+  const uint64_t place = in.next();
   segment_log::Record body;
   body.seq = seq;
   body.time_unix_nano = time;
@@ -190,16 +209,23 @@ absl::Status ChannelCarry::add(NamedChannel& channel, const segment_log::Record&
   if (!in.ok() || !message) return damaged();
   if (channel.latest_) {
     channel.latest_->restore(std::move(*message));
-  } else if (channel.queue_.next_seq() == seq) {
-    channel.queue_.restore(std::move(*message), held);
-  } else {
+  } else if (channel.queue_.next_seq() != seq) {
     return damaged();
+  } else if (place == kOnDisk && channel.spill_) {
+    segment_log::Entry entry{time, body.stream, body.payload, 0};
+    absl::Status written = channel.spill_->append({entry}, seq).status;
+    if (!written.ok()) return written;
+    channel.queue_.push_on_disk();
+    channel.disk_bytes_ = channel.spill_->bytes();
+  } else {
+    channel.queue_.restore(std::move(*message), place != kReceived);
   }
   return absl::OkStatus();
 }
 
 absl::Status ChannelCarry::read(const std::string& dir, const NamedChannel::Clock& clock,
-                                const std::function<void(std::string, ChannelPtr)>& take) {
+                                const std::function<void(std::string, ChannelPtr)>& take,
+                                const std::string& spill_dir) {
   absl::StatusOr<segment_log::Reader> reader = segment_log::Reader::open(dir);
   if (!reader.ok()) return reader.status();
   ChannelPtr channel;
@@ -209,7 +235,7 @@ absl::Status ChannelCarry::read(const std::string& dir, const NamedChannel::Cloc
     for (const segment_log::Record& record : batch->records) {
       if (record.gap || (record.stream != kHeader && !channel)) return damaged();
       if (record.stream == kHeader) {
-        absl::StatusOr<ChannelPtr> made = made_of(record, clock);
+        absl::StatusOr<ChannelPtr> made = made_of(record, clock, spill_dir);
         if (!made.ok()) return made.status();
         channel = std::move(*made);
       } else if (record.stream == kEnd) {

@@ -26,16 +26,19 @@ class ChannelCarry {
   // Errors: kUnavailable, kResourceExhausted: the disk's.
   static absl::Status write(NamedChannel& channel, segment_log::Writer& log);
 
-  // Makes every whole channel of the log in `dir` anew and gives it to `take`.
+  // Makes every whole channel of the log in `dir` anew and gives it to `take`. What was on disk
+  // because memory was full is put under `spill_dir`, or into memory where that is empty.
   //
   // Errors: kDataLoss for a log that is not what write() wrote; what was whole was given before.
   static absl::Status read(const std::string& dir, const NamedChannel::Clock& clock,
-                           const std::function<void(std::string name, ChannelPtr)>& take);
+                           const std::function<void(std::string name, ChannelPtr)>& take,
+                           const std::string& spill_dir = "");
 
  private:
   static std::string header_of(NamedChannel& channel) ABSL_EXCLUSIVE_LOCKS_REQUIRED(channel.lock_);
   static absl::StatusOr<ChannelPtr> made_of(const segment_log::Record& header,
-                                            const NamedChannel::Clock& clock);
+                                            const NamedChannel::Clock& clock,
+                                            const std::string& spill_dir);
   static absl::Status add(NamedChannel& channel, const segment_log::Record& record);
 };
 

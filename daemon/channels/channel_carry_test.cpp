@@ -71,6 +71,36 @@ TEST_F(ChannelCarryTest, MessagesThatNobodyReceivedAreReceivedAfterwards) {
   EXPECT_THAT(received(next), ElementsAre("a", "b", std::string(70'000, 'x'), ""));
 }
 
+TEST_F(ChannelCarryTest, WhatIsOnDiskBecauseMemoryIsFullIsThereAgain) {
+  ChannelSpec spec{.name = "jobs", .capacity = 100, .unbounded = true, .bytes_max = 500};
+  spec.policy = *complete_policy({}, ChannelClass::kMemory);
+  spec.disk_bytes_max = 1 << 20;
+  auto channel = std::make_shared<NamedChannel>("chan_1", spec, 7, now, std::nullopt, 1,
+                                                dir_.file("spill/chan_1"));
+  std::vector<std::string> messages;
+  for (int i = 0; i < 40; ++i) messages.push_back(std::to_string(i) + std::string(50, '.'));
+  zsync::testing::SimRuntime sim(1);
+  EXPECT_EQ(sim.run(channel->send(messages, "")).count, 40u);
+  EXPECT_GT(channel->info().disk_messages, 30u);
+  auto log = segment_log::Writer::open(dir_.file("carry"));
+  ASSERT_TRUE(log.ok() && ChannelCarry::write(*channel, *log).ok());
+  ChannelPtr next;
+  const absl::Status status = ChannelCarry::read(
+      dir_.file("carry"), now, [&](std::string, ChannelPtr one) { next = std::move(one); },
+      dir_.file("next"));
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(next->info().spec.disk_bytes_max, spec.disk_bytes_max);
+  EXPECT_LE(next->info().bytes, 500u);
+  EXPECT_EQ(next->info().disk_messages, channel->info().disk_messages);
+  std::vector<std::string> got = received(next);
+  while (got.size() < 40) {
+    const std::vector<std::string> more = received(next);
+    ASSERT_FALSE(more.empty());
+    got.insert(got.end(), more.begin(), more.end());
+  }
+  EXPECT_EQ(got, messages);
+}
+
 TEST_F(ChannelCarryTest, WhatWasReceivedStaysReceivedAndIsStillThereForFollowers) {
   ChannelPtr channel = make(ChannelForm::kQueue);
   send(*channel, {"a", "b", "c"});

@@ -149,8 +149,11 @@ Task<absl::StatusOr<uint64_t>> NamedChannel::first_at_time(int64_t time_unix_nan
   {
     rt::LockGuard guard(lock_);
     found = latest_ ? latest_->seq_at_time(time_unix_nano) : queue_.seq_at_time(time_unix_nano);
-    if (!durable_ || found > queue_.first_seq()) co_return found;
+    const bool disk = queue_.on_disk() > 0 && found == queue_.disk_from();
+    if (!durable_ && !disk) co_return found;
+    if (durable_ && found > queue_.first_seq()) co_return found;
   }
+  if (spill_) co_return co_await first_on_disk(found, time_unix_nano);
   // What is in memory is not older; what came before it may not be either.
   absl::StatusOr<uint64_t> on_disk = co_await rt::call_blocking(
       [this, time_unix_nano] { return segment_log::seq_at_time(durable_->dir, time_unix_nano); });

@@ -219,6 +219,7 @@ v1::Channel to_proto(const ChannelInfo& info, const std::vector<GroupInfo>& grou
   spec.set_overflow(static_cast<v1::Overflow>(info.spec.overflow));
   spec.set_class_(static_cast<v1::ChannelClass>(info.spec.kind));
   spec.set_form(static_cast<v1::ChannelForm>(info.spec.form));
+  if (info.spec.disk_bytes_max) spec.set_disk_bytes_max(*info.spec.disk_bytes_max);
   set_policy(info.spec.policy, info.spec.kind, *spec.mutable_policy());
   proto.set_closed(info.closed);
   proto.set_depth(info.depth);
@@ -232,6 +233,8 @@ v1::Channel to_proto(const ChannelInfo& info, const std::vector<GroupInfo>& grou
   proto.set_created_unix_nano(info.created_unix_nano);
   proto.set_first_seq(info.first_seq);
   proto.set_log_bytes(info.log_bytes);
+  proto.set_disk_messages(info.disk_messages);
+  proto.set_disk_bytes(info.disk_bytes);
   if (info.requests) {
     v1::RequestFigures& requests = *proto.mutable_requests();
     requests.set_responders(info.requests->responders);
@@ -274,6 +277,7 @@ absl::StatusOr<ChannelSpec> from_proto(const v1::ChannelSpec& proto) {
   spec.capacity = proto.capacity();
   spec.unbounded = proto.unbounded();
   spec.bytes_max = proto.bytes_max();
+  if (proto.has_disk_bytes_max()) spec.disk_bytes_max = proto.disk_bytes_max();
   if (proto.overflow() != v1::OVERFLOW_UNSPECIFIED) {
     if (!v1::Overflow_IsValid(proto.overflow())) {
       return fault(absl::StatusCode::kInvalidArgument, "this overflow is not known",

@@ -222,7 +222,17 @@ class Service final : public v1::Channels::CallbackService {
     if (channel.ok() && (*channel)->spec().kind == ChannelClass::kDurable) {
       return unary_call(gate_, context, request, reply,
                         [this](CallContext call, v1::SendRequest request) {
-                          return try_send_durable(engine_, std::move(call), std::move(request));
+                          return try_send_waiting(engine_, std::move(call), std::move(request));
+                        });
+    }
+    if (channel.ok() && (*channel)->spills()) {
+      // The reaction takes what has room in memory; only what may touch the disk becomes a task.
+      if (grpc::ServerUnaryReactor* done = send_in_memory(context, *channel, *request, reply)) {
+        return done;
+      }
+      return unary_call(gate_, context, request, reply,
+                        [this](CallContext call, v1::SendRequest request) {
+                          return try_send_waiting(engine_, std::move(call), std::move(request));
                         });
     }
     return immediate_call(gate_, context, request, reply,
@@ -302,6 +312,24 @@ class Service final : public v1::Channels::CallbackService {
   }
 
  private:
+  // Null: some of it has to wait for the disk; nothing was done.
+  grpc::ServerUnaryReactor* send_in_memory(Context* context, const ChannelPtr& channel,
+                                           const v1::SendRequest& request, v1::SendReply* reply) {
+    std::vector<std::string> messages(request.messages().begin(), request.messages().end());
+    absl::StatusOr<Extras> extras = extras_of(request);
+    if (!engine_.check_messages(messages).ok() || !extras.ok()) return nullptr;  // says so
+    absl::StatusOr<CallContext> call = gate_.enter(*context);
+    if (!call.ok()) return nullptr;  // so does this
+    const std::string& trace = request.trace().empty() ? call->traceparent : request.trace();
+    const std::optional<Accepted> accepted = channel->try_send_all(messages, trace, *extras);
+    gate_.leave(*call);
+    if (!accepted) return nullptr;
+    const bool refused = accepted->count == 0 && !accepted->status.ok();
+    if (!refused) *reply = to_proto(*accepted);
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    reactor->Finish(to_grpc(refused ? accepted->status : absl::OkStatus(), *context));
+    return reactor;
+  }
   template <typename Request>
   grpc::ServerUnaryReactor* settling_call(Context* context, const Request* request,
                                           v1::AckReply* reply, Settling::Kind kind) {
@@ -329,7 +357,7 @@ class Service final : public v1::Channels::CallbackService {
     if (!status.ok()) co_return status;
     co_return v1::RemoveChannelReply();
   }
-  static Task<absl::StatusOr<v1::SendReply>> try_send_durable(ChannelsEngine& engine,
+  static Task<absl::StatusOr<v1::SendReply>> try_send_waiting(ChannelsEngine& engine,
                                                               CallContext call,
                                                               v1::SendRequest request) {
     absl::StatusOr<ChannelPtr> channel = engine.find(request.channel());

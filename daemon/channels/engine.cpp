@@ -93,6 +93,11 @@ absl::Status ChannelsEngine::start() {
   if (error) {
     return absl::UnavailableError(absl::StrCat("making \"", options_.dir, "\": ", error.message()));
   }
+  std::filesystem::remove_all(spill_dir(), error);
+  if (error) {
+    return absl::UnavailableError(
+        absl::StrCat("removing \"", spill_dir(), "\": ", error.message()));
+  }
   absl::StatusOr<std::vector<Row>> rows = load_rows();
   if (!rows.ok()) return rows.status();
   for (const Row& row : *rows) {
@@ -237,10 +242,35 @@ absl::Status ChannelsEngine::carry_out(const std::string& dir) {
 }
 
 absl::Status ChannelsEngine::carry_in(const std::string& dir) {
-  return ChannelCarry::read(dir, clock_, [this](std::string name, ChannelPtr channel) {
+  const auto take = [this](std::string name, ChannelPtr channel) {
     rt::LockGuard guard(lock_);
     channels_.emplace(std::move(name), std::move(channel));
-  });
+  };
+  return ChannelCarry::read(dir, clock_, take, spill_dir());
+}
+
+absl::Status ChannelsEngine::complete_spill(ChannelSpec& spec) const {
+  const uint64_t wanted = spec.disk_bytes_max.value_or(0);
+  if (!spec.may_spill()) {
+    spec.disk_bytes_max.reset();
+    if (wanted == 0) return absl::OkStatus();
+    return fault(
+        absl::StatusCode::kInvalidArgument,
+        absl::StrCat("a channel that cannot go over its memory, and ", wanted, " bytes on disk"),
+        {"spec.disk_bytes_max",
+         "INVALID",
+         "",
+         "make it an unbounded queue of the memory class that does not drop, or leave it out",
+         {}});
+  }
+  if (!spec.disk_bytes_max) spec.disk_bytes_max = options_.disk_bytes_max;
+  if (wanted <= options_.disk_bytes_max) return absl::OkStatus();
+  return fault(absl::StatusCode::kInvalidArgument, absl::StrCat(wanted, " bytes on disk"),
+               {"spec.disk_bytes_max",
+                "LIMIT",
+                absl::StrCat("channels.disk_bytes_max = ", options_.disk_bytes_max),
+                "use fewer, or raise channels.disk_bytes_max",
+                {}});
 }
 
 absl::StatusOr<ChannelSpec> ChannelsEngine::complete(ChannelSpec spec) const {
@@ -273,6 +303,7 @@ absl::StatusOr<ChannelSpec> ChannelsEngine::complete(ChannelSpec spec) const {
                   "make it of the memory class, or a durable queue that is followed",
                   {}});
   }
+  if (absl::Status status = complete_spill(spec); !status.ok()) return status;
   absl::StatusOr<ChannelPolicy> policy = complete_policy(std::move(spec.policy), spec.kind);
   if (!policy.ok()) return policy.status();
   spec.policy = *policy;
@@ -322,7 +353,8 @@ Task<absl::StatusOr<ChannelInfo>> ChannelsEngine::create(ChannelSpec wanted, boo
     if (!opened.ok()) co_return opened.status();
     channel = std::move(*opened);
   } else {
-    channel = std::make_shared<NamedChannel>(id, *spec, now, clock_);
+    channel = std::make_shared<NamedChannel>(id, *spec, now, clock_, std::nullopt, 1,
+                                             absl::StrCat(spill_dir(), "/", id));
   }
   {
     rt::LockGuard guard(lock_);
@@ -459,6 +491,7 @@ Task<absl::Status> ChannelsEngine::remove(std::string name) {
     std::error_code error;
     std::filesystem::remove_all(dir_of(id), error);
   }
+  co_await (*channel)->remove_spill();
   events_.append("channel.removed", name);
   co_return absl::OkStatus();
 }

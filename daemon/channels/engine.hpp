@@ -29,6 +29,7 @@ struct ChannelsOptions {
   uint64_t bytes_max = 256ull << 20;  // one channel
   uint64_t message_bytes_max = 1ull << 20;
   uint64_t channels_max = 10'000;
+  uint64_t disk_bytes_max = 1ull << 30;  // of one unbounded channel, beyond bytes_max in memory
 };
 
 // The channels' part of the schema.
@@ -120,6 +121,9 @@ class ChannelsEngine {
   absl::Status damage(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   Task<absl::Status> remove_damaged(std::string name, std::string id);
   absl::Status not_found(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  absl::Status complete_spill(ChannelSpec& spec) const;
+  // What memory had no place for; does not outlive the daemon.
+  std::string spill_dir() const { return options_.dir + "/spill"; }
   std::string dir_of(const std::string& id) const { return options_.dir + "/" + id; }
 
   const ChannelsOptions options_;

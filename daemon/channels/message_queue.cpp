@@ -9,6 +9,8 @@ MessageQueue::MessageQueue(uint64_t capacity, uint64_t bytes_max, uint64_t first
     : capacity_(capacity), bytes_max_(bytes_max), next_(first_seq), head_(first_seq) {}
 
 bool MessageQueue::fits(size_t data_bytes, const Reservation& reserved) const {
+  if (on_disk_ > 0 || spilling_) [[unlikely]]
+    return false;
   const uint64_t messages = waiting() + reserved.messages;
   if (messages == 0 && in_hand_.empty()) return true;
   return messages < capacity_ && held_bytes_ + reserved.bytes + cost(data_bytes) <= bytes_max_;
@@ -46,6 +48,20 @@ void MessageQueue::each(const std::function<void(const Message&, bool held)>& se
   }
 }
 
+uint64_t MessageQueue::push_on_disk() {
+  ++on_disk_;
+  ++held_;
+  return next_++;
+}
+
+void MessageQueue::load(Message message) {
+  held_bytes_ += cost(message.data.size());
+  bytes_ += cost(message.data.size());
+  messages_.push_back(std::move(message));
+  --on_disk_;
+  trim();
+}
+
 uint64_t MessageQueue::floor() const {
   uint64_t floor = head_;
   if (!in_hand_.empty()) floor = std::min(floor, *in_hand_.begin());
@@ -74,7 +90,7 @@ bool MessageQueue::drop_oldest(segment_log::GapReason reason) {
   if (!returned_.empty()) {
     seq = *returned_.begin();
     returned_.erase(returned_.begin());
-  } else if (head_ < next_) {
+  } else if (head_ < disk_from()) {
     ++head_;
   } else {
     return false;
@@ -161,7 +177,7 @@ std::vector<Message> MessageQueue::look(uint64_t seq, size_t max, size_t bytes_m
   }
   std::vector<Message> seen;
   size_t bytes = 0;
-  for (; seq < next_ && seen.size() < max; ++seq) {
+  for (; seq < disk_from() && seen.size() < max; ++seq) {
     const Message& message = at(seq);
     if (!seen.empty() && bytes + message.data.size() > bytes_max) break;
     bytes += message.data.size();

@@ -3,7 +3,9 @@
 //   [first, floor)   history: received and confirmed, kept for followers while there is room
 //   [floor, next)    held: waiting to be received, or handed out and not confirmed yet
 //
-// A message that was handed out and given back is handed out again before newer ones.
+// A message that was handed out and given back is handed out again before newer ones. The newest
+// held ones may be on disk: [disk_from, next). They are counted here and are elsewhere until
+// load().
 #pragma once
 
 #include <cstdint>
@@ -59,21 +61,32 @@ class MessageQueue {
   uint64_t seq_at_time(int64_t time_unix_nano) const;
   // A message that is in memory, held or history; null: it is not.
   const Message* find(uint64_t seq) const {
-    return seq >= first_seq() && seq < next_ ? &at(seq) : nullptr;
+    return seq >= first_seq() && seq < disk_from() ? &at(seq) : nullptr;
   }
   // Messages from `seq` on, without taking them; sets `gap` when older ones are gone.
   std::vector<Message> look(uint64_t seq, size_t max, size_t bytes_max,
                             std::optional<segment_log::Gap>& gap) const;
+  // From now on, until end_spill(), nothing goes into memory: what comes is on its way to the disk.
+  void begin_spill() { spilling_ = true; }
+  void end_spill() { spilling_ = false; }
+  // Appends a message that is on disk; its seq.
+  uint64_t push_on_disk();
+  // The next one on disk comes into memory.
+  void load(Message message);
+
   // Messages dropped since the last call, for the next receiver.
   std::optional<segment_log::Gap> take_gap();
 
-  bool has_waiting() const { return head_ < next_ || !returned_.empty(); }
+  // In memory.
+  bool has_waiting() const { return head_ < disk_from() || !returned_.empty(); }
+  uint64_t on_disk() const { return on_disk_; }
+  uint64_t disk_from() const { return next_ - on_disk_; }
   // Not handed out. The capacity counts these: what is in hand is bounded by its receiver's credit.
   uint64_t waiting() const { return held_ - in_hand_.size(); }
-  uint64_t held() const { return held_; }
+  uint64_t held() const { return held_; }  // on disk, too
   uint64_t held_bytes() const { return held_bytes_; }
   uint64_t next_seq() const { return next_; }
-  uint64_t first_seq() const { return next_ - messages_.size(); }
+  uint64_t first_seq() const { return disk_from() - messages_.size(); }
   // Everything below is received for good.
   uint64_t floor() const;
   uint64_t dropped() const { return dropped_; }
@@ -86,11 +99,13 @@ class MessageQueue {
 
   const uint64_t capacity_;
   const uint64_t bytes_max_;
-  std::deque<Message> messages_;  // seqs [first_seq, next_)
+  std::deque<Message> messages_;  // seqs [first_seq, disk_from)
   uint64_t next_;
   uint64_t head_;  // next seq that was never handed out
   std::set<uint64_t> in_hand_;
   std::set<uint64_t> returned_;
+  uint64_t on_disk_ = 0;
+  bool spilling_ = false;
   uint64_t held_ = 0;
   uint64_t held_bytes_ = 0;
   uint64_t bytes_ = 0;  // history too

@@ -13,7 +13,8 @@
 
 namespace zsync::daemon {
 NamedChannel::NamedChannel(std::string id, ChannelSpec spec, int64_t created_unix_nano, Clock clock,
-                           std::optional<Durable> durable, uint64_t first_seq)
+                           std::optional<Durable> durable, uint64_t first_seq,
+                           const std::string& spill_dir)
     : id_(std::move(id)),
       spec_(std::move(spec)),
       created_unix_nano_(created_unix_nano),
@@ -27,6 +28,10 @@ NamedChannel::NamedChannel(std::string id, ChannelSpec spec, int64_t created_uni
       dedup_(policy_.window_ns(), policy_.ids_max()) {
   if (spec_.form == ChannelForm::kLatest) {
     latest_.emplace(spec_.unbounded ? UINT64_MAX : spec_.capacity, spec_.bytes_max);
+  }
+  const uint64_t disk_bytes_max = spec_.disk_bytes_max.value_or(0);
+  if (!spill_dir.empty() && spec_.may_spill() && disk_bytes_max > 0) {
+    spill_.emplace(spill_dir, disk_bytes_max);
   }
   if (!durable_) return;
   log_first_ = durable_->writer->first_seq();
@@ -66,6 +71,8 @@ ChannelInfo NamedChannel::info(bool consumers) {
   info.created_unix_nano = created_unix_nano_;
   info.first_seq = durable_ ? log_first_ : queue_.first_seq();
   info.log_bytes = log_bytes_;
+  info.disk_messages = queue_.on_disk();
+  info.disk_bytes = disk_bytes_;
   fill_form(info);
   if (consumers) fill_consumers(info);
   return info;
@@ -92,6 +99,8 @@ absl::Status NamedChannel::full() const {
        "FULL",
        spec_.form == ChannelForm::kLatest && !spec_.unbounded
            ? absl::StrCat("capacity = ", spec_.capacity, " keys, bytes_max = ", spec_.bytes_max)
+       : spill_          ? absl::StrCat("bytes_max = ", spec_.bytes_max,
+                                        " in memory, disk_bytes_max = ", spill_->bytes_max(), " on disk")
        : spec_.unbounded ? absl::StrCat("bytes_max = ", spec_.bytes_max)
                          : absl::StrCat("capacity = ", spec_.capacity,
                                         " messages, bytes_max = ", spec_.bytes_max),
@@ -157,6 +166,7 @@ uint64_t NamedChannel::accept(std::vector<std::string>& messages, uint64_t from,
     if (!make_room(messages[i].size())) {
       // A ceiling of bytes is a limit, not a place that somebody frees soon; a bounded channel may
       // make its senders wait.
+      if (spill_) break;
       if (spec_.overflow != Overflow::kBlock || spec_.unbounded) stop = full();
       break;
     }
@@ -199,6 +209,10 @@ Task<Accepted> NamedChannel::send(std::vector<std::string> messages, std::string
     result.count += accepted;
     if (accepted > 0) tell_data();
     if (result.count == batch.messages.size() || !result.status.ok()) co_return std::move(result);
+    if (spill_) {
+      co_await shield(send_to_disk(batch));
+      co_return std::move(result);
+    }
     Waiting waiting(lock_, senders_waiting_);
     co_await room_.changed(seen);
   }
@@ -229,8 +243,12 @@ Task<size_t> NamedChannel::send_durable(std::span<SendBatch> batches) {
 
 Task<Accepted> NamedChannel::send_what_fits(std::vector<std::string> messages, std::string trace,
                                             Extras extras) {
-  if (!durable_) co_return try_send(std::move(messages), trace, extras);
+  if (!durable_ && !spill_) co_return try_send(std::move(messages), trace, extras);
   SendBatch batch{std::move(messages), std::move(trace), std::move(extras)};
+  if (spill_) {
+    co_await shield(send_to_disk(batch));
+    co_return std::move(batch.result);
+  }
   DurableSend send{batch};
   co_await shield(write_together({&send, 1}));
   batch.result.status = std::move(send.stop);
@@ -295,6 +313,7 @@ Task<void> NamedChannel::write_round(std::vector<DurableSend*> sends) {
 
 void NamedChannel::plan_round(Round& round) {
   MessageQueue::Reservation reserved;
+  uint64_t disk_reserved = 0;                        // of spill_
   std::unordered_map<std::string_view, size_t> ids;  // of this round
   const int64_t now = clock_();
   for (DurableSend* send : round.sends) {
@@ -322,7 +341,14 @@ void NamedChannel::plan_round(Round& round) {
           break;
         }
       }
-      if (spec_.overflow != Overflow::kDropOldest && !queue_.fits(data.size(), reserved)) {
+      if (spill_) {
+        const uint64_t bytes = Spill::bytes_of(batch.trace, data, extra.get());
+        if (disk_bytes_ + disk_reserved + bytes > spill_->bytes_max()) {
+          send->stop = full();
+          break;
+        }
+        disk_reserved += bytes;
+      } else if (spec_.overflow != Overflow::kDropOldest && !queue_.fits(data.size(), reserved)) {
         if (spec_.overflow == Overflow::kError || spec_.unbounded) send->stop = full();
         break;
       }
@@ -351,8 +377,12 @@ void NamedChannel::accept_round(Round& round, const segment_log::Appended& writt
         Message& message = round.messages[planned.index];
         const MessageExtraPtr extra = message.extra;
         const int64_t time = message.time_unix_nano;
-        (void)make_room(message.data.size());
-        result.last_seq = seqs[planned.index] = queue_.push(std::move(message));
+        if (spill_) {
+          result.last_seq = seqs[planned.index] = queue_.push_on_disk();
+        } else {
+          (void)make_room(message.data.size());
+          result.last_seq = seqs[planned.index] = queue_.push(std::move(message));
+        }
         if (extra && !extra->id.empty()) dedup_.add(extra->id, result.last_seq, time);
         ++sent_;
       } else {
@@ -437,6 +467,10 @@ Task<absl::StatusOr<Delivery>> NamedChannel::look(uint64_t& seq, Replay* replay,
   if (seq < end) {
     absl::StatusOr<Delivery> old = co_await read_log(seq, end, *replay, max);
     if (!old.ok() || !old->messages.empty() || old->gap) co_return old;
+  }
+  if (spill_) {
+    absl::StatusOr<Delivery> old = co_await look_on_disk(seq, max);
+    if (!old.ok() || !old->empty()) co_return old;
   }
   Delivery delivery;
   rt::LockGuard guard(lock_);

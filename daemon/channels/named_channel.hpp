@@ -27,6 +27,7 @@
 #include "daemon/channels/exchange.hpp"
 #include "daemon/channels/latest_values.hpp"
 #include "daemon/channels/message_queue.hpp"
+#include "daemon/channels/spill.hpp"
 #include "zsync/notify.hpp"
 #include "zsync/rt/lock.hpp"
 #include "zsync/sync.hpp"
@@ -59,8 +60,10 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
     std::function<int64_t()> monotonic = {};  // ns
   };
 
+  // `spill_dir`: where a channel that may spill puts what memory has no place for.
   NamedChannel(std::string id, ChannelSpec spec, int64_t created_unix_nano, Clock clock,
-               std::optional<Durable> durable = std::nullopt, uint64_t first_seq = 1);
+               std::optional<Durable> durable = std::nullopt, uint64_t first_seq = 1,
+               const std::string& spill_dir = "");
 
   // Puts back what a durable channel held when the daemon ended.
   void restore(Message message, bool held);
@@ -84,6 +87,10 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   // Errors: kFailedPrecondition CLOSED, kNotFound when removed, kResourceExhausted when full.
   Accepted try_send(std::vector<std::string> messages, const std::string& trace,
                     const Extras& extras = {});
+  // The same of all of them, or none: nullopt when some would have to wait for the disk.
+  std::optional<Accepted> try_send_all(std::vector<std::string>& messages, const std::string& trace,
+                                       const Extras& extras);
+  bool spills() const { return spill_.has_value(); }
   // The same; a full channel with overflow `block` makes it wait, in the order of asking.
   //
   // Cancel: throws Cancelled; messages of the batch may have been accepted.
@@ -99,6 +106,8 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   void close();
   // Whoever waits gets kNotFound.
   void remove();
+  // Removes what it has on disk only because memory was full.
+  Task<void> remove_spill();
 
   // Those who take messages (receivers.hpp).
   class Receiver;
@@ -194,6 +203,14 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   Task<void> write_round(std::vector<DurableSend*> sends);
   // What the log has in [seq, end), from the front on. What is not before `end` may not be synced.
   Task<absl::StatusOr<Delivery>> read_log(uint64_t& seq, uint64_t end, Replay& replay, size_t max);
+  // Memory is full: the rest of the batch goes to the disk (spilling.cpp).
+  Task<void> send_to_disk(SendBatch& batch);
+  // Whether what is to be received is on disk; load_from_disk() brings some of it into memory.
+  bool only_on_disk();
+  Task<absl::Status> load_from_disk();
+  // Messages on disk, without taking them; empty: they are in memory by now.
+  Task<absl::StatusOr<Delivery>> look_on_disk(uint64_t& seq, size_t max);
+  absl::Status full_disk(const absl::Status& why) const;
   void plan_round(Round& round) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void accept_round(Round& round, const segment_log::Appended& written)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
@@ -206,6 +223,8 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   void note_log(uint64_t bytes);
   void retire_at(int64_t at);
   Task<absl::StatusOr<uint64_t>> first_at_time(int64_t time_unix_nano);
+  // The same of messages from `seq` on that are on disk because memory was full.
+  Task<absl::StatusOr<uint64_t>> first_on_disk(uint64_t seq, int64_t time_unix_nano);
 
   int64_t monotonic() const { return durable_->monotonic ? durable_->monotonic() : 0; }
   std::shared_ptr<ChannelGroup> group_named(const std::string& name)
@@ -248,7 +267,8 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
 
   Mutex send_turn_;  // held by the sender that waits for room, so that senders go in order
   Mutex recv_turn_;  // the same for receivers
-  Mutex disk_turn_;  // held by the sender that writes for all
+  Mutex disk_turn_;  // held by the sender that writes for all, and by whoever uses spill_
+  std::optional<Spill> spill_;
   Notify room_;
   Notify data_;
   std::atomic<bool> listened_{false};  // whether listeners_ may hold anybody
@@ -268,6 +288,7 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   DedupWindow dedup_ ABSL_GUARDED_BY(lock_);
   uint64_t log_first_ ABSL_GUARDED_BY(lock_) = 1;  // the next four: of the durable class
   uint64_t log_bytes_ ABSL_GUARDED_BY(lock_) = 0;
+  uint64_t disk_bytes_ ABSL_GUARDED_BY(lock_) = 0;           // of spill_
   uint64_t held_until_ ABSL_GUARDED_BY(lock_) = UINT64_MAX;  // more may go from this floor on
   int64_t retires_at_ ABSL_GUARDED_BY(lock_) = INT64_MAX;
   std::map<uint64_t, Receiver*> receivers_ ABSL_GUARDED_BY(lock_);  // connected, without a group

@@ -54,6 +54,15 @@ absl::StatusOr<Delivery> NamedChannel::Receiver::try_next(size_t max) {
   return delivery;
 }
 
+Task<absl::StatusOr<Delivery>> NamedChannel::Receiver::look(size_t max) {
+  while (true) {
+    absl::StatusOr<Delivery> delivery = try_next(max);
+    if (!delivery.ok() || !delivery->empty() || !channel_->only_on_disk()) co_return delivery;
+    enter(Phase::kDisk);
+    if (absl::Status loaded = co_await channel_->load_from_disk(); !loaded.ok()) co_return loaded;
+  }
+}
+
 Task<absl::StatusOr<Delivery>> NamedChannel::Receiver::next(size_t max) {
   NamedChannel& channel = *channel_;
   wait();
@@ -62,6 +71,11 @@ Task<absl::StatusOr<Delivery>> NamedChannel::Receiver::next(size_t max) {
     const uint64_t seen = channel.data_.epoch();
     absl::StatusOr<Delivery> delivery = try_next(max);
     if (!delivery.ok() || !delivery->empty()) co_return delivery;
+    if (channel.only_on_disk()) [[unlikely]] {
+      delivery = co_await look(max);
+      if (!delivery.ok() || !delivery->empty()) co_return delivery;
+    }
+    wait();
     WaitingReceiver waiting(channel);
     co_await channel.data_.changed(seen);
   }

@@ -28,8 +28,8 @@ class NamedChannel::Receiver {
   //
   // Errors: kNotFound when the channel is removed; kFailedPrecondition when it has groups.
   Task<absl::StatusOr<Delivery>> next(size_t max);
-  // The same without waiting: an empty delivery when there is nothing.
-  absl::StatusOr<Delivery> try_next(size_t max);
+  // The same without waiting for messages: an empty delivery when there is nothing.
+  Task<absl::StatusOr<Delivery>> look(size_t max);
   // The `count` messages that next() gave first, of those that are not confirmed, are received for
   // good.
   void confirm(uint64_t count);
@@ -41,6 +41,8 @@ class NamedChannel::Receiver {
 
  private:
   friend class NamedChannel;
+  // Of what is in memory.
+  absl::StatusOr<Delivery> try_next(size_t max);
 
   const std::shared_ptr<NamedChannel> channel_;
   Attendance attendance_;

@@ -25,7 +25,7 @@ Selection::~Selection() {
 }
 
 Task<absl::StatusOr<Delivery>> Selection::look(Member& member, size_t max) {
-  if (member.receiver) co_return member.receiver->try_next(max);
+  if (member.receiver) co_return co_await member.receiver->look(max);
   if (member.consumer) co_return co_await member.consumer->look(max);
   co_return co_await member.channel->look(member.seq, &member.replay, max);
 }

@@ -71,6 +71,7 @@ struct Config {
     int64_t capacity_default = 0;
     int64_t bytes_max = 0;
     int64_t message_bytes_max = 0;
+    int64_t disk_bytes_max = 0;
     int64_t max = 0;
     bool operator==(const Channels&) const = default;
   } channels;

@@ -79,6 +79,7 @@ TEST(Config, DefaultsAreTheDocumentedOnes) {
   EXPECT_EQ(config.channels.capacity_default, 1024);
   EXPECT_EQ(config.channels.bytes_max, 256 << 20);
   EXPECT_EQ(config.channels.message_bytes_max, 1 << 20);
+  EXPECT_EQ(config.channels.disk_bytes_max, 1 << 30);
   EXPECT_EQ(config.channels.max, 10'000);
   EXPECT_EQ(config.watch.settle, milliseconds(50));
   EXPECT_EQ(config.watch.max_wait, milliseconds(1000));

@@ -84,6 +84,8 @@ constexpr std::array kKeys = {
         "bytes that one channel holds"},
     Key{"channels.message_bytes_max", SizeField{ZS_FIELD(channels.message_bytes_max)}, "1MiB", kKiB,
         kChannelMessageBytesMax, "bytes of one message"},
+    Key{"channels.disk_bytes_max", SizeField{ZS_FIELD(channels.disk_bytes_max)}, "1GiB", 0, kTiB,
+        "bytes that one unbounded channel puts on disk when its memory is full"},
     Key{"channels.max", CountField{ZS_FIELD(channels.max)}, "10000", 1, 1'000'000, "channels"},
     Key{"watch.settle", DurationField{ZS_FIELD(watch.settle)}, "50ms", 0, kMinute,
         "quiet time that ends a batch of changes"},

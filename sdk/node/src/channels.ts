@@ -43,6 +43,8 @@ export interface ChannelOptions extends ChannelPolicyOptions {
   unbounded?: boolean;
   /** Ceiling of what is held; 0: 256 MiB. */
   bytesMax?: number;
+  /** What an unbounded memory channel puts on disk beyond that; default 1 GiB; 0: nothing. */
+  diskBytesMax?: number;
   overflow?: "block" | "error" | "dropOldest";
   /** Each message to one receiver; the newest of each key; all to every follower; questions and answers. */
   form?: "queue" | "latest" | "broadcast" | "request";
@@ -218,6 +220,7 @@ export class Channels {
       capacity: BigInt(channel.capacity ?? 0),
       unbounded: channel.unbounded ?? false,
       bytesMax: BigInt(channel.bytesMax ?? 0),
+      ...(channel.diskBytesMax === undefined ? {} : { diskBytesMax: BigInt(channel.diskBytesMax) }),
       overflow: overflows[channel.overflow ?? "block"],
       class: channel.durable ? ChannelClass.DURABLE : ChannelClass.MEMORY,
       policy: policyOf(channel),

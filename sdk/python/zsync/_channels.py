@@ -52,11 +52,17 @@ class Channels(Exchange):
 
     def create(
         self, name: str, *, capacity: int = 0, unbounded: bool = False, bytes_max: int = 0, overflow: Overflow = "block",
-        durable: bool = False, form: Form = "queue", if_absent: bool = False, timeout: Duration | None = None,
+        durable: bool = False, form: Form = "queue", if_absent: bool = False, disk_bytes_max: int | None = None,
+        timeout: Duration | None = None,
         **policy: Unpack[ChannelPolicy],
     ) -> v1.Channel:  # fmt: skip
-        """Makes a channel; `if_absent` takes an equal one that exists already for success."""
+        """Makes a channel; `if_absent` takes an equal one that exists already for success.
+
+        An unbounded memory channel holds `bytes_max` in memory, and `disk_bytes_max` beyond that on disk (1 GiB; 0: nothing).
+        """
         request = _requests.create_channel(name, capacity, unbounded, bytes_max, overflow, durable, if_absent, form, policy)
+        if disk_bytes_max is not None:
+            request.spec.disk_bytes_max = disk_bytes_max
         return self._driver.unary("Channels.Create", request, timeout, if_absent)
 
     def get(self, name: str, *, timeout: Duration | None = None) -> v1.Channel:

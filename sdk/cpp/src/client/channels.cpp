@@ -79,7 +79,10 @@ struct ChannelSender::Impl {
 
   bool read_one() {
     v1::SendReply reply;
-    if (!stream->Read(&reply)) return false;
+    if (!stream->Read(&reply)) {
+      ended = true;
+      return false;
+    }
     total.set_accepted(total.accepted() + reply.accepted());
     total.set_duplicates(total.duplicates() + reply.duplicates());
     if (reply.last_seq() != 0) total.set_last_seq(reply.last_seq());
@@ -95,6 +98,7 @@ struct ChannelSender::Impl {
   std::deque<std::uint64_t> in_flight;  // messages of each batch that waits for its reply
   v1::SendReply total;
   bool partial = false;
+  bool ended = false;  // nothing comes any more
   bool finished = false;
 };
 
@@ -130,7 +134,7 @@ absl::StatusOr<v1::SendReply> ChannelSender::finish() {
   if (!impl_->name.empty() && !send(v1::SendRequest())) impl_->in_flight.clear();
   impl_->stream->WritesDone();
   while (!impl_->in_flight.empty()) {
-    if (!impl_->read_one() && !impl_->partial) break;
+    if (!impl_->read_one() && (impl_->ended || !impl_->partial)) break;
   }
   const bool unanswered = !impl_->in_flight.empty();
   impl_->finished = true;
