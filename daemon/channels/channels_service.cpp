@@ -42,6 +42,14 @@ std::vector<std::string> take_messages(v1::SendRequest& request) {
   return messages;
 }
 
+// The message's own, or that of the call.
+std::string trace_of(const v1::SendRequest& request, const Context& context) {
+  if (!request.trace().empty()) return request.trace();
+  const auto found = context.client_metadata().find("traceparent");
+  if (found == context.client_metadata().end()) return "";
+  return std::string(found->second.data(), found->second.size());
+}
+
 absl::StatusOr<SendBatch> to_batch(ChannelsEngine& engine, const CallContext& call,
                                    v1::SendRequest& request) {
   std::vector<std::string> messages = take_messages(request);
@@ -235,10 +243,9 @@ class Service final : public v1::Channels::CallbackService {
                           return try_send_waiting(engine_, std::move(call), std::move(request));
                         });
     }
-    return immediate_call(gate_, context, request, reply,
-                          [&channel, this](const v1::SendRequest& request) {
-                            return try_send(engine_, channel, request);
-                          });
+    return immediate_call(gate_, context, request, reply, [&](const v1::SendRequest& request) {
+      return try_send(engine_, channel, request, *context);
+    });
   }
   grpc::ServerBidiReactor<v1::SendRequest, v1::SendReply>* Send(Context* context) override {
     return bidi_call<v1::SendRequest, v1::SendReply>(
@@ -368,13 +375,15 @@ class Service final : public v1::Channels::CallbackService {
   }
   static absl::StatusOr<v1::SendReply> try_send(ChannelsEngine& engine,
                                                 const absl::StatusOr<ChannelPtr>& channel,
-                                                const v1::SendRequest& request) {
+                                                const v1::SendRequest& request,
+                                                const Context& context) {
     if (!channel.ok()) return channel.status();
     std::vector<std::string> messages(request.messages().begin(), request.messages().end());
     if (absl::Status status = engine.check_messages(messages); !status.ok()) return status;
     absl::StatusOr<NamedChannel::Extras> extras = extras_of(request);
     if (!extras.ok()) return extras.status();
-    Accepted accepted = (*channel)->try_send(std::move(messages), request.trace(), *extras);
+    Accepted accepted =
+        (*channel)->try_send(std::move(messages), trace_of(request, context), *extras);
     if (accepted.count == 0 && !accepted.status.ok()) return accepted.status;
     return to_proto(accepted);
   }

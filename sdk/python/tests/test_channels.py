@@ -2,6 +2,7 @@
 import asyncio
 import unittest
 
+import grpc
 import zsync
 from harness import CALL_SECONDS_MAX, DaemonTest
 from zsync import v1
@@ -65,6 +66,20 @@ class ChannelsTest(DaemonTest, unittest.TestCase):
         self.assertEqual((v1.CONSUMER_STATE_OUTSTANDING, 1), (told.state, told.in_hand))
         self.assertIn("is in its own hands", told.why)
         receiver.close()
+
+    def test_a_message_has_the_trace_of_its_call_unless_it_says_its_own(self):
+        of_call, own = f"00-{'a' * 32}-{'b' * 16}-01", f"00-{'c' * 32}-{'d' * 16}-01"
+        with grpc.insecure_channel(f"unix:{self.daemon.socket}") as wire:
+            method = v1.METHODS["Channels.TrySend"]
+            send = wire.unary_unary(
+                method.path, request_serializer=method.request.SerializeToString, response_deserializer=method.reply.FromString
+            )
+            for name, kind in (("t1", {}), ("t2", {"durable": True}), ("t3", {"unbounded": True})):
+                self.channels.create(name, **kind)
+                for trace in ("", own):
+                    request = v1.SendRequest(channel=name, messages=[b"x"], trace=trace)
+                    send(request, metadata=[("traceparent", of_call)], timeout=CALL_SECONDS_MAX)
+                self.assertEqual([of_call, own], [one.trace for one in self.channels.recv(name, limit=2)], name)
 
     def test_asyncio_selects_as_well(self):
         async def run():
