@@ -233,6 +233,32 @@ TEST_P(EverySource, TheLockOfGitIsSeenInTheOrderOfTheChanges) {
   EXPECT_FALSE(dir.source->vcs_locked());
 }
 
+TEST_P(EverySource, TheLockOfMercurialIsSeenThoughItLeadsNowhere) {
+  dir.write("hg/.hg/requires", "dotencode\n");
+  dir.make("hg/sub");
+  dir.watch({}, "hg/sub");
+  EXPECT_FALSE(dir.source->vcs_locked());
+  std::filesystem::create_symlink("host:1234", dir / "hg/.hg/wlock");
+  dir.write("hg/sub/a", "1");
+  EXPECT_EQ(dir.seen(), "Ca");
+  EXPECT_TRUE(dir.source->vcs_locked());
+  dir.remove("hg/.hg/wlock");
+  EXPECT_EQ(dir.seen(), "");
+  EXPECT_FALSE(dir.source->vcs_locked());
+}
+
+TEST_P(EverySource, AMercurialRepositoryThatIsMadeLaterIsFoundAndWatchedAsATreeToo) {
+  dir.watch({.ignore = {"!.hg/"}});
+  dir.write(".hg/requires", "dotencode\n");
+  (void)dir.settle();
+  std::filesystem::create_symlink("host:1234", dir / ".hg/wlock");
+  EXPECT_EQ(dir.seen(), "C.hg/wlock");
+  EXPECT_TRUE(dir.source->vcs_locked());
+  dir.remove(".hg");
+  EXPECT_EQ(dir.seen(), "D.hg D.hg/requires D.hg/wlock");
+  EXPECT_FALSE(dir.source->vcs_locked());
+}
+
 TEST_P(EverySource, ARepositoryThatIsMadeLaterIsFound) {
   dir.watch();
   dir.make(".git");

@@ -64,6 +64,18 @@ std::optional<GitDirectories> find_git(std::string_view directory) {
   }
 }
 
+// Above the root a `.hg` without `requires`, which every repository has, is somebody's directory.
+std::string find_mercurial(std::string_view directory) {
+  std::string at(directory);
+  while (true) {
+    std::string found = join_path(at.empty() ? "/" : at, ".hg");
+    const bool whole = at == directory || ::access(join_path(found, "requires").c_str(), F_OK) == 0;
+    if (whole && is_directory(found)) return found;
+    if (at.empty() || at == "/") return "";
+    at.resize(at.rfind('/'));
+  }
+}
+
 std::optional<std::string> read_ignore_file(int directory_fd, const char* name) {
   Fd fd(::openat(directory_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   struct stat st = {};
@@ -113,6 +125,7 @@ bool Filter::choose_defaults() {
 
 bool Filter::refresh_repository() {
   git_ = find_git(root_);
+  mercurial_ = find_mercurial(root_);
   std::string prefix;
   if (git_ && root_.size() > git_->top.size()) {
     prefix = root_.substr(git_->top == "/" ? 1 : git_->top.size() + 1) + "/";

@@ -43,6 +43,10 @@ struct GitDirectories {
 // Nullopt when `directory` (absolute, canonical) is in no work tree.
 [[nodiscard]] std::optional<GitDirectories> find_git(std::string_view directory);
 
+// The `.hg` of the Mercurial working directory around `directory` (absolute, canonical); empty when
+// there is none.
+[[nodiscard]] std::string find_mercurial(std::string_view directory);
+
 // The text of an ignore file that is not a symlink, nullopt when there is none.
 [[nodiscard]] std::optional<std::string> read_ignore_file(int directory_fd, const char* name);
 
@@ -69,6 +73,8 @@ class Filter {
   }
   [[nodiscard]] const GlobSet& globs() const { return globs_; }
   [[nodiscard]] const std::optional<GitDirectories>& git() const { return git_; }
+  // The `.hg` around the root, which holds wlock; empty: none.
+  [[nodiscard]] const std::string& mercurial() const { return mercurial_; }
   [[nodiscard]] const FilterOptions& options() const { return options_; }
 
   // Reads the .gitignore files of the directories above `path`, for a Filter that no watcher keeps
@@ -121,6 +127,7 @@ class Filter {
   IgnoreRules defaults_;
   bool defaults_outside_git_ = false;
   std::optional<GitDirectories> git_;
+  std::string mercurial_;
   std::string prefix_;  // the root's path below the top, with a trailing slash unless empty
   std::unique_ptr<Source> exclude_;
   // By directory from the top. Values are boxed: a Scope points into them.

@@ -72,7 +72,7 @@ bool InotifySource::watch(NodeId directory, int fd) {
   }
   if (const int old = tree_.tag(directory); old >= 0 && old != wd) {
     wds_.erase(old);
-    kernel_->remove(old);
+    let_go(old);
   }
   wds_[wd] = tree_.ref(directory);
   tree_.set_tag(directory, wd);
@@ -82,18 +82,24 @@ bool InotifySource::watch(NodeId directory, int fd) {
 void InotifySource::unwatch(NodeId directory) {
   const int wd = tree_.tag(directory);
   wds_.erase(wd);
-  kernel_->remove(wd);
+  let_go(wd);
+}
+
+// Mercurial's directory may be one of the Tree as well.
+void InotifySource::let_go(int wd) {
+  const bool place = std::find(place_wds_.begin(), place_wds_.end(), wd) != place_wds_.end();
+  if (!place && !wds_.contains(wd)) kernel_->remove(wd);
 }
 
 bool InotifySource::watch_place(Place place, const std::string& path) {
-  int& wd = place == Place::repository ? repository_wd_ : ancestor_wd_;
+  int& wd = place_wds_[static_cast<size_t>(place)];
   const int old = wd;
   wd = path.empty() ? -1 : kernel_->add(path.c_str(), kPresenceMask);
   if (wd < 0 && !path.empty() && errno == ENOSPC) {
     fail(watch_limit_error(root()));
     return false;
   }
-  if (old >= 0 && old != wd) kernel_->remove(old);
+  if (old >= 0 && old != wd) let_go(old);
   return wd >= 0;
 }
 
@@ -140,11 +146,11 @@ bool InotifySource::refill(bool& drained) {
 
 void InotifySource::handle(const inotify_event& event, std::string_view name) {
   if ((event.mask & IN_Q_OVERFLOW) != 0) return on_overflow();
-  if (event.wd == repository_wd_ || event.wd == ancestor_wd_) {
-    const bool repository = event.wd == repository_wd_;
-    if ((event.mask & IN_IGNORED) != 0) (repository ? repository_wd_ : ancestor_wd_) = -1;
-    return place_changed(repository ? Place::repository : Place::ancestor,
-                         (event.mask & (IN_IGNORED | IN_MOVE_SELF)) != 0);
+  if (const auto at = std::find(place_wds_.begin(), place_wds_.end(), event.wd);
+      at != place_wds_.end()) {
+    if ((event.mask & IN_IGNORED) != 0) *at = -1;
+    place_changed(static_cast<Place>(at - place_wds_.begin()),
+                  (event.mask & (IN_IGNORED | IN_MOVE_SELF)) != 0);
   }
   const auto found = wds_.find(event.wd);
   if (found == wds_.end()) return;

@@ -1,6 +1,7 @@
 // The Linux eyes of a watch: one inotify instance over one root.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -21,7 +22,7 @@ namespace zsync::watching {
 // Renames are seen as such, and a full queue of the kernel is made up for by a rescan.
 //
 // Lifetime: holds one kernel watch for each directory that is not ignored, plus one for the
-//           repository's directory (its lock), each shared with the other sources of its hub; and
+//           repository's directory (its lock; git's and Mercurial's), each shared with the other sources of its hub; and
 //           without a hub one inotify instance of its own.
 class InotifySource final : public Source {
  public:
@@ -58,6 +59,7 @@ class InotifySource final : public Source {
   bool refill(bool& drained);
   void handle(const inotify_event& event, std::string_view name);
   void handle_entry(NodeId directory, std::string_view name, const inotify_event& event);
+  void let_go(int wd);
   void on_overflow();
   void apply_move(const PendingMove& from, NodeId directory, std::string_view name);
 
@@ -67,8 +69,7 @@ class InotifySource final : public Source {
   // 1. A directory node's tag is its watch descriptor or -1, and wds_ maps exactly the tags >= 0
   // back to their nodes.
   absl::flat_hash_map<int, NodeRef> wds_;
-  int ancestor_wd_ = -1;
-  int repository_wd_ = -1;
+  std::array<int, kPlaces> place_wds_{-1, -1, -1};
   std::vector<PendingMove> moves_;
 };
 

@@ -16,6 +16,11 @@ namespace {
 // Two changes within it may leave the same time on a file: 10 ms at most on Linux, and some more.
 constexpr std::chrono::nanoseconds kFileClockTick = std::chrono::milliseconds(15);
 
+// Be it a symlink that leads nowhere.
+bool exists(const std::string& path) {
+  return ::faccessat(AT_FDCWD, path.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 }  // namespace
 
 absl::Status errno_status(std::string_view root, std::string_view what, int error) {
@@ -165,7 +170,7 @@ bool Source::to_finish() const {
 }
 
 void Source::notice_name(NodeId directory, std::string_view name) {
-  if (name == ".git" && directory == Tree::kRoot) repository_changed_ = true;
+  if ((name == ".git" || name == ".hg") && directory == Tree::kRoot) repository_changed_ = true;
   if (name == ".gitignore") stale_rules_.insert(directory);
 }
 
@@ -208,14 +213,16 @@ void Source::rescan() {
 void Source::watch_repository() {
   const std::optional<GitDirectories>& git = filter_.git();
   watch_place(Place::repository, git ? git->git_dir : "");
+  if (status_.ok()) watch_place(Place::mercurial, filter_.mercurial());
   if (status_.ok()) check_vcs_lock();
 }
 
 void Source::check_vcs_lock() {
   vcs_event_ = false;
   const std::optional<GitDirectories>& git = filter_.git();
-  vcs_locked_ = git && ::faccessat(AT_FDCWD, absl::StrCat(git->git_dir, "/index.lock").c_str(),
-                                   F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+  // Mercurial's is a symlink that leads nowhere: it holds the name of the process.
+  vcs_locked_ = (git && exists(absl::StrCat(git->git_dir, "/index.lock"))) ||
+                (!filter_.mercurial().empty() && exists(filter_.mercurial() + "/wlock"));
 }
 
 void Source::lose_root() {

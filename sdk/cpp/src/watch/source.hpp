@@ -100,7 +100,7 @@ class Source {
   [[nodiscard]] std::vector<Change> take_changes() { return std::exchange(changes_, {}); }
   // Set when a rescan replaced events.
   [[nodiscard]] Gap take_gap() { return std::exchange(gap_, Gap::none); }
-  // Git holds index.lock.
+  // Git holds index.lock, or Mercurial its wlock.
   [[nodiscard]] bool vcs_locked() const { return vcs_locked_; }
   // The root is gone; all entries were reported as deleted. It is watched again as soon as it is
   // back.
@@ -138,9 +138,10 @@ class Source {
     kIsDirectory = 8,
     kAnyKind = 16  // a directory or not
   };
-  // A directory outside the Tree whose entries matter: the repository's, with its lock; the one
-  // through which a missing root would come back.
-  enum class Place : uint8_t { repository, ancestor };
+  // A directory outside the Tree whose entries matter: the repository's, git's and Mercurial's, with
+  // its lock; the one through which a missing root would come back.
+  enum class Place : uint8_t { repository, mercurial, ancestor };
+  static constexpr size_t kPlaces = 3;
 
   struct Opening {
     std::string root;

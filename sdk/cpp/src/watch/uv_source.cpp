@@ -81,8 +81,8 @@ void UvSource::release() {
     if (eye != nullptr) eye->close();
   }
   free_.clear();
-  for (Eye** place : {&repository_, &ancestor_}) {
-    if (*place != nullptr) std::exchange(*place, nullptr)->close();
+  for (Eye*& place : places_) {
+    if (place != nullptr) std::exchange(place, nullptr)->close();
   }
   uv_run(loop_.get(), UV_RUN_DEFAULT);
   const int busy = uv_loop_close(loop_.get());
@@ -149,7 +149,7 @@ void UvSource::unwatch(NodeId directory) {
 }
 
 bool UvSource::watch_place(Place place, const std::string& path) {
-  Eye*& eye = place == Place::repository ? repository_ : ancestor_;
+  Eye*& eye = places_[static_cast<size_t>(place)];
   if (eye != nullptr) std::exchange(eye, nullptr)->close();
   if (path.empty()) return false;
   Eye* const opened = look(std::make_unique<Eye>(*this, place), absl::StrCat(path, "/."));

@@ -1,6 +1,7 @@
 // The eyes of a watch through libuv's file system events, for systems without inotify.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -65,8 +66,7 @@ class UvSource final : public Source {
   // 1. A directory node's tag is its place in eyes_, or -1; free_ are the places of no directory.
   std::vector<Eye*> eyes_;
   std::vector<int32_t> free_;
-  Eye* repository_ = nullptr;
-  Eye* ancestor_ = nullptr;
+  std::array<Eye*, kPlaces> places_{};
   size_t events_ = 0;  // since the last call of take_events
 };
 
