@@ -18,7 +18,7 @@ namespace {
 struct WatchFlags {
   std::string directory;
   std::vector<std::string> globs, ignore, writes;
-  bool no_gitignore = false;
+  bool no_gitignore = false, changed_content = false;
   std::string settle, since;
 };
 
@@ -72,6 +72,7 @@ absl::StatusOr<v1::SubscribeWatchRequest> make_request(const WatchFlags& flags) 
   for (const std::string& glob : flags.globs) filter.add_globs(glob);
   for (const std::string& pattern : flags.ignore) filter.add_ignore(pattern);
   filter.set_no_gitignore(flags.no_gitignore);
+  filter.set_changed_content(flags.changed_content);
   if (!flags.settle.empty()) {
     absl::Status set = set_duration(flags.settle, "--settle", *filter.mutable_settle());
     if (!set.ok()) return set;
@@ -254,6 +255,8 @@ void add_watch(CLI::App& app, Context& context) {
   add_selection(*noun, flags);
   noun->add_option("--settle", flags->settle, "Quiet time that ends a batch (default 50ms)")
       ->type_name("TIME");
+  noun->add_flag("--changed-content", flags->changed_content,
+                 "Not files that were touched, or written anew with what was there");
   noun->add_option("--writes", flags->writes,
                    "What the command writes: never triggers; may be repeated")
       ->allow_extra_args(false)

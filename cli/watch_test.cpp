@@ -41,7 +41,7 @@ TEST(WatchCli, PrintsChangesAndAsksForWhatTheFlagsSay) {
   };
   const CliResult result =
       run(server, {"watch", server.directory(), "-g", "*.c", "-g", "*.h", "--ignore", "x",
-                   "--no-gitignore", "--settle", "20ms", "--since", "c:0"});
+                   "--no-gitignore", "--settle", "20ms", "--since", "c:0", "--changed-content"});
   EXPECT_EQ(result.code, 0) << result.err;
   EXPECT_EQ(result.out, "modified  a.c\nrenamed   old -> new\n");
   const v1::SubscribeWatchRequest& request = server.state.subscribes.at(0);
@@ -49,6 +49,7 @@ TEST(WatchCli, PrintsChangesAndAsksForWhatTheFlagsSay) {
   EXPECT_THAT(request.filter().globs(), ElementsAre("*.c", "*.h"));
   EXPECT_EQ(request.filter().settle().nanos(), 20'000'000);
   EXPECT_TRUE(request.filter().no_gitignore());
+  EXPECT_TRUE(request.filter().changed_content());
   EXPECT_EQ(request.since(), "c:0");
   EXPECT_THAT(run(server, {"watch", server.directory(), "-o", "jsonl"}).out,
               HasSubstr("\"clock\":\"c:2\""));

@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "daemon/fault/fault.hpp"
+#include "watch/content.hpp"
 #include "watch/open_source.hpp"
 #include "zsync/runtime.hpp"
 
@@ -66,6 +67,7 @@ absl::StatusOr<SubscriberOptions> check(const WatchRequest& request, size_t path
   options.max_wait = request.max_wait;
   options.since = request.since;
   options.sync = request.sync;
+  if (request.changed_content) options.listing_max = watching::kContentFilesMax;
   options.paths_max = paths_max;
   return options;
 }

@@ -43,8 +43,9 @@ struct WatchRequest {
   bool gitignore = true;
   std::chrono::nanoseconds settle = watching::kSettle;
   std::chrono::nanoseconds max_wait = watching::kMaxWait;
-  std::string since;  // clock of an earlier batch, or empty
-  bool sync = false;  // the first batch knows of all that was complete before the call
+  std::string since;             // clock of an earlier batch, or empty
+  bool sync = false;             // the first batch knows of all that was complete before the call
+  bool changed_content = false;  // files whose content is as it was when last told are left out
 };
 
 // Threads: every member may be called from any thread, subscribe() and stop() in a task.

@@ -8,6 +8,7 @@
 #include "daemon/fault/fault.hpp"
 #include "daemon/rpc/bridge.hpp"
 #include "daemon/watch/engine.hpp"
+#include "daemon/watch/feed.hpp"
 #include "daemon/watch/utf8.hpp"
 #include "watch/inotify_usage.hpp"
 #include "zsync/runtime.hpp"
@@ -105,6 +106,7 @@ absl::StatusOr<WatchRequest> from_proto(Request proto) {
   request.globs.assign(filter.globs().begin(), filter.globs().end());
   request.ignore.assign(filter.ignore().begin(), filter.ignore().end());
   request.gitignore = !filter.no_gitignore();
+  request.changed_content = filter.changed_content();
   if (filter.has_settle()) {
     absl::StatusOr<std::chrono::nanoseconds> settle = to_time(filter.settle(), "filter.settle");
     if (!settle.ok()) return settle.status();
@@ -122,14 +124,13 @@ Task<absl::Status> subscribe(WatchEngine& engine, v1::SubscribeWatchRequest prot
                              StreamWriter<v1::WatchBatch>& out) {
   absl::StatusOr<WatchRequest> request = from_proto(std::move(proto));
   if (!request.ok()) co_return request.status();
-  absl::StatusOr<watching::Subscription> subscription =
-      co_await engine.subscribe(*std::move(request));
-  if (!subscription.ok()) co_return subscription.status();
+  absl::StatusOr<WatchFeed> feed = co_await WatchFeed::open(engine, *std::move(request));
+  if (!feed.ok()) co_return feed.status();
   std::string told;
   while (true) {
-    absl::StatusOr<WatchBatch> batch = co_await subscription->next();
+    absl::StatusOr<WatchBatch> batch = co_await feed->next();
     if (!batch.ok()) co_return WatchEngine::explained(batch.status());
-    std::string fallback = subscription->fallback();
+    std::string fallback = feed->fallback();
     const bool another = fallback != told;
     if (another) told = fallback;
     absl::Status sent = co_await send(out, *std::move(batch), another ? fallback : "");
@@ -141,6 +142,15 @@ Task<absl::Status> query(WatchEngine& engine, v1::QueryWatchRequest proto,
                          StreamWriter<v1::WatchBatch>& out) {
   absl::StatusOr<WatchRequest> request = from_proto(std::move(proto));
   if (!request.ok()) co_return request.status();
+  if (request->changed_content) {
+    co_return fault(absl::StatusCode::kInvalidArgument,
+                    "filter.changed_content: a query has told of nothing before",
+                    {"filter.changed_content",
+                     "INVALID",
+                     "",
+                     "leave it out, or ask for it with Subscribe, which compares with what it told",
+                     {}});
+  }
   request->sync = true;
   absl::StatusOr<watching::Subscription> subscription =
       co_await engine.subscribe(*std::move(request));

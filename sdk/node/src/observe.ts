@@ -26,6 +26,8 @@ export interface WatchOptions {
   settleMs?: number;
   /** A batch is never held longer. */
   maxWaitMs?: number;
+  /** Leave out files that were touched, or written anew with what was there. */
+  changedContent?: boolean;
   /** The clock of an earlier batch: what changed since then comes first. */
   since?: string;
 }
@@ -60,6 +62,7 @@ export class Watch {
         globs: watch.globs ?? [],
         ignore: watch.ignore ?? [],
         noGitignore: watch.gitignore === false,
+        changedContent: watch.changedContent === true,
         ...(watch.settleMs === undefined ? {} : { settle: duration(watch.settleMs) }),
         ...(watch.maxWaitMs === undefined ? {} : { maxWait: duration(watch.maxWaitMs) }),
       },

@@ -1,7 +1,7 @@
 // The client against a real zsyncd.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { lutimesSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -374,6 +374,22 @@ describe("zsync client", { skip, timeout: 240_000 }, () => {
     assert.ok(gap?.$typeName === "zsync.v1.Gap" && gap.from === 1n && gap.to === 2n);
     assert.deepEqual(records.map((record) => "data" in record && text(record.data)), ["3", "4"]);
     assert.equal((await client.channels.get("ring")).depth, 2n);
+  });
+
+  it("leaves out what was only touched", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "zw"));
+    const seen: string[] = [];
+    for await (const batch of client.watch.subscribe(folder, { changedContent: true })) {
+      seen.push(...batch.changes.map((change) => change.path));
+      if (seen.length === 0) symlinkSync("nowhere", join(folder, "link"));
+      if (seen.at(-1) === "link") {
+        lutimesSync(join(folder, "link"), 1, 1);
+        mkdirSync(join(folder, "last"));
+      }
+      if (seen.at(-1) === "last") break;
+    }
+    assert.deepEqual(seen, ["link", "last"]);
+    rmSync(folder, { recursive: true });
   });
 
   it("watches a folder from a clock", async () => {

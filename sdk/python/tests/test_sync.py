@@ -1,4 +1,5 @@
 """zsync.Client against a real zsyncd."""
+import os
 import signal
 import tempfile
 import threading
@@ -495,6 +496,19 @@ class WatchTest(SyncTest):
                 if "b.txt" in changed:
                     break
 
+
+    def test_a_touch_is_no_change_of_content(self):
+        with tempfile.TemporaryDirectory() as folder:
+            batches = self.client.watch.subscribe(folder, changed_content=True)
+            self.assertTrue(next(batches).clock)
+            os.mkdir(Path(folder, "empty"))
+            self.assertEqual(["empty"], [change.path for change in next(batches).changes])
+            os.symlink("nowhere", Path(folder, "link"))
+            self.assertEqual(["link"], [change.path for change in next(batches).changes])
+            os.utime(Path(folder, "link"), (1, 1), follow_symlinks=False)
+            os.mkdir(Path(folder, "last"))
+            self.assertEqual(["last"], [change.path for change in next(batches).changes])
+            batches.close()
 
     def test_a_query_knows_of_every_change_made_before_it(self):
         with tempfile.TemporaryDirectory() as folder:

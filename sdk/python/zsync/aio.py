@@ -354,10 +354,13 @@ class Watch:
     def subscribe(
         self, path: Argument, *, globs: Iterable[str] = (), ignore: Iterable[str] = (), gitignore: bool = True,
         settle: Duration | None = None, max_wait: Duration | None = None, since: str = "",
-        timeout: Duration | None = None,
+        changed_content: bool = False, timeout: Duration | None = None,
     ) -> AsyncIterator[v1.WatchBatch]:  # fmt: skip
-        """Settled batches of changes under a directory; the first tells the clock at which the subscription begins."""
-        request = _requests.subscribe(path, globs, ignore, gitignore, settle, max_wait, since)
+        """Settled batches of changes under a directory; the first tells the clock at which the subscription begins.
+
+        `changed_content`: not files that were touched, or written anew with what was there.
+        """
+        request = _requests.subscribe(path, globs, ignore, gitignore, settle, max_wait, since, changed_content)
         driver = self._driver
         return driver.iterate(_core.subscribe(driver.settings, request, driver.deadline(timeout)))
 

@@ -64,6 +64,7 @@ Subscriber::Subscriber(const std::string& instance, SubscriberOptions options)
           std::move(options.globs)),
       paths_max_(options.paths_max),
       since_(std::move(options.since)),
+      listing_max_(options.listing_max),
       sync_(options.sync) {}
 
 Subscription::Subscription(std::shared_ptr<SharedRoot> root, std::shared_ptr<Subscriber> subscriber)
@@ -97,6 +98,13 @@ Task<absl::StatusOr<Batch>> Subscription::next() {
     co_await subscriber->changed_.changed(seen);
   }
 }
+
+Listing Subscription::take_listing() {
+  rt::LockGuard guard(root_->lock_);
+  return std::exchange(subscriber_->listing_, {});
+}
+
+const std::string& Subscription::root() const { return root_->path(); }
 
 std::string Subscription::fallback() const { return root_->facts().fallback; }
 
@@ -356,6 +364,12 @@ Task<std::optional<Batch>> SharedRoot::batch_for(Subscriber& subscriber, bool ca
   if (!subscriber.begun_) {
     if (!subscriber.known_ || !caught_up || !source_->ready()) co_return std::nullopt;
     subscriber.begun_ = true;
+    if (subscriber.listing_max_ > 0 && source_->kind() == WatchSource::inotify) {
+      Listing listing =
+          co_await rt::call_blocking([this, &subscriber] { return list_files(subscriber); });
+      rt::LockGuard guard(lock_);
+      subscriber.listing_ = std::move(listing);
+    }
     co_return co_await difference(subscriber, subscriber.since_);
   }
   if (subscriber.behind_) {
@@ -373,6 +387,15 @@ Task<std::optional<Batch>> SharedRoot::batch_for(Subscriber& subscriber, bool ca
   if (collected->paths() <= kReduceInPlaceMax) co_return std::move(*collected).reduce();
   co_return co_await rt::call_blocking(
       [kept = *std::move(collected)]() mutable { return std::move(kept).reduce(); });
+}
+
+Listing SharedRoot::list_files(const Subscriber& subscriber) const {
+  Batch all;
+  all.changes = source_->tree().everything();
+  Listing listing{narrow(std::move(all), subscriber.batcher_.globs()).changes, looked_ns_};
+  std::erase_if(listing.files, [](const Change& entry) { return entry.is_directory; });
+  if (listing.files.size() > subscriber.listing_max_) listing.files.resize(subscriber.listing_max_);
+  return listing;
 }
 
 // What differs from the moment `since`, and the clock of now.

@@ -39,6 +39,14 @@ struct SubscriberOptions {
   // The first batch knows of every change that was complete before subscribe() was called, also
   // where that takes a look at every entry.
   bool sync = false;
+  // So many files, as they are known when the first batch is given, come with it.
+  size_t listing_max = 0;
+};
+
+// Files as the tree knew them, selected by a subscriber's globs.
+struct Listing {
+  std::vector<Change> files;
+  int64_t looked_ns = 0;  // Unix time of the look; what changed later will be told
 };
 
 // kInvalidArgument naming "settle" or "max_wait" when one is negative or beyond its limit.
@@ -73,6 +81,7 @@ class Subscriber {
   Batcher batcher_;
   const size_t paths_max_;
   const std::string since_;
+  const size_t listing_max_;
   bool sync_ = false;     // a look at everything is owed to it
   bool arrived_ = false;  // it was there when the source was looked at
   bool known_ = false;    // events were read after it came
@@ -85,6 +94,7 @@ class Subscriber {
   bool wanted_ = false;
   bool gone_ = false;
   std::optional<Batch> ready_;
+  Listing listing_;
 };
 
 // Lifetime: the root drops a subscriber when its Subscription is destroyed.
@@ -102,6 +112,10 @@ class Subscription {
   // Errors:  why the root is not followed any more. Cancel: throws Cancelled; nothing is lost.
   Task<absl::StatusOr<Batch>> next();
 
+  // After the first batch: what was asked for with listing_max; nothing of a tree that is polled,
+  // where nobody knows when a file was looked at.
+  [[nodiscard]] Listing take_listing();
+  [[nodiscard]] const std::string& root() const;  // canonical
   // Why the tree is polled and what would change that; empty while the kernel tells.
   [[nodiscard]] std::string fallback() const;
 
@@ -150,6 +164,7 @@ class SharedRoot : public std::enable_shared_from_this<SharedRoot> {
   Task<std::optional<Batch>> batch_for(Subscriber& subscriber, bool caught_up,
                                        Batcher::Time looked);
   Task<std::optional<Batch>> difference(Subscriber& subscriber, std::string since);
+  Listing list_files(const Subscriber& subscriber) const;
   bool wants(const Subscriber& subscriber);
   void deliver(Subscriber& subscriber, Batch batch);
   std::vector<std::shared_ptr<Subscriber>> present();
