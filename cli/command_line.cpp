@@ -73,7 +73,7 @@ CLI::App* add_noun(CLI::App& app, const std::string& name, const std::string& si
 TakesCommand takes_command(const CLI::App& app) {
   const std::string& name = app.get_name();
   if (name == "run" || name == "submit") return TakesCommand::kFirstWord;
-  if (name == "reply" || name == "serve") return TakesCommand::kAfterDashes;
+  if (name == "reply" || name == "serve" || name == "hold") return TakesCommand::kAfterDashes;
   const CLI::App* noun = app.get_parent();
   const bool schedules = name == "add" && noun != nullptr && noun->get_name() == "schedule";
   if (schedules || name == "watch" || name == "__complete") return TakesCommand::kAfterDashes;

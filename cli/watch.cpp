@@ -11,13 +11,14 @@
 #include "cli/nouns.hpp"
 #include "cli/render/text.hpp"
 #include "cli/watch_run.hpp"
+#include "cli/watch_state.hpp"
 
 namespace zsync::cli {
 namespace {
 
 struct WatchFlags {
   std::string directory;
-  std::vector<std::string> globs, ignore, writes;
+  std::vector<std::string> globs, ignore, writes, defer, drop;
   bool no_gitignore = false, changed_content = false;
   std::string settle, since;
 };
@@ -37,6 +38,10 @@ void print_batch(Context& context, const v1::WatchBatch& batch) {
   if (!batch.fallback().empty())
     context.note(absl::StrCat("polled: ", printable(batch.fallback())));
   if (!batch.gap().empty()) context.note(absl::StrCat("gap: ", printable(batch.gap())));
+  if (!batch.state_entered().empty())
+    context.note(absl::StrCat("state ", batch.state_entered(), " was entered"));
+  if (!batch.state_left().empty())
+    context.note(absl::StrCat("state ", batch.state_left(), " was left"));
   if (batch.fresh())
     context.note("earlier changes are unknown: these are the files as they are now");
   for (const v1::FileChange& change : batch.changes()) {
@@ -73,6 +78,8 @@ absl::StatusOr<v1::SubscribeWatchRequest> make_request(const WatchFlags& flags) 
   for (const std::string& pattern : flags.ignore) filter.add_ignore(pattern);
   filter.set_no_gitignore(flags.no_gitignore);
   filter.set_changed_content(flags.changed_content);
+  for (const std::string& name : flags.defer) filter.add_defer(name);
+  for (const std::string& name : flags.drop) filter.add_drop(name);
   if (!flags.settle.empty()) {
     absl::Status set = set_duration(flags.settle, "--settle", *filter.mutable_settle());
     if (!set.ok()) return set;
@@ -154,7 +161,9 @@ absl::StatusOr<int> list(Context& context) {
   for (const v1::WatchRoot& root : reply->roots()) {
     if (printer.add(root, root.path())) continue;
     const bool failed = !root.error().empty();
-    const std::string& note = failed ? root.error() : root.fallback();
+    std::string note = failed ? root.error() : root.fallback();
+    for (const std::string& why : root.silent())
+      absl::StrAppend(&note, note.empty() ? "" : "; ", why);
     table.add({{absl::StrCat(root.subscribers())},
                {absl::StrCat(root.directories())},
                {absl::StrCat(root.files())},
@@ -217,6 +226,17 @@ void add_selection(CLI::App& verb, const std::shared_ptr<WatchFlags>& flags) {
   verb.add_flag("--no-gitignore", flags->no_gitignore, "Do not read .gitignore files");
 }
 
+void add_states(CLI::App& noun, const std::shared_ptr<WatchFlags>& flags) {
+  noun.add_option("--defer", flags->defer,
+                  "Be silent while this state is held, and tell afterwards; may be repeated")
+      ->allow_extra_args(false)
+      ->type_name("STATE");
+  noun.add_option("--drop", flags->drop,
+                  "Never tell what changes while this state is held; may be repeated")
+      ->allow_extra_args(false)
+      ->type_name("STATE");
+}
+
 void add_queries(CLI::App& noun, Context& context) {
   auto flags = std::make_shared<WatchFlags>();
   CLI::App* query = add_leaf(noun, context, "since", "What changed since a clock",
@@ -244,6 +264,7 @@ void add_watch(CLI::App& app, Context& context) {
   add_leaf(*noun, context, "list", "Directories that are being watched",
            [&context] { return list(context); });
   add_queries(*noun, context);
+  add_watch_state(*noun, context);
   add_leaf(*noun, context, "usage", "Who uses the inotify watches of this machine",
            [&context] { return usage(context); });
   // CLI11 calls the verb back before its noun.
@@ -257,6 +278,7 @@ void add_watch(CLI::App& app, Context& context) {
       ->type_name("TIME");
   noun->add_flag("--changed-content", flags->changed_content,
                  "Not files that were touched, or written anew with what was there");
+  add_states(*noun, flags);
   noun->add_option("--writes", flags->writes,
                    "What the command writes: never triggers; may be repeated")
       ->allow_extra_args(false)

@@ -101,6 +101,58 @@ TEST(WatchCli, ListIsAVerbAndAMissingDirectoryIsNotFound) {
   EXPECT_EQ(run(server, {"watch", "/tmp", "--writes", "x"}).code, 2);
 }
 
+TEST(WatchCli, AStateIsHeldWhileTheCommandRunsAndItsCodeIsPassedOn) {
+  FakeServer server;
+  const CliResult held = run(server, {"watch", "state", "hold", "build", server.directory(), "--",
+                                      "sh", "-c", "echo $ZSYNC_STATE >$0/said; exit 7",
+                                      server.directory()});
+  EXPECT_EQ(held.code, 7) << held.err;
+  std::string said;
+  std::getline(std::ifstream(server.directory() + "/said"), said);
+  EXPECT_EQ(said, "build");
+  EXPECT_EQ(server.state.holds.at(0).name(), "build");
+  EXPECT_EQ(server.state.holds.at(0).path(),
+            std::filesystem::canonical(server.directory()).string());
+  EXPECT_TRUE(eventually([&] {
+    const std::lock_guard<std::mutex> lock(server.state.mutex);
+    return server.state.holds_ended == 1;
+  }));
+  const auto hold = [&](std::vector<std::string> rest) {
+    rest.insert(rest.begin(), {"watch", "state", "hold"});
+    return run(server, rest).code;
+  };
+  EXPECT_EQ(hold({"x", server.directory(), "--", "kill -9 $$"}), 127);
+  EXPECT_EQ(hold({"x", server.directory(), "--", "sh", "-c", "kill -9 $$"}), 137);
+  EXPECT_EQ(hold({"refused", server.directory(), "--", "touch", server.directory() + "/ran"}), 1);
+  EXPECT_FALSE(std::filesystem::exists(server.directory() + "/ran")) << "only under the state";
+  EXPECT_EQ(hold({"x", server.directory()}), 2);
+  EXPECT_EQ(hold({"x", "/no/such/place", "--", "true"}), 3);
+}
+
+TEST(WatchCli, StatesAreListedAndSaidToBeTheReasonOfSilence) {
+  FakeServer server;
+  EXPECT_THAT(run(server, {"watch", "state", "list"}).out, HasSubstr("4711"));
+  EXPECT_EQ(run(server, {"watch", "state", "list", "-q"}).out, "build\n");
+  EXPECT_THAT(run(server, {"watch", "list"}).out, HasSubstr("state build is held: 1 subscriber"));
+  server.state.subscribe = [](const v1::SubscribeWatchRequest&, const Emit<v1::WatchBatch>& emit,
+                              const Cancelled&) -> Outcome {
+    v1::WatchBatch entered = batch("c:1", {});
+    entered.set_state_entered("build");
+    emit(entered);
+    v1::WatchBatch left = batch("c:2", {});
+    left.set_state_left("build");
+    emit(left);
+    return std::nullopt;
+  };
+  const CliResult told = run(server, {"watch", server.directory(), "--defer", "build", "--drop",
+                                      "checkout", "--drop", "rebase"});
+  EXPECT_EQ(told.out, "");
+  EXPECT_THAT(told.err, HasSubstr("state build was entered"));
+  EXPECT_THAT(told.err, HasSubstr("state build was left"));
+  EXPECT_THAT(server.state.subscribes.at(0).filter().defer(), ElementsAre("build"));
+  EXPECT_THAT(server.state.subscribes.at(0).filter().drop(), ElementsAre("checkout", "rebase"));
+}
+
 TEST(WatchCli, ALoopingCommandIsStoppedAndItsPathsAreNamed) {
   FakeServer server;
   const std::string file = server.directory() + "/out.txt";

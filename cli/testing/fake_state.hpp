@@ -54,6 +54,8 @@ struct FakeState {
   std::vector<v1::FollowChannelRequest> channel_follows;
   std::vector<v1::SubscribeWatchRequest> subscribes;
   std::vector<v1::QueryWatchRequest> queries;
+  std::vector<v1::HoldStateRequest> holds;
+  int holds_ended = 0;
   std::vector<v1::FollowEventsRequest> event_follows;
 
   // The end of a task that was submitted, and what Output sends.

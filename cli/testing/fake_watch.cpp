@@ -1,5 +1,6 @@
 #include <grpcpp/grpcpp.h>
 
+#include "cli/testing/cli_run.hpp"
 #include "cli/testing/fake_server.hpp"
 #include "zsync/v1/watch.grpc.pb.h"
 
@@ -32,6 +33,21 @@ class FakeWatch final : public v1::Watch::Service {
                                  *request, [&](const auto& batch) { return writer->Write(batch); },
                                  [&] { return context->IsCancelled() || state_.stopping; }));
   }
+  grpc::Status HoldState(grpc::ServerContext* context, const v1::HoldStateRequest* request,
+                         grpc::ServerWriter<v1::HoldStateReply>* writer) override {
+    {
+      const std::lock_guard<std::mutex> lock(state_.mutex);
+      state_.holds.push_back(*request);
+    }
+    if (request->name() == "refused") return {grpc::StatusCode::RESOURCE_EXHAUSTED, "too many"};
+    v1::HoldStateReply reply;
+    reply.set_silent(2);
+    writer->Write(reply);
+    (void)eventually([&] { return context->IsCancelled() || state_.stopping; });
+    const std::lock_guard<std::mutex> lock(state_.mutex);
+    ++state_.holds_ended;
+    return grpc::Status::OK;
+  }
   grpc::Status Usage(grpc::ServerContext*, const v1::WatchUsageRequest*,
                      v1::WatchUsageReply* reply) override {
     v1::WatchUser* user = reply->add_users();
@@ -48,7 +64,14 @@ class FakeWatch final : public v1::Watch::Service {
   }
   grpc::Status List(grpc::ServerContext*, const v1::ListWatchesRequest*,
                     v1::ListWatchesReply* reply) override {
-    reply->add_roots()->set_path("/srv/tree");
+    v1::WatchRoot* root = reply->add_roots();
+    root->set_path("/srv/tree");
+    root->add_silent("state build is held: 1 subscriber will be told when it is left");
+    v1::HeldState* state = reply->add_states();
+    state->set_path("/srv/tree");
+    state->set_name("build");
+    state->set_holders(2);
+    state->set_pid(4711);
     return grpc::Status::OK;
   }
 

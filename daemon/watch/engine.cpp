@@ -12,6 +12,7 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "daemon/fault/fault.hpp"
@@ -34,14 +35,65 @@ absl::Status invalid(std::string field, std::string message, std::string hint) {
                {std::move(field), "INVALID", "", std::move(hint), {}});
 }
 
-absl::StatusOr<SubscriberOptions> check(const WatchRequest& request, size_t paths_max) {
-  if (request.path.empty() || request.path[0] != '/') {
-    return invalid("path", absl::StrCat("watching \"", request.path, "\": not an absolute path"),
+absl::Status check_state_name(const std::string& name, const char* field) {
+  const bool sound = std::all_of(name.begin(), name.end(), [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '-';
+  });
+  if (sound && !name.empty() && name.size() <= kStateNameBytesMax) return absl::OkStatus();
+  return fault(absl::StatusCode::kInvalidArgument,
+               absl::StrCat(field, ": \"", name.substr(0, kStateNameBytesMax),
+                            "\" is not the name of a state"),
+               {field,
+                "INVALID",
+                absl::StrCat("state_name_bytes_max = ", kStateNameBytesMax),
+                "letters, digits, '.', '_' and '-' make a name",
+                {}});
+}
+
+// Is `root` the directory or one below it?
+bool covers(const std::string& directory, const std::string& root) {
+  if (directory == "/" || root == directory) return true;
+  return root.size() > directory.size() && root.starts_with(directory) &&
+         root[directory.size()] == '/';
+}
+
+absl::Status check_path(const std::string& path) {
+  if (path.empty() || path[0] != '/') {
+    return invalid("path", absl::StrCat("watching \"", path, "\": not an absolute path"),
                    "pass an absolute path: the daemon does not know your working directory");
   }
-  if (request.path.find('\0') != std::string::npos) {
+  if (path.find('\0') != std::string::npos) {
     return invalid("path", "watching a path with a NUL byte", "pass the path of a directory");
   }
+  return absl::OkStatus();
+}
+
+absl::Status check_states(const WatchRequest& request) {
+  if (request.defer.size() + request.drop.size() > kFilterStatesMax) {
+    return fault(absl::StatusCode::kInvalidArgument,
+                 absl::StrCat("filter.defer and filter.drop name ",
+                              request.defer.size() + request.drop.size(), " states"),
+                 {"filter.defer",
+                  "LIMIT",
+                  absl::StrCat("filter_states_max = ", kFilterStatesMax),
+                  "let several kinds of work hold the same state",
+                  {}});
+  }
+  for (const std::string& name : request.defer) {
+    if (absl::Status status = check_state_name(name, "filter.defer"); !status.ok()) return status;
+    if (std::count(request.drop.begin(), request.drop.end(), name) == 0) continue;
+    return invalid("filter.drop", absl::StrCat("state \"", name, "\" is to defer and to drop"),
+                   "name it in one of filter.defer and filter.drop");
+  }
+  for (const std::string& name : request.drop) {
+    if (absl::Status status = check_state_name(name, "filter.drop"); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SubscriberOptions> check(const WatchRequest& request, size_t paths_max) {
+  if (absl::Status path = check_path(request.path); !path.ok()) return path;
+  if (absl::Status states = check_states(request); !states.ok()) return states;
   SubscriberOptions options;
   absl::StatusOr<watching::GlobSet> globs = watching::GlobSet::compile(request.globs);
   if (!globs.ok()) {
@@ -67,6 +119,8 @@ absl::StatusOr<SubscriberOptions> check(const WatchRequest& request, size_t path
   options.max_wait = request.max_wait;
   options.since = request.since;
   options.sync = request.sync;
+  options.defer = request.defer;
+  options.drop = request.drop;
   if (request.changed_content) options.listing_max = watching::kContentFilesMax;
   options.paths_max = paths_max;
   return options;
@@ -254,6 +308,10 @@ absl::StatusOr<Subscription> WatchEngine::add(const std::string& key, Opened ope
     // Somebody else may have opened the same root meanwhile.
     absl::StatusOr<Subscription> joined = join(key, options);
     if (joined.ok() || !absl::IsNotFound(joined.status())) return joined;
+    for (const auto& [at, state] : states_) {
+      if (!covers(at.first, root->path())) continue;
+      for (uint32_t i = 0; i < state.holders; ++i) (void)root->post_state(at.second, true);
+    }
     subscription = root->subscribe(std::move(options));
     if (!subscription.ok()) return subscription;
     roots_[key] = {root, {}};
@@ -279,6 +337,80 @@ void WatchEngine::forget(const std::string& key,
   } else {
     roots_.erase(found);
   }
+}
+
+StateHold::~StateHold() {
+  if (engine_ != nullptr) engine_->leave(path_, name_);
+}
+
+Task<absl::StatusOr<StateHold>> WatchEngine::hold_state(StateRequest request) {
+  if (absl::Status path = check_path(request.path); !path.ok()) co_return path;
+  if (absl::Status name = check_state_name(request.name, "name"); !name.ok()) co_return name;
+  const Resolved root = co_await rt::call_blocking([path = request.path] { return resolve(path); });
+  if (root.error != 0) co_return unresolved(request.path, root.error);
+  const absl::StatusOr<Posted> posted = enter(root.path, request);
+  if (!posted.ok()) co_return posted.status();
+  StateHold hold(*this, root.path, request.name);
+  for (const auto& [shared, number] : *posted) co_await shared->taken(number);
+  co_return hold;
+}
+
+absl::StatusOr<WatchEngine::Posted> WatchEngine::enter(const std::string& path,
+                                                       const StateRequest& request) {
+  rt::LockGuard guard(lock_);
+  if (stopping_) return absl::UnavailableError("the daemon is stopping");
+  const auto found = states_.find({path, request.name});
+  if (found == states_.end() && states_.size() >= kStatesMax) {
+    return fault(absl::StatusCode::kResourceExhausted,
+                 absl::StrCat(states_.size(), " states are held"),
+                 {"name",
+                  "LIMIT",
+                  absl::StrCat("states_max = ", kStatesMax),
+                  "leave one (see `zsyncctl watch state list`), or hold one of a common parent",
+                  {}});
+  }
+  State& state = states_[{path, request.name}];
+  if (state.holders++ == 0) {
+    state.pid = request.pid;
+    state.since_unix_nano = request.now_unix_nano;
+  }
+  // Also for the second holder: it may not go on before the first one's entering is in force.
+  return post(path, request.name, true);
+}
+
+void WatchEngine::leave(const std::string& path, const std::string& name) {
+  rt::LockGuard guard(lock_);
+  const auto found = states_.find({path, name});
+  if (found == states_.end()) return;
+  (void)post(path, name, false);
+  if (--found->second.holders == 0) states_.erase(found);
+}
+
+WatchEngine::Posted WatchEngine::post(const std::string& path, const std::string& name,
+                                      bool entered) {
+  Posted posted;
+  for (const auto& [key, root] : roots_) {
+    if (!covers(path, root.shared->path())) continue;
+    posted.emplace_back(root.shared, root.shared->post_state(name, entered));
+  }
+  return posted;
+}
+
+std::vector<StateFacts> WatchEngine::states() {
+  std::vector<StateFacts> out;
+  rt::LockGuard guard(lock_);
+  for (const auto& [at, state] : states_) {
+    StateFacts facts{at.first, at.second, state.holders, state.pid, state.since_unix_nano, 0};
+    for (const auto& [key, root] : roots_) {
+      if (!covers(at.first, root.shared->path())) continue;
+      const watching::RootFacts of_root = root.shared->facts();
+      const auto silent = of_root.silent.find(at.second);
+      if (silent == of_root.silent.end()) continue;
+      facts.silent += static_cast<uint32_t>(silent->second.deferring + silent->second.dropping);
+    }
+    out.push_back(std::move(facts));
+  }
+  return out;
 }
 
 // Drops what is remembered of failures.

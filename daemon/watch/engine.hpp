@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -29,6 +30,10 @@ inline constexpr std::chrono::minutes kRootFailureKept{10};  // in list(), for p
 inline constexpr size_t kSubscriberPathsMax = 200'000;       // owed to a slow subscriber
 inline constexpr std::chrono::hours kTreeFileKept{24 * 14};  // without a watch of its root
 
+inline constexpr size_t kStatesMax = 256;  // held at a time
+inline constexpr size_t kStateNameBytesMax = 128;
+inline constexpr size_t kFilterStatesMax = 16;  // of one subscription
+
 struct WatchEngineOptions {
   size_t roots_max = 256;
   std::chrono::nanoseconds linger = kRootLinger;
@@ -43,12 +48,55 @@ struct WatchRequest {
   bool gitignore = true;
   std::chrono::nanoseconds settle = watching::kSettle;
   std::chrono::nanoseconds max_wait = watching::kMaxWait;
-  std::string since;             // clock of an earlier batch, or empty
-  bool sync = false;             // the first batch knows of all that was complete before the call
-  bool changed_content = false;  // files whose content is as it was when last told are left out
+  std::vector<std::string> defer;  // states during which nothing is told until they are left,
+  std::vector<std::string> drop;   // and those during which changes are never told
+  std::string since;               // clock of an earlier batch, or empty
+  bool sync = false;               // the first batch knows of all that was complete before the call
+  bool changed_content = false;    // files whose content is as it was when last told are left out
 };
 
-// Threads: every member may be called from any thread, subscribe() and stop() in a task.
+struct StateRequest {
+  std::string path;  // absolute
+  std::string name;
+  int32_t pid = 0;  // of who asks
+  int64_t now_unix_nano = 0;
+};
+
+// A state that somebody holds.
+struct StateFacts {
+  std::string path;  // canonical
+  std::string name;
+  uint32_t holders = 0;
+  int32_t pid = 0;  // of the first
+  int64_t since_unix_nano = 0;
+  uint32_t silent = 0;  // subscriptions that are silent because of it
+};
+
+class WatchEngine;
+
+// One holder's part of a state: the state is left when the last part is gone.
+//
+// Lifetime: ends before the engine does.
+class StateHold {
+ public:
+  StateHold(WatchEngine& engine, std::string path, std::string name)
+      : engine_(&engine), path_(std::move(path)), name_(std::move(name)) {}
+  StateHold(StateHold&& other) noexcept
+      : engine_(std::exchange(other.engine_, nullptr)),
+        path_(std::move(other.path_)),
+        name_(std::move(other.name_)) {}
+  StateHold& operator=(StateHold&&) = delete;
+  ~StateHold();
+
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+ private:
+  WatchEngine* engine_;
+  std::string path_;
+  std::string name_;
+};
+
+// Threads: every member may be called from any thread, those that are tasks in one.
 class WatchEngine {
  public:
   // `ids` name the lives of roots, so that a clock of an earlier life is recognised.
@@ -64,6 +112,16 @@ class WatchEngine {
   //         directory), kPermissionDenied, kResourceExhausted (roots_max, limits of the system with
   //         the line that raises them); kUnavailable while the daemon stops.
   Task<absl::StatusOr<watching::Subscription>> subscribe(WatchRequest request);
+
+  // Enters a state of a directory, for it and all below. Completes once it is in force: subscribers
+  // that drop have what was complete before the call, and get nothing of what comes after it.
+  //
+  // Errors: as subscribe() for the path; faults that name the field: kInvalidArgument (name),
+  //         kResourceExhausted (states_max).
+  // Cancel: the state is left.
+  Task<absl::StatusOr<StateHold>> hold_state(StateRequest request);
+  // In the order of their paths.
+  std::vector<StateFacts> states();
 
   // Why a root cannot be followed, as the fault of a request's field.
   static absl::Status explained(const absl::Status& status);
@@ -102,6 +160,17 @@ class WatchEngine {
   static Task<void> follow(WatchEngine* self, std::string key,
                            std::shared_ptr<watching::SharedRoot> root);
   void forget(const std::string& key, const std::shared_ptr<watching::SharedRoot>& root);
+  friend class StateHold;
+  struct State {
+    uint32_t holders = 0;
+    int32_t pid = 0;
+    int64_t since_unix_nano = 0;
+  };
+  using Posted = std::vector<std::pair<std::shared_ptr<watching::SharedRoot>, uint64_t>>;
+  Posted post(const std::string& path, const std::string& name, bool entered)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  absl::StatusOr<Posted> enter(const std::string& path, const StateRequest& request);
+  void leave(const std::string& path, const std::string& name);
   void make_room() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   const WatchEngineOptions options_;
@@ -109,6 +178,8 @@ class WatchEngine {
   rt::Lock lock_;
   // By canonical path and ignore rules.
   std::map<std::string, Root> roots_ ABSL_GUARDED_BY(lock_);
+  // By canonical path and name.
+  std::map<std::pair<std::string, std::string>, State> states_ ABSL_GUARDED_BY(lock_);
   bool stopping_ ABSL_GUARDED_BY(lock_) = false;
   // Of all roots; null before the first one.
   std::shared_ptr<watching::InotifyHub> hub_ ABSL_GUARDED_BY(lock_);

@@ -45,14 +45,15 @@ Task<absl::StatusOr<WatchFeed>> WatchFeed::open(WatchEngine& engine, WatchReques
   co_return feed;
 }
 
-Task<absl::StatusOr<WatchBatch>> WatchFeed::next() {
+Task<absl::StatusOr<watching::Told>> WatchFeed::next() {
   while (true) {
-    absl::StatusOr<WatchBatch> batch = co_await subscription_.next();
-    if (!batch.ok()) co_return batch;
+    absl::StatusOr<watching::Told> told = co_await subscription_.next_told();
+    if (!told.ok() || told->state) co_return told;
+    WatchBatch& batch = told->batch;
     const bool first = !std::exchange(begun_, true);
-    if (content_) co_await (first ? learn() : leave_out(*batch));
-    const bool says = !batch->changes.empty() || batch->fresh || batch->gap != WatchGap::none;
-    if (first || says) co_return batch;
+    if (content_) co_await (first ? learn() : leave_out(batch));
+    const bool says = !batch.changes.empty() || batch.fresh || batch.gap != WatchGap::none;
+    if (first || says) co_return told;
   }
 }
 

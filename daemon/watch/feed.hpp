@@ -22,11 +22,11 @@ class WatchFeed {
   // Errors: those of WatchEngine::subscribe.
   static Task<absl::StatusOr<WatchFeed>> open(WatchEngine& engine, WatchRequest request);
 
-  // The next batch that says something. The first one tells the clock; with `changed_content` it
-  // comes once the files that are there have been read.
+  // The next batch that says something, or state that was entered or left. The first one tells the
+  // clock; with `changed_content` it comes once the files that are there have been read.
   //
   // Errors: as of Subscription::next. Cancel: throws Cancelled.
-  Task<absl::StatusOr<WatchBatch>> next();
+  Task<absl::StatusOr<watching::Told>> next();
 
   [[nodiscard]] std::string fallback() const { return subscription_.fallback(); }
 

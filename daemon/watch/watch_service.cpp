@@ -5,12 +5,15 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "daemon/fault/fault.hpp"
 #include "daemon/rpc/bridge.hpp"
 #include "daemon/watch/engine.hpp"
 #include "daemon/watch/feed.hpp"
 #include "daemon/watch/utf8.hpp"
 #include "watch/inotify_usage.hpp"
+#include "zsync/flow.hpp"
 #include "zsync/runtime.hpp"
 #include "zsync/v1/watch.grpc.pb.h"
 
@@ -60,6 +63,17 @@ void add_change(v1::WatchBatch& batch, FileChange change) {
   proto.set_mtime_unix_nano(change.mtime_ns);
 }
 
+v1::WatchBatch to_proto(const watching::Told& told) {
+  v1::WatchBatch message;
+  message.set_clock(told.batch.clock);
+  if (told.state->entered) {
+    message.set_state_entered(told.state->name);
+  } else {
+    message.set_state_left(told.state->name);
+  }
+  return message;
+}
+
 // In one message, or in several: the first has `fresh` and `gap`, only the last has the clock.
 Task<absl::Status> send(StreamWriter<v1::WatchBatch>& out, WatchBatch batch,
                         const std::string& fallback) {
@@ -107,6 +121,8 @@ absl::StatusOr<WatchRequest> from_proto(Request proto) {
   request.ignore.assign(filter.ignore().begin(), filter.ignore().end());
   request.gitignore = !filter.no_gitignore();
   request.changed_content = filter.changed_content();
+  request.defer.assign(filter.defer().begin(), filter.defer().end());
+  request.drop.assign(filter.drop().begin(), filter.drop().end());
   if (filter.has_settle()) {
     absl::StatusOr<std::chrono::nanoseconds> settle = to_time(filter.settle(), "filter.settle");
     if (!settle.ok()) return settle.status();
@@ -128,29 +144,55 @@ Task<absl::Status> subscribe(WatchEngine& engine, v1::SubscribeWatchRequest prot
   if (!feed.ok()) co_return feed.status();
   std::string told;
   while (true) {
-    absl::StatusOr<WatchBatch> batch = co_await feed->next();
-    if (!batch.ok()) co_return WatchEngine::explained(batch.status());
+    absl::StatusOr<watching::Told> next = co_await feed->next();
+    if (!next.ok()) co_return WatchEngine::explained(next.status());
+    if (next->state) {
+      absl::Status sent = co_await out.write(to_proto(*next));
+      if (!sent.ok()) co_return sent;
+      continue;
+    }
     std::string fallback = feed->fallback();
     const bool another = fallback != told;
     if (another) told = fallback;
-    absl::Status sent = co_await send(out, *std::move(batch), another ? fallback : "");
+    absl::Status sent = co_await send(out, std::move(next->batch), another ? fallback : "");
     if (!sent.ok()) co_return sent;
   }
+}
+
+// Until the client ends the call.
+Task<absl::Status> hold_state(WatchEngine& engine, CallContext call, v1::HoldStateRequest proto,
+                              StreamWriter<v1::HoldStateReply>& out) {
+  StateRequest request{std::move(*proto.mutable_path()), std::move(*proto.mutable_name()),
+                       call.peer.pid, absl::ToUnixNanos(absl::Now())};
+  const std::string name = request.name;
+  absl::StatusOr<StateHold> hold = co_await engine.hold_state(std::move(request));
+  if (!hold.ok()) co_return hold.status();
+  v1::HoldStateReply reply;
+  for (const StateFacts& state : engine.states()) {
+    if (state.path == hold->path() && state.name == name) reply.set_silent(state.silent);
+  }
+  absl::Status sent = co_await out.write(std::move(reply));
+  if (!sent.ok()) co_return sent;
+  co_await sleep_until(rt::TimePoint::max());
+  co_return absl::OkStatus();
+}
+
+absl::Status of_use_to_query(const WatchRequest& request) {
+  const char* field = request.changed_content  ? "filter.changed_content"
+                      : !request.defer.empty() ? "filter.defer"
+                      : !request.drop.empty()  ? "filter.drop"
+                                               : nullptr;
+  if (field == nullptr) return absl::OkStatus();
+  return fault(absl::StatusCode::kInvalidArgument,
+               absl::StrCat(field, ": a query answers once and at once"),
+               {field, "INVALID", "", "leave it out, or ask for it with Subscribe", {}});
 }
 
 Task<absl::Status> query(WatchEngine& engine, v1::QueryWatchRequest proto,
                          StreamWriter<v1::WatchBatch>& out) {
   absl::StatusOr<WatchRequest> request = from_proto(std::move(proto));
   if (!request.ok()) co_return request.status();
-  if (request->changed_content) {
-    co_return fault(absl::StatusCode::kInvalidArgument,
-                    "filter.changed_content: a query has told of nothing before",
-                    {"filter.changed_content",
-                     "INVALID",
-                     "",
-                     "leave it out, or ask for it with Subscribe, which compares with what it told",
-                     {}});
-  }
+  if (absl::Status usable = of_use_to_query(*request); !usable.ok()) co_return usable;
   request->sync = true;
   absl::StatusOr<watching::Subscription> subscription =
       co_await engine.subscribe(*std::move(request));
@@ -199,6 +241,25 @@ const char* name_of(WatchSource source) {
   return "";
 }
 
+std::string subscribers(size_t count) {
+  return absl::StrCat(count, count == 1 ? " subscriber" : " subscribers");
+}
+
+void say_why_silent(const watching::RootFacts& facts, v1::WatchRoot& root) {
+  for (const auto& [name, silent] : facts.silent) {
+    if (silent.deferring > 0) {
+      root.add_silent(absl::StrCat("state ", name, " is held: ", subscribers(silent.deferring),
+                                   " will be told when it is left"));
+    }
+    if (silent.dropping > 0) {
+      root.add_silent(absl::StrCat("state ", name, " is held: ", subscribers(silent.dropping),
+                                   " will not be told what changes meanwhile"));
+    }
+  }
+  if (facts.vcs_locked)
+    root.add_silent("git or Mercurial holds its lock: changes are told when it has let go");
+}
+
 v1::ListWatchesReply list(WatchEngine& engine) {
   v1::ListWatchesReply reply;
   for (watching::RootFacts& facts : engine.list()) {
@@ -211,11 +272,21 @@ v1::ListWatchesReply list(WatchEngine& engine) {
     root.set_source(name_of(facts.source));
     root.set_fallback(to_utf8(facts.fallback));
     root.set_forgetful(to_utf8(facts.forgetful));
+    say_why_silent(facts, root);
     if (!facts.ended.ok()) {
       root.set_error(to_utf8(std::string(facts.ended.message())));
     } else if (facts.missing) {
       root.set_error("the directory is gone; it is watched again as soon as it is back");
     }
+  }
+  for (const StateFacts& state : engine.states()) {
+    v1::HeldState& held = *reply.add_states();
+    held.set_path(to_utf8(state.path));
+    held.set_name(state.name);
+    held.set_holders(state.holders);
+    held.set_pid(state.pid);
+    held.set_since_unix_nano(state.since_unix_nano);
+    held.set_silent(state.silent);
   }
   return reply;
 }
@@ -238,6 +309,15 @@ class Service final : public v1::Watch::CallbackService {
         gate_, context, request,
         [this](CallContext, v1::QueryWatchRequest request, StreamWriter<v1::WatchBatch>& out) {
           return query(engine_, std::move(request), out);
+        });
+  }
+  grpc::ServerWriteReactor<v1::HoldStateReply>* HoldState(
+      Context* context, const v1::HoldStateRequest* request) override {
+    return stream_call<v1::HoldStateRequest, v1::HoldStateReply>(
+        gate_, context, request,
+        [this](CallContext call, v1::HoldStateRequest request,
+               StreamWriter<v1::HoldStateReply>& out) {
+          return hold_state(engine_, std::move(call), std::move(request), out);
         });
   }
   grpc::ServerUnaryReactor* Usage(Context* context, const v1::WatchUsageRequest* request,

@@ -8,7 +8,7 @@ import type { Gap } from "./gen/zsync/v1/common_pb.js";
 import { type ConfigValue, Daemon as DaemonService, type DaemonInfo, type DaemonStats, type Finding, type UpgradeReply } from "./gen/zsync/v1/daemon_pb.js";
 import { type Event, Events as EventsService } from "./gen/zsync/v1/events_pb.js";
 import { type Trace, Traces as TracesService, type TraceSummary } from "./gen/zsync/v1/traces_pb.js";
-import { Watch as WatchService, type WatchBatch, WatchBatchSchema, type WatchRoot, type WatchUsageReply } from "./gen/zsync/v1/watch_pb.js";
+import { type HeldState, Watch as WatchService, type WatchBatch, WatchBatchSchema, type WatchRoot, type WatchUsageReply } from "./gen/zsync/v1/watch_pb.js";
 import { duration } from "./tasks.js";
 
 /** How long Daemon.upgrade waits unless it is told otherwise. */
@@ -28,8 +28,19 @@ export interface WatchOptions {
   maxWaitMs?: number;
   /** Leave out files that were touched, or written anew with what was there. */
   changedContent?: boolean;
+  /** While one of these states is held (see holdState) nothing is told until it is left. */
+  defer?: string[];
+  /** What changes while one of these states is held is never told. */
+  drop?: string[];
   /** The clock of an earlier batch: what changed since then comes first. */
   since?: string;
+}
+
+export interface HeldWatchState {
+  /** Subscriptions that are silent because of it. */
+  silent: number;
+  /** Leaves the state; so does the end of the process. */
+  release(): Promise<void>;
 }
 
 /** Puts the parts of batches together: the clock comes with the last part. */
@@ -42,6 +53,8 @@ class Whole {
     this.batch.fresh ||= part.fresh;
     this.batch.gap ||= part.gap;
     this.batch.fallback ||= part.fallback;
+    this.batch.stateEntered ||= part.stateEntered;
+    this.batch.stateLeft ||= part.stateLeft;
     if (!part.clock) return undefined;
     this.batch.clock = part.clock;
     const whole = this.batch;
@@ -63,6 +76,8 @@ export class Watch {
         ignore: watch.ignore ?? [],
         noGitignore: watch.gitignore === false,
         changedContent: watch.changedContent === true,
+        defer: watch.defer ?? [],
+        drop: watch.drop ?? [],
         ...(watch.settleMs === undefined ? {} : { settle: duration(watch.settleMs) }),
         ...(watch.maxWaitMs === undefined ? {} : { maxWait: duration(watch.maxWaitMs) }),
       },
@@ -104,8 +119,22 @@ export class Watch {
     return (await this.since(path, "", {}, options)).clock;
   }
 
+  /** Enters a named state of a directory: subscriptions that name it in `defer` or `drop` are silent until release(). */
+  async holdState(path: string, name: string, options: CallOptions = {}): Promise<HeldWatchState> {
+    const request = { path: resolve(path), name };
+    const held = this.connection.follow(WatchService.method.holdState, () => request, this.connection.bounds(options));
+    const first = await held.next();
+    if (first.done) throw new Error("the daemon ended a state before it was held");
+    return { silent: first.value.silent, release: async () => void (await held.return()) };
+  }
+
   async list(options: CallOptions = {}): Promise<WatchRoot[]> {
     return (await this.connection.unary(WatchService.method.list, {}, options, true)).roots;
+  }
+
+  /** The named states that are held, and by whom. */
+  async states(options: CallOptions = {}): Promise<HeldState[]> {
+    return (await this.connection.unary(WatchService.method.list, {}, options, true)).states;
   }
 
   /** Who uses the inotify watches of the machine, and what sharing them saves. */

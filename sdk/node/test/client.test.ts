@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { promisify } from "node:util";
-import { AlreadyExists, Canceled, Client, Conflict, DeadlineExceeded, InvalidArgument, LimitExceeded, NotFound, Unavailable, socketPath, spec, v1 } from "../src/index.js";
+import { AlreadyExists, Canceled, Client, Conflict, DeadlineExceeded, type HeldWatchState, InvalidArgument, LimitExceeded, NotFound, Unavailable, socketPath, spec, v1 } from "../src/index.js";
 import { TestDaemon, collect, missing, root, text } from "./harness.js";
 
 const skip = missing.length > 0 ? `not built: ${missing.join(", ")}` : false;
@@ -389,6 +389,25 @@ describe("zsync client", { skip, timeout: 240_000 }, () => {
       if (seen.at(-1) === "last") break;
     }
     assert.deepEqual(seen, ["link", "last"]);
+    rmSync(folder, { recursive: true });
+  });
+
+  it("is silent while a state is held, and told afterwards", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "zw"));
+    const seen: string[] = [];
+    let held: HeldWatchState | undefined;
+    for await (const batch of client.watch.subscribe(folder, { defer: ["build"] })) {
+      seen.push(...batch.changes.map((change) => change.path), batch.stateEntered, batch.stateLeft);
+      if (!held) held = await client.watch.holdState(folder, "build");
+      if (batch.stateEntered) {
+        assert.equal(held.silent, 1);
+        assert.deepEqual((await client.watch.states()).map((state) => state.name), ["build"]);
+        mkdirSync(join(folder, "during"));
+        await held.release();
+      }
+      if (seen.includes("during")) break;
+    }
+    assert.deepEqual(seen.filter(Boolean), ["build", "build", "during"]);
     rmSync(folder, { recursive: true });
   });
 

@@ -174,6 +174,14 @@ class StreamsTest(AioTest):
             batch = await self.client.watch.since(folder, clock)
             self.assertEqual(["a.txt"], [change.path for change in batch.changes])
 
+    async def test_a_state_is_held_in_its_block(self):
+        with tempfile.TemporaryDirectory() as folder:
+            async with self.client.watch.state(folder, "build") as held:
+                self.assertEqual(0, held.silent)
+                self.assertEqual(["build"], [state.name for state in await self.client.watch.states()])
+            while await self.client.watch.states():
+                await asyncio.sleep(0.01)
+
     async def test_a_watch_tells_changes(self):
         with tempfile.TemporaryDirectory() as folder:
             async with aclosing(self.client.watch.subscribe(folder)) as batches:

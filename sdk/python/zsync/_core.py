@@ -263,42 +263,6 @@ def follow_project(settings: Settings, request: v1.FollowProjectRequest, deadlin
     yield from follow(settings, "Projects.Follow", request, deadline, lambda *_: None, lambda project: (project,))
 
 
-def subscribe(settings: Settings, request: v1.SubscribeWatchRequest, deadline: Deadline) -> Steps:
-    """Emits WatchBatch. A large one comes in parts, the clock in the last: only a whole one is given out."""
-
-    def attempt(progressed: Callable[[], None]) -> Steps:
-        stream: Stream = yield Open(v1.METHODS["Watch.Subscribe"], request, deadline.remaining())
-        whole = v1.WatchBatch()
-        try:
-            while (part := (yield Read(stream))) is not None:
-                progressed()
-                whole.MergeFrom(part)
-                if part.clock:
-                    yield Emit(whole)
-                    request.since = part.clock
-                    whole = v1.WatchBatch()
-        finally:
-            stream.cancel()
-
-    yield from resuming(settings, deadline, attempt)
-
-
-def query(settings: Settings, request: v1.QueryWatchRequest, deadline: Deadline) -> Steps:
-    """Emits one WatchBatch, put together from its parts."""
-
-    def attempt(progressed: Callable[[], None]) -> Steps:
-        stream: Stream = yield Open(v1.METHODS["Watch.Query"], request, deadline.remaining())
-        whole = v1.WatchBatch()
-        try:
-            while (part := (yield Read(stream))) is not None:
-                whole.MergeFrom(part)
-            yield Emit(whole)
-        finally:
-            stream.cancel()
-
-    yield from resuming(settings, deadline, attempt)
-
-
 class _OutputCursor:
     """Where an output stream stands: seq starts anew with each attempt, so a resumed stream names its attempt."""
 

@@ -372,13 +372,16 @@ def nack(
 
 def subscribe(
     path: Argument, globs: Iterable[str], ignore: Iterable[str], gitignore: bool, settle: Duration | None,
-    max_wait: Duration | None, since: str, changed_content: bool,
+    max_wait: Duration | None, since: str, changed_content: bool, defer: Iterable[str],
+    drop: Iterable[str],
 ) -> v1.SubscribeWatchRequest:  # fmt: skip
     request = v1.SubscribeWatchRequest(path=os.path.abspath(path), since=since)
     request.filter.globs.extend(globs)
     request.filter.ignore.extend(ignore)
     request.filter.no_gitignore = not gitignore
     request.filter.changed_content = changed_content
+    request.filter.defer.extend(defer)
+    request.filter.drop.extend(drop)
     if settle is not None:
         request.filter.settle.CopyFrom(proto_duration(settle))
     if max_wait is not None:

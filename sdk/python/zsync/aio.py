@@ -29,6 +29,7 @@ from zsync._projects_aio import Projects
 from zsync._requests import Argument, Completed, Duration, SpecOptions, seconds
 from zsync.client import CANCEL_ON_INTERRUPT_TIMEOUT_S, CHANNEL_OPTIONS
 from zsync._schedules_aio import Planning
+from zsync._watch_aio import Watch
 from zsync.errors import Conflict, DeadlineExceeded, Error, from_status
 
 _EOF: Any = getattr(grpc.aio, "EOF")
@@ -345,44 +346,6 @@ class Tasks(Planning):
         """-> the records, once every task is in a final state."""
         request = v1.WaitTasksRequest(ids=[task if isinstance(task, str) else task.id for task in tasks])
         return (await self._driver.unary("Tasks.Wait", request, timeout, True)).tasks
-
-
-class Watch:
-    def __init__(self, driver: _Driver):
-        self._driver = driver
-
-    def subscribe(
-        self, path: Argument, *, globs: Iterable[str] = (), ignore: Iterable[str] = (), gitignore: bool = True,
-        settle: Duration | None = None, max_wait: Duration | None = None, since: str = "",
-        changed_content: bool = False, timeout: Duration | None = None,
-    ) -> AsyncIterator[v1.WatchBatch]:  # fmt: skip
-        """Settled batches of changes under a directory; the first tells the clock at which the subscription begins.
-
-        `changed_content`: not files that were touched, or written anew with what was there.
-        """
-        request = _requests.subscribe(path, globs, ignore, gitignore, settle, max_wait, since, changed_content)
-        driver = self._driver
-        return driver.iterate(_core.subscribe(driver.settings, request, driver.deadline(timeout)))
-
-    async def since(
-        self, path: Argument, clock: str = "", *, globs: Iterable[str] = (), ignore: Iterable[str] = (),
-        gitignore: bool = True, timeout: Duration | None = None,
-    ) -> v1.WatchBatch:  # fmt: skip
-        """What changed since a clock, as one batch, with all that was complete before the call; no clock: just that of now."""
-        request = _requests.query(path, clock, globs, ignore, gitignore)
-        driver = self._driver
-        return await anext(driver.iterate(_core.query(driver.settings, request, driver.deadline(timeout))))
-
-    async def sync(self, path: Argument, *, timeout: Duration | None = None) -> str:
-        """The clock of now: all that was complete before the call is before it."""
-        return (await self.since(path, timeout=timeout)).clock
-
-    async def list(self, *, timeout: Duration | None = None) -> Sequence[v1.WatchRoot]:
-        return (await self._driver.unary("Watch.List", v1.ListWatchesRequest(), timeout, True)).roots
-
-    async def usage(self, *, timeout: Duration | None = None) -> v1.WatchUsageReply:
-        """Who uses the inotify watches of the machine, and what sharing them saves."""
-        return await self._driver.unary("Watch.Usage", v1.WatchUsageRequest(), timeout, True)
 
 
 class Client(Calling):

@@ -31,6 +31,7 @@ from zsync._observe import Daemon, Events, Traces
 from zsync._projects import Projects
 from zsync._requests import Argument, Completed, Duration, SpecOptions, seconds
 from zsync._schedules import Planning
+from zsync._watch import Watch
 from zsync.errors import Conflict, DeadlineExceeded, Error, from_status
 
 MESSAGE_BYTES_MAX = 4 << 20
@@ -349,44 +350,6 @@ class Tasks(Planning):
         """-> the records, once every task is in a final state."""
         request = v1.WaitTasksRequest(ids=[task if isinstance(task, str) else task.id for task in tasks])
         return self._driver.unary("Tasks.Wait", request, timeout, True).tasks
-
-
-class Watch:
-    def __init__(self, driver: _Driver):
-        self._driver = driver
-
-    def subscribe(
-        self, path: Argument, *, globs: Iterable[str] = (), ignore: Iterable[str] = (), gitignore: bool = True,
-        settle: Duration | None = None, max_wait: Duration | None = None, since: str = "",
-        changed_content: bool = False, timeout: Duration | None = None,
-    ) -> Iterator[v1.WatchBatch]:  # fmt: skip
-        """Settled batches of changes under a directory; the first tells the clock at which the subscription begins.
-
-        `changed_content`: not files that were touched, or written anew with what was there.
-        """
-        request = _requests.subscribe(path, globs, ignore, gitignore, settle, max_wait, since, changed_content)
-        driver = self._driver
-        return driver.iterate(_core.subscribe(driver.settings, request, driver.deadline(timeout)))
-
-    def since(
-        self, path: Argument, clock: str = "", *, globs: Iterable[str] = (), ignore: Iterable[str] = (),
-        gitignore: bool = True, timeout: Duration | None = None,
-    ) -> v1.WatchBatch:  # fmt: skip
-        """What changed since a clock, as one batch, with all that was complete before the call; no clock: just that of now."""
-        request = _requests.query(path, clock, globs, ignore, gitignore)
-        driver = self._driver
-        return next(driver.iterate(_core.query(driver.settings, request, driver.deadline(timeout))))
-
-    def sync(self, path: Argument, *, timeout: Duration | None = None) -> str:
-        """The clock of now: all that was complete before the call is before it."""
-        return self.since(path, timeout=timeout).clock
-
-    def list(self, *, timeout: Duration | None = None) -> Sequence[v1.WatchRoot]:
-        return self._driver.unary("Watch.List", v1.ListWatchesRequest(), timeout, True).roots
-
-    def usage(self, *, timeout: Duration | None = None) -> v1.WatchUsageReply:
-        """Who uses the inotify watches of the machine, and what sharing them saves."""
-        return self._driver.unary("Watch.Usage", v1.WatchUsageRequest(), timeout, True)
 
 
 class Client(Calling):

@@ -43,6 +43,21 @@ absl::StatusOr<v1::WatchBatch> Watch::query(const v1::QueryWatchRequest& request
   return whole;
 }
 
+absl::Status Watch::hold_state(const v1::HoldStateRequest& request, const HeldCallback& held,
+                               const CallOptions& options) {
+  const internal::Bounds bounds = connection_.bounds(options);
+  const std::unique_ptr<Stub> stub = v1::Watch::NewStub(connection_.channel());
+  return connection_.resuming(bounds, [&](bool& progressed) {
+    internal::Try call(bounds);
+    auto reader = stub->HoldState(&call.context(), request);
+    return internal::read_all<grpc::ClientReader<v1::HoldStateReply>, v1::HoldStateReply>(
+        call, *reader, [&](const v1::HoldStateReply& reply) {
+          progressed = true;
+          return held(reply);
+        });
+  });
+}
+
 absl::StatusOr<v1::ListWatchesReply> Watch::list(const CallOptions& options) {
   const std::unique_ptr<Stub> stub = v1::Watch::NewStub(connection_.channel());
   return internal::unary(connection_, *stub, &Stub::List, v1::ListWatchesRequest(), options,

@@ -22,8 +22,8 @@ namespace zsync::watching {
 // Renames are seen as such, and a full queue of the kernel is made up for by a rescan.
 //
 // Lifetime: holds one kernel watch for each directory that is not ignored, plus one for the
-//           repository's directory (its lock; git's and Mercurial's), each shared with the other sources of its hub; and
-//           without a hub one inotify instance of its own.
+//           repository's directory (its lock; git's and Mercurial's), each shared with the other
+//           sources of its hub; and without a hub one inotify instance of its own.
 class InotifySource final : public Source {
  public:
   // The first scan is done by scan_some and reports nothing; the Tree is complete when ready().

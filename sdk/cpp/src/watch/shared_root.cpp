@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -65,7 +66,8 @@ Subscriber::Subscriber(const std::string& instance, SubscriberOptions options)
       paths_max_(options.paths_max),
       since_(std::move(options.since)),
       listing_max_(options.listing_max),
-      sync_(options.sync) {}
+      sync_(options.sync),
+      silence_(options.defer, options.drop) {}
 
 Subscription::Subscription(std::shared_ptr<SharedRoot> root, std::shared_ptr<Subscriber> subscriber)
     : root_(std::move(root)), subscriber_(std::move(subscriber)) {}
@@ -88,6 +90,12 @@ void Subscription::leave() {
 }
 
 Task<absl::StatusOr<Batch>> Subscription::next() {
+  absl::StatusOr<Told> told = co_await next_told();
+  if (!told.ok()) co_return told.status();
+  co_return std::move(told->batch);
+}
+
+Task<absl::StatusOr<Told>> Subscription::next_told() {
   const std::shared_ptr<SharedRoot> root = root_;
   const std::shared_ptr<Subscriber> subscriber = subscriber_;
   while (true) {
@@ -144,7 +152,7 @@ SharedRoot::Answer SharedRoot::ask(Subscriber& subscriber) {
     subscriber.wanted_ = false;
     return {std::exchange(subscriber.ready_, std::nullopt), false};
   }
-  if (ended_) return {absl::StatusOr<Batch>(why_ended_), false};
+  if (ended_) return {absl::StatusOr<Told>(why_ended_), false};
   return {std::nullopt, !std::exchange(subscriber.wanted_, true)};
 }
 
@@ -154,6 +162,28 @@ void SharedRoot::drop(Subscriber& subscriber) {
     subscriber.gone_ = true;
   }
   wake_.notify_all();
+}
+
+uint64_t SharedRoot::post_state(std::string name, bool entered) {
+  uint64_t number = 0;
+  {
+    rt::LockGuard guard(lock_);
+    posted_.push_back({std::move(name), entered});
+    number = ++posted_number_;
+  }
+  wake_.notify_all();
+  return number;
+}
+
+Task<void> SharedRoot::taken(uint64_t number) {
+  while (true) {
+    const uint64_t seen = states_taken_.epoch();
+    {
+      rt::LockGuard guard(lock_);
+      if (taken_number_ >= number || ended_) co_return;
+    }
+    co_await states_taken_.changed(seen);
+  }
 }
 
 RootFacts SharedRoot::facts() {
@@ -195,6 +225,7 @@ void SharedRoot::end(absl::Status status) {
     subscribers.swap(subscribers_);
   }
   for (const auto& subscriber : subscribers) subscriber->changed_.notify_all();
+  states_taken_.notify_all();
 }
 
 Task<absl::Status> SharedRoot::follow() {
@@ -211,7 +242,8 @@ Task<absl::Status> SharedRoot::follow() {
       continue;
     }
     co_await remember(!more);  // before anybody is told a clock
-    publish();                 // so that who has a batch finds its clock in the list
+    if (!more) apply_states();
+    publish();  // so that who has a batch finds its clock in the list
     const bool served = co_await serve(!more, looked);
     if (more || served) {
       co_await yield_now();
@@ -252,13 +284,56 @@ void SharedRoot::greet() {
   looked_at_ = steady_clock::now();
   looked_ns_ =
       std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count();
+  bool compare = false;
   for (const auto& subscriber : present()) {
     subscriber->arrived_ = true;
-    if (!std::exchange(subscriber->sync_, false)) continue;
-    // inotify queues an event before the system call that made it returns: to read its queue to the
-    // end is the barrier. Elsewhere everything is compared.
-    if (source_->kind() != WatchSource::inotify) source_->rescan();
+    compare |= std::exchange(subscriber->sync_, false);
   }
+  {
+    rt::LockGuard guard(lock_);
+    compare |= !posted_.empty();
+    std::move(posted_.begin(), posted_.end(), std::back_inserter(states_due_));
+    posted_.clear();
+    states_number_ = posted_number_;
+  }
+  // inotify queues an event before the system call that made it returns: to read its queue to the
+  // end is the barrier. Elsewhere everything is compared.
+  if (compare && source_->kind() != WatchSource::inotify) source_->rescan();
+}
+
+// All that was complete before the states were posted is in the Batchers.
+void SharedRoot::apply_states() {
+  if (states_due_.empty()) return;
+  for (const StateNews& change : std::exchange(states_due_, {})) {
+    int& held = states_[change.name];
+    held += change.entered ? 1 : -1;
+    const bool differs = held == (change.entered ? 1 : 0);
+    if (held == 0) states_.erase(change.name);
+    if (!differs) continue;
+    for (const auto& subscriber : present()) {
+      if (subscriber->begun_) change_state(*subscriber, change);
+    }
+  }
+  {
+    rt::LockGuard guard(lock_);
+    taken_number_ = states_number_;
+  }
+  states_taken_.notify_all();
+}
+
+void SharedRoot::change_state(Subscriber& subscriber, const StateNews& change) {
+  Silence& silence = subscriber.silence_;
+  const bool was_dropping = silence.dropping();
+  if (change.entered) {
+    if (silence.drops(change.name) && !silence.silent()) subscriber.flush_ = true;
+    silence.enter(change.name);
+    return;
+  }
+  silence.leave(change.name);
+  // Nothing is owed of what was before: it goes on from here. Else too much is told, not too
+  // little.
+  const bool owed = subscriber.behind_ || subscriber.flush_ || subscriber.batcher_.paths() > 0;
+  if (was_dropping && !silence.dropping() && !owed) subscriber.told_ = source_->tree().clock();
 }
 
 // One step -> whether more is waiting. A few events are taken in at once; a scan, or events that
@@ -284,11 +359,12 @@ void SharedRoot::distribute() {
     batcher.set_vcs_locked(source_->vcs_locked(), now);
     batcher.set_rescanning(source_->rescanning());
     subscriber->known_ = subscriber->arrived_;
-    if (!subscriber->begun_) continue;
+    if (!subscriber->begun_ || subscriber->silence_.dropping()) continue;
     batcher.add_gap(gap, clock, now);
     if (subscriber->behind_) continue;
     batcher.add(changes, clock, now);
-    if (batcher.paths() >= subscriber->paths_max_ && !wants(*subscriber)) {
+    const bool asks = wants(*subscriber) && !subscriber->silence_.silent();
+    if (batcher.paths() >= subscriber->paths_max_ && !asks) {
       batcher.forget_changes();
       subscriber->behind_ = true;
     }
@@ -351,12 +427,31 @@ Task<bool> SharedRoot::serve(bool caught_up, Batcher::Time looked) {
   bool served = false;
   for (const std::shared_ptr<Subscriber>& subscriber : present()) {
     if (!wants(*subscriber)) continue;
-    std::optional<Batch> batch = co_await batch_for(*subscriber, caught_up, looked);
-    if (!batch) continue;
-    deliver(*subscriber, *std::move(batch));
+    std::optional<Told> told = co_await told_for(*subscriber, caught_up, looked);
+    if (!told) continue;
+    deliver(*subscriber, *std::move(told));
     served = true;
   }
   co_return served;
+}
+
+Task<std::optional<Told>> SharedRoot::told_for(Subscriber& subscriber, bool caught_up,
+                                               Batcher::Time looked) {
+  std::optional<Batch> batch;
+  if (subscriber.begun_) {
+    if (std::exchange(subscriber.flush_, false))
+      batch = co_await reduce(subscriber, subscriber.batcher_.collect_all());
+    if (batch) co_return Told{*std::move(batch), std::nullopt};
+    if (std::optional<StateNews> news = subscriber.silence_.take_news()) {
+      Batch clock;
+      clock.clock = format_clock(instance_, subscriber.told_);
+      co_return Told{std::move(clock), *std::move(news)};
+    }
+    if (subscriber.silence_.silent()) co_return std::nullopt;
+  }
+  batch = co_await batch_for(subscriber, caught_up, looked);
+  if (!batch) co_return std::nullopt;
+  co_return Told{*std::move(batch), std::nullopt};
 }
 
 Task<std::optional<Batch>> SharedRoot::batch_for(Subscriber& subscriber, bool caught_up,
@@ -364,6 +459,7 @@ Task<std::optional<Batch>> SharedRoot::batch_for(Subscriber& subscriber, bool ca
   if (!subscriber.begun_) {
     if (!subscriber.known_ || !caught_up || !source_->ready()) co_return std::nullopt;
     subscriber.begun_ = true;
+    for (const auto& [name, times] : states_) subscriber.silence_.enter(name);
     if (subscriber.listing_max_ > 0 && source_->kind() == WatchSource::inotify) {
       Listing listing =
           co_await rt::call_blocking([this, &subscriber] { return list_files(subscriber); });
@@ -381,7 +477,11 @@ Task<std::optional<Batch>> SharedRoot::batch_for(Subscriber& subscriber, bool ca
     if (gap) owed->gap = gap->gap();
     co_return owed->changes.empty() && owed->gap == Gap::none ? std::nullopt : std::move(owed);
   }
-  std::optional<Collected> collected = subscriber.batcher_.collect(looked);
+  co_return co_await reduce(subscriber, subscriber.batcher_.collect(looked));
+}
+
+Task<std::optional<Batch>> SharedRoot::reduce(Subscriber& subscriber,
+                                              std::optional<Collected> collected) {
   if (!collected) co_return std::nullopt;
   subscriber.told_ = collected->clock();
   if (collected->paths() <= kReduceInPlaceMax) co_return std::move(*collected).reduce();
@@ -416,10 +516,10 @@ bool SharedRoot::wants(const Subscriber& subscriber) {
   return subscriber.wanted_ && !subscriber.gone_ && !subscriber.ready_;
 }
 
-void SharedRoot::deliver(Subscriber& subscriber, Batch batch) {
+void SharedRoot::deliver(Subscriber& subscriber, Told told) {
   {
     rt::LockGuard guard(lock_);
-    subscriber.ready_ = std::move(batch);
+    subscriber.ready_ = std::move(told);
   }
   subscriber.changed_.notify_all();
 }
@@ -439,11 +539,16 @@ std::optional<Batcher::Time> SharedRoot::deadline() {
   if (verify_at_) sooner(*verify_at_);
   for (const auto& subscriber : present()) {
     if (!subscriber->begun_ || !wants(*subscriber)) continue;
-    const std::optional<Batcher::Time> due =
-        subscriber->behind_ ? Batcher::Time() : subscriber->batcher_.deadline();
+    const std::optional<Batcher::Time> due = due_of(*subscriber);
     if (due) sooner(*due);
   }
   return earliest;
+}
+
+std::optional<Batcher::Time> SharedRoot::due_of(const Subscriber& subscriber) {
+  if (subscriber.flush_ || subscriber.silence_.has_news()) return Batcher::Time();
+  if (subscriber.silence_.silent()) return std::nullopt;
+  return subscriber.behind_ ? Batcher::Time() : subscriber.batcher_.deadline();
 }
 
 bool SharedRoot::lingered_out() {
@@ -466,7 +571,15 @@ void SharedRoot::publish() {
   const Tree& tree = source_->tree();
   const uint64_t files = tree.entries() - (tree.directories() - 1);
   const std::string clock = format_clock(instance_, tree.clock());
+  std::map<std::string, Silent> silent;
+  for (const auto& subscriber : present()) {
+    for (const std::string& name : subscriber->silence_.held()) {
+      ++(subscriber->silence_.drops(name) ? silent[name].dropping : silent[name].deferring);
+    }
+  }
   rt::LockGuard guard(lock_);
+  facts_.silent = std::move(silent);
+  facts_.vcs_locked = source_->vcs_locked();
   facts_.directories = source_->watches();
   facts_.files = files;
   facts_.clock = clock;

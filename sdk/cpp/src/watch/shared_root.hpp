@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "watch/batcher.hpp"
 #include "watch/glob.hpp"
+#include "watch/silence.hpp"
 #include "watch/source.hpp"
 #include "zsync/notify.hpp"
 #include "zsync/rt/fd.hpp"
@@ -41,6 +43,22 @@ struct SubscriberOptions {
   bool sync = false;
   // So many files, as they are known when the first batch is given, come with it.
   size_t listing_max = 0;
+  // States of the root (SharedRoot::post_state) that make it silent.
+  std::vector<std::string> defer;
+  std::vector<std::string> drop;
+};
+
+// What a subscriber is told: a batch, or that a state was entered or left. With a state the batch
+// is only the clock up to which everything was told.
+struct Told {
+  Batch batch;
+  std::optional<StateNews> state;
+};
+
+// Subscribers that are silent because of a state.
+struct Silent {
+  size_t deferring = 0;
+  size_t dropping = 0;
 };
 
 // Files as the tree knew them, selected by a subscriber's globs.
@@ -62,8 +80,10 @@ struct RootFacts {
   WatchSource source = WatchSource::automatic;  // what is at work
   std::string fallback;  // why it is not a better one; empty when it is the best
   std::string
-      forgetful;       // why its clocks are not kept on disk; empty when they are, or shall not be
-  absl::Status ended;  // why it is not followed any more, while ended() is true
+      forgetful;  // why its clocks are not kept on disk; empty when they are, or shall not be
+  std::map<std::string, Silent> silent;  // by state
+  bool vcs_locked = false;               // git or Mercurial holds its lock
+  absl::Status ended;                    // why it is not followed any more, while ended() is true
 };
 
 class SharedRoot;
@@ -87,13 +107,15 @@ class Subscriber {
   bool known_ = false;    // events were read after it came
   bool begun_ = false;    // the first batch was given
   uint64_t told_ = 0;     // the clock up to which it knows everything
-  bool behind_ = false;   // the Batcher was emptied: the difference since told_ is owed
+  Silence silence_;
+  bool flush_ = false;   // what came before a state that drops is due
+  bool behind_ = false;  // the Batcher was emptied: the difference since told_ is owed
 
   Notify changed_;
   // Guarded by SharedRoot::lock_.
   bool wanted_ = false;
   bool gone_ = false;
-  std::optional<Batch> ready_;
+  std::optional<Told> ready_;
   Listing listing_;
 };
 
@@ -110,6 +132,8 @@ class Subscription {
   // `since`.
   //
   // Errors:  why the root is not followed any more. Cancel: throws Cancelled; nothing is lost.
+  Task<absl::StatusOr<Told>> next_told();
+  // The same for who named no states.
   Task<absl::StatusOr<Batch>> next();
 
   // After the first batch: what was asked for with listing_max; nothing of a tree that is polled,
@@ -143,6 +167,13 @@ class SharedRoot : public std::enable_shared_from_this<SharedRoot> {
   // Cancel: subscribers get kUnavailable.
   static Task<void> run(std::shared_ptr<SharedRoot> self);
 
+  // A state that covers the root was entered, or left -> a number for taken(). Who entered it more
+  // than once leaves it as often.
+  uint64_t post_state(std::string name, bool entered);
+  // Completes once that is in force: subscribers that drop changes get those that were complete
+  // before post_state(), and none after it.
+  Task<void> taken(uint64_t number);
+
   RootFacts facts();
   bool ended();
   const std::string& path() const { return path_; }
@@ -161,12 +192,17 @@ class SharedRoot : public std::enable_shared_from_this<SharedRoot> {
   void forget_history(const absl::Status& why);
   void distribute();
   Task<bool> serve(bool caught_up, Batcher::Time looked);
+  Task<std::optional<Told>> told_for(Subscriber& subscriber, bool caught_up, Batcher::Time looked);
   Task<std::optional<Batch>> batch_for(Subscriber& subscriber, bool caught_up,
                                        Batcher::Time looked);
+  Task<std::optional<Batch>> reduce(Subscriber& subscriber, std::optional<Collected> collected);
+  void apply_states();
+  void change_state(Subscriber& subscriber, const StateNews& change);
+  static std::optional<Batcher::Time> due_of(const Subscriber& subscriber);
   Task<std::optional<Batch>> difference(Subscriber& subscriber, std::string since);
   Listing list_files(const Subscriber& subscriber) const;
   bool wants(const Subscriber& subscriber);
-  void deliver(Subscriber& subscriber, Batch batch);
+  void deliver(Subscriber& subscriber, Told told);
   std::vector<std::shared_ptr<Subscriber>> present();
   std::optional<Batcher::Time> deadline();
   bool lingered_out();
@@ -174,7 +210,7 @@ class SharedRoot : public std::enable_shared_from_this<SharedRoot> {
   void end(absl::Status status);
 
   struct Answer {
-    std::optional<absl::StatusOr<Batch>> result;
+    std::optional<absl::StatusOr<Told>> result;
     bool wake_root = false;
   };
   Answer ask(Subscriber& subscriber);
@@ -197,7 +233,16 @@ class SharedRoot : public std::enable_shared_from_this<SharedRoot> {
   Batcher::Time written_at_;                // the last change
   std::optional<Batcher::Time> verify_at_;  // something was written and not verified since
 
+  // Of run(): states that are held, and how often; those that were posted before the latest look.
+  std::map<std::string, int> states_;
+  std::vector<StateNews> states_due_;
+  uint64_t states_number_ = 0;  // of the last one in states_due_
+
+  Notify states_taken_;
   rt::Lock lock_;
+  std::vector<StateNews> posted_ ABSL_GUARDED_BY(lock_);
+  uint64_t posted_number_ ABSL_GUARDED_BY(lock_) = 0;
+  uint64_t taken_number_ ABSL_GUARDED_BY(lock_) = 0;
   std::vector<std::shared_ptr<Subscriber>> subscribers_ ABSL_GUARDED_BY(lock_);
   bool ended_ ABSL_GUARDED_BY(lock_) = false;
   absl::Status why_ended_ ABSL_GUARDED_BY(lock_);

@@ -138,8 +138,8 @@ class Source {
     kIsDirectory = 8,
     kAnyKind = 16  // a directory or not
   };
-  // A directory outside the Tree whose entries matter: the repository's, git's and Mercurial's, with
-  // its lock; the one through which a missing root would come back.
+  // A directory outside the Tree whose entries matter: the repository's, git's and Mercurial's,
+  // with its lock; the one through which a missing root would come back.
   enum class Place : uint8_t { repository, mercurial, ancestor };
   static constexpr size_t kPlaces = 3;
 

@@ -20,6 +20,9 @@ class Watch {
   // Called once a batch, in order; false ends the call well.
   using BatchCallback = std::function<bool(const v1::WatchBatch&)>;
 
+  // false ends the call well.
+  using HeldCallback = std::function<bool(const v1::HoldStateReply&)>;
+
   // Use Client::watch().
   explicit Watch(internal::Connection& connection) : connection_(connection) {}
 
@@ -33,7 +36,12 @@ class Watch {
   // change that was complete before the call.
   [[nodiscard]] absl::StatusOr<v1::WatchBatch> query(const v1::QueryWatchRequest& request,
                                                      const CallOptions& options = {});
-  // The directories that are being watched.
+  // Enters a state of a directory and holds it until `held` says false or the call ends, by
+  // CallOptions::stop or a timeout. `held` is called when the state is in force; again when a
+  // restart of the daemon had interrupted it, and with it every subscription.
+  [[nodiscard]] absl::Status hold_state(const v1::HoldStateRequest& request,
+                                        const HeldCallback& held, const CallOptions& options = {});
+  // The directories that are being watched, and the states that are held.
   [[nodiscard]] absl::StatusOr<v1::ListWatchesReply> list(const CallOptions& options = {});
   // Who uses the inotify watches of the machine, and what sharing them saves.
   [[nodiscard]] absl::StatusOr<v1::WatchUsageReply> usage(const CallOptions& options = {});

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file zsync/v1/watch.proto.
  */
 export const file_zsync_v1_watch: GenFile = /*@__PURE__*/
-  fileDesc("ChR6c3luYy92MS93YXRjaC5wcm90bxIIenN5bmMudjEiswEKC1dhdGNoRmlsdGVyEg0KBWdsb2JzGAEgAygJEg4KBmlnbm9yZRgCIAMoCRIUCgxub19naXRpZ25vcmUYAyABKAgSKQoGc2V0dGxlGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEisKCG1heF93YWl0GAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhcKD2NoYW5nZWRfY29udGVudBgGIAEoCCJbChVTdWJzY3JpYmVXYXRjaFJlcXVlc3QSDAoEcGF0aBgBIAEoCRIlCgZmaWx0ZXIYAiABKAsyFS56c3luYy52MS5XYXRjaEZpbHRlchINCgVzaW5jZRgDIAEoCSJXChFRdWVyeVdhdGNoUmVxdWVzdBIMCgRwYXRoGAEgASgJEiUKBmZpbHRlchgCIAEoCzIVLnpzeW5jLnYxLldhdGNoRmlsdGVyEg0KBXNpbmNlGAMgASgJIr4BCgpGaWxlQ2hhbmdlEgwKBHBhdGgYASABKAkSIgoEa2luZBgCIAEoDjIULnpzeW5jLnYxLkNoYW5nZUtpbmQSFAoMcmVuYW1lZF9mcm9tGAMgASgJEhEKCWRpcmVjdG9yeRgEIAEoCBIMCgRzaXplGAUgASgEEhcKD210aW1lX3VuaXhfbmFubxgGIAEoAxISCgpwYXRoX2J5dGVzGAcgASgMEhoKEnJlbmFtZWRfZnJvbV9ieXRlcxgIIAEoDCJwCgpXYXRjaEJhdGNoEg0KBWNsb2NrGAEgASgJEiUKB2NoYW5nZXMYAiADKAsyFC56c3luYy52MS5GaWxlQ2hhbmdlEg0KBWZyZXNoGAMgASgIEgsKA2dhcBgEIAEoCRIQCghmYWxsYmFjaxgFIAEoCSIUChJMaXN0V2F0Y2hlc1JlcXVlc3QipQEKCVdhdGNoUm9vdBIMCgRwYXRoGAEgASgJEhMKC3N1YnNjcmliZXJzGAIgASgNEhMKC2RpcmVjdG9yaWVzGAMgASgEEg0KBWZpbGVzGAQgASgEEg0KBWNsb2NrGAUgASgJEg0KBWVycm9yGAYgASgJEg4KBnNvdXJjZRgHIAEoCRIQCghmYWxsYmFjaxgIIAEoCRIRCglmb3JnZXRmdWwYCSABKAkiNgoQTGlzdFdhdGNoZXNSZXBseRIiCgVyb290cxgBIAMoCzITLnpzeW5jLnYxLldhdGNoUm9vdCITChFXYXRjaFVzYWdlUmVxdWVzdCJdCglXYXRjaFVzZXISCwoDcGlkGAEgASgFEg8KB2NvbW1hbmQYAiABKAkSEQoJaW5zdGFuY2VzGAMgASgNEg8KB3dhdGNoZXMYBCABKAQSDgoGenN5bmNkGAUgASgIIsMBCg9XYXRjaFVzYWdlUmVwbHkSIgoFdXNlcnMYASADKAsyEy56c3luYy52MS5XYXRjaFVzZXISDwoHd2F0Y2hlcxgCIAEoBBITCgt3YXRjaGVzX21heBgDIAEoBBIRCglpbnN0YW5jZXMYBCABKAQSFQoNaW5zdGFuY2VzX21heBgFIAEoBBIOCgZoaWRkZW4YBiABKAQSDAoEaGVsZBgHIAEoBBIQCgh1bnNoYXJlZBgIIAEoBBIMCgRjdXJlGAkgASgJKo4BCgpDaGFuZ2VLaW5kEhsKF0NIQU5HRV9LSU5EX1VOU1BFQ0lGSUVEEAASFwoTQ0hBTkdFX0tJTkRfQ1JFQVRFRBABEhgKFENIQU5HRV9LSU5EX01PRElGSUVEEAISFwoTQ0hBTkdFX0tJTkRfREVMRVRFRBADEhcKE0NIQU5HRV9LSU5EX1JFTkFNRUQQBDKOAgoFV2F0Y2gSRAoJU3Vic2NyaWJlEh8uenN5bmMudjEuU3Vic2NyaWJlV2F0Y2hSZXF1ZXN0GhQuenN5bmMudjEuV2F0Y2hCYXRjaDABEjwKBVF1ZXJ5EhsuenN5bmMudjEuUXVlcnlXYXRjaFJlcXVlc3QaFC56c3luYy52MS5XYXRjaEJhdGNoMAESQAoETGlzdBIcLnpzeW5jLnYxLkxpc3RXYXRjaGVzUmVxdWVzdBoaLnpzeW5jLnYxLkxpc3RXYXRjaGVzUmVwbHkSPwoFVXNhZ2USGy56c3luYy52MS5XYXRjaFVzYWdlUmVxdWVzdBoZLnpzeW5jLnYxLldhdGNoVXNhZ2VSZXBseWIGcHJvdG8z", [file_google_protobuf_duration]);
+  fileDesc("ChR6c3luYy92MS93YXRjaC5wcm90bxIIenN5bmMudjEi0AEKC1dhdGNoRmlsdGVyEg0KBWdsb2JzGAEgAygJEg4KBmlnbm9yZRgCIAMoCRIUCgxub19naXRpZ25vcmUYAyABKAgSKQoGc2V0dGxlGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEisKCG1heF93YWl0GAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhcKD2NoYW5nZWRfY29udGVudBgGIAEoCBINCgVkZWZlchgHIAMoCRIMCgRkcm9wGAggAygJIlsKFVN1YnNjcmliZVdhdGNoUmVxdWVzdBIMCgRwYXRoGAEgASgJEiUKBmZpbHRlchgCIAEoCzIVLnpzeW5jLnYxLldhdGNoRmlsdGVyEg0KBXNpbmNlGAMgASgJIlcKEVF1ZXJ5V2F0Y2hSZXF1ZXN0EgwKBHBhdGgYASABKAkSJQoGZmlsdGVyGAIgASgLMhUuenN5bmMudjEuV2F0Y2hGaWx0ZXISDQoFc2luY2UYAyABKAkivgEKCkZpbGVDaGFuZ2USDAoEcGF0aBgBIAEoCRIiCgRraW5kGAIgASgOMhQuenN5bmMudjEuQ2hhbmdlS2luZBIUCgxyZW5hbWVkX2Zyb20YAyABKAkSEQoJZGlyZWN0b3J5GAQgASgIEgwKBHNpemUYBSABKAQSFwoPbXRpbWVfdW5peF9uYW5vGAYgASgDEhIKCnBhdGhfYnl0ZXMYByABKAwSGgoScmVuYW1lZF9mcm9tX2J5dGVzGAggASgMIpsBCgpXYXRjaEJhdGNoEg0KBWNsb2NrGAEgASgJEiUKB2NoYW5nZXMYAiADKAsyFC56c3luYy52MS5GaWxlQ2hhbmdlEg0KBWZyZXNoGAMgASgIEgsKA2dhcBgEIAEoCRIQCghmYWxsYmFjaxgFIAEoCRIVCg1zdGF0ZV9lbnRlcmVkGAYgASgJEhIKCnN0YXRlX2xlZnQYByABKAkiLgoQSG9sZFN0YXRlUmVxdWVzdBIMCgRwYXRoGAEgASgJEgwKBG5hbWUYAiABKAkiIAoOSG9sZFN0YXRlUmVwbHkSDgoGc2lsZW50GAEgASgNIm4KCUhlbGRTdGF0ZRIMCgRwYXRoGAEgASgJEgwKBG5hbWUYAiABKAkSDwoHaG9sZGVycxgDIAEoDRILCgNwaWQYBCABKAUSFwoPc2luY2VfdW5peF9uYW5vGAUgASgDEg4KBnNpbGVudBgGIAEoDSIUChJMaXN0V2F0Y2hlc1JlcXVlc3QitQEKCVdhdGNoUm9vdBIMCgRwYXRoGAEgASgJEhMKC3N1YnNjcmliZXJzGAIgASgNEhMKC2RpcmVjdG9yaWVzGAMgASgEEg0KBWZpbGVzGAQgASgEEg0KBWNsb2NrGAUgASgJEg0KBWVycm9yGAYgASgJEg4KBnNvdXJjZRgHIAEoCRIQCghmYWxsYmFjaxgIIAEoCRIRCglmb3JnZXRmdWwYCSABKAkSDgoGc2lsZW50GAogAygJIlsKEExpc3RXYXRjaGVzUmVwbHkSIgoFcm9vdHMYASADKAsyEy56c3luYy52MS5XYXRjaFJvb3QSIwoGc3RhdGVzGAIgAygLMhMuenN5bmMudjEuSGVsZFN0YXRlIhMKEVdhdGNoVXNhZ2VSZXF1ZXN0Il0KCVdhdGNoVXNlchILCgNwaWQYASABKAUSDwoHY29tbWFuZBgCIAEoCRIRCglpbnN0YW5jZXMYAyABKA0SDwoHd2F0Y2hlcxgEIAEoBBIOCgZ6c3luY2QYBSABKAgiwwEKD1dhdGNoVXNhZ2VSZXBseRIiCgV1c2VycxgBIAMoCzITLnpzeW5jLnYxLldhdGNoVXNlchIPCgd3YXRjaGVzGAIgASgEEhMKC3dhdGNoZXNfbWF4GAMgASgEEhEKCWluc3RhbmNlcxgEIAEoBBIVCg1pbnN0YW5jZXNfbWF4GAUgASgEEg4KBmhpZGRlbhgGIAEoBBIMCgRoZWxkGAcgASgEEhAKCHVuc2hhcmVkGAggASgEEgwKBGN1cmUYCSABKAkqjgEKCkNoYW5nZUtpbmQSGwoXQ0hBTkdFX0tJTkRfVU5TUEVDSUZJRUQQABIXChNDSEFOR0VfS0lORF9DUkVBVEVEEAESGAoUQ0hBTkdFX0tJTkRfTU9ESUZJRUQQAhIXChNDSEFOR0VfS0lORF9ERUxFVEVEEAMSFwoTQ0hBTkdFX0tJTkRfUkVOQU1FRBAEMtMCCgVXYXRjaBJECglTdWJzY3JpYmUSHy56c3luYy52MS5TdWJzY3JpYmVXYXRjaFJlcXVlc3QaFC56c3luYy52MS5XYXRjaEJhdGNoMAESPAoFUXVlcnkSGy56c3luYy52MS5RdWVyeVdhdGNoUmVxdWVzdBoULnpzeW5jLnYxLldhdGNoQmF0Y2gwARJACgRMaXN0EhwuenN5bmMudjEuTGlzdFdhdGNoZXNSZXF1ZXN0GhouenN5bmMudjEuTGlzdFdhdGNoZXNSZXBseRJDCglIb2xkU3RhdGUSGi56c3luYy52MS5Ib2xkU3RhdGVSZXF1ZXN0GhguenN5bmMudjEuSG9sZFN0YXRlUmVwbHkwARI/CgVVc2FnZRIbLnpzeW5jLnYxLldhdGNoVXNhZ2VSZXF1ZXN0GhkuenN5bmMudjEuV2F0Y2hVc2FnZVJlcGx5YgZwcm90bzM", [file_google_protobuf_duration]);
 
 /**
  * @generated from message zsync.v1.WatchFilter
@@ -64,6 +64,20 @@ export type WatchFilter = Message<"zsync.v1.WatchFilter"> & {
    * @generated from field: bool changed_content = 6;
    */
   changedContent: boolean;
+
+  /**
+   * For Subscribe: states (HoldState) during which the subscription is silent. What changes while one of
+   * `defer` is held is told when it is left; while one of `drop` is held, never. At most 16 names
+   * (filter_states_max).
+   *
+   * @generated from field: repeated string defer = 7;
+   */
+  defer: string[];
+
+  /**
+   * @generated from field: repeated string drop = 8;
+   */
+  drop: string[];
 };
 
 /**
@@ -235,6 +249,21 @@ export type WatchBatch = Message<"zsync.v1.WatchBatch"> & {
    * @generated from field: string fallback = 5;
    */
   fallback: string;
+
+  /**
+   * A state that filter.defer or filter.drop names was entered, or left: in a message of its own, with the
+   * clock up to which everything was told. What changed before it was entered comes before where the
+   * state drops, and after it was left where it defers. Of a state that was left before its entering
+   * could be told nothing is said.
+   *
+   * @generated from field: string state_entered = 6;
+   */
+  stateEntered: string;
+
+  /**
+   * @generated from field: string state_left = 7;
+   */
+  stateLeft: string;
 };
 
 /**
@@ -243,6 +272,99 @@ export type WatchBatch = Message<"zsync.v1.WatchBatch"> & {
  */
 export const WatchBatchSchema: GenMessage<WatchBatch> = /*@__PURE__*/
   messageDesc(file_zsync_v1_watch, 4);
+
+/**
+ * @generated from message zsync.v1.HoldStateRequest
+ */
+export type HoldStateRequest = Message<"zsync.v1.HoldStateRequest"> & {
+  /**
+   * absolute directory: the state is one of it and of all below it
+   *
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * letters, digits, '.', '_' and '-', at most 128 (state_name_bytes_max)
+   *
+   * @generated from field: string name = 2;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message zsync.v1.HoldStateRequest.
+ * Use `create(HoldStateRequestSchema)` to create a new message.
+ */
+export const HoldStateRequestSchema: GenMessage<HoldStateRequest> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_watch, 5);
+
+/**
+ * @generated from message zsync.v1.HoldStateReply
+ */
+export type HoldStateReply = Message<"zsync.v1.HoldStateReply"> & {
+  /**
+   * subscriptions that are silent because of it
+   *
+   * @generated from field: uint32 silent = 1;
+   */
+  silent: number;
+};
+
+/**
+ * Describes the message zsync.v1.HoldStateReply.
+ * Use `create(HoldStateReplySchema)` to create a new message.
+ */
+export const HoldStateReplySchema: GenMessage<HoldStateReply> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_watch, 6);
+
+/**
+ * A state is held while anybody holds it.
+ *
+ * @generated from message zsync.v1.HeldState
+ */
+export type HeldState = Message<"zsync.v1.HeldState"> & {
+  /**
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * @generated from field: uint32 holders = 3;
+   */
+  holders: number;
+
+  /**
+   * of the first holder, when it connected
+   *
+   * @generated from field: int32 pid = 4;
+   */
+  pid: number;
+
+  /**
+   * @generated from field: int64 since_unix_nano = 5;
+   */
+  sinceUnixNano: bigint;
+
+  /**
+   * subscriptions that are silent because of it
+   *
+   * @generated from field: uint32 silent = 6;
+   */
+  silent: number;
+};
+
+/**
+ * Describes the message zsync.v1.HeldState.
+ * Use `create(HeldStateSchema)` to create a new message.
+ */
+export const HeldStateSchema: GenMessage<HeldState> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_watch, 7);
 
 /**
  * @generated from message zsync.v1.ListWatchesRequest
@@ -255,7 +377,7 @@ export type ListWatchesRequest = Message<"zsync.v1.ListWatchesRequest"> & {
  * Use `create(ListWatchesRequestSchema)` to create a new message.
  */
 export const ListWatchesRequestSchema: GenMessage<ListWatchesRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_watch, 5);
+  messageDesc(file_zsync_v1_watch, 8);
 
 /**
  * @generated from message zsync.v1.WatchRoot
@@ -315,6 +437,13 @@ export type WatchRoot = Message<"zsync.v1.WatchRoot"> & {
    * @generated from field: string forgetful = 9;
    */
   forgetful: string;
+
+  /**
+   * why subscriptions of it wait, a line a reason
+   *
+   * @generated from field: repeated string silent = 10;
+   */
+  silent: string[];
 };
 
 /**
@@ -322,7 +451,7 @@ export type WatchRoot = Message<"zsync.v1.WatchRoot"> & {
  * Use `create(WatchRootSchema)` to create a new message.
  */
 export const WatchRootSchema: GenMessage<WatchRoot> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_watch, 6);
+  messageDesc(file_zsync_v1_watch, 9);
 
 /**
  * @generated from message zsync.v1.ListWatchesReply
@@ -332,6 +461,13 @@ export type ListWatchesReply = Message<"zsync.v1.ListWatchesReply"> & {
    * @generated from field: repeated zsync.v1.WatchRoot roots = 1;
    */
   roots: WatchRoot[];
+
+  /**
+   * at most 256 (states_max)
+   *
+   * @generated from field: repeated zsync.v1.HeldState states = 2;
+   */
+  states: HeldState[];
 };
 
 /**
@@ -339,7 +475,7 @@ export type ListWatchesReply = Message<"zsync.v1.ListWatchesReply"> & {
  * Use `create(ListWatchesReplySchema)` to create a new message.
  */
 export const ListWatchesReplySchema: GenMessage<ListWatchesReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_watch, 7);
+  messageDesc(file_zsync_v1_watch, 10);
 
 /**
  * @generated from message zsync.v1.WatchUsageRequest
@@ -352,7 +488,7 @@ export type WatchUsageRequest = Message<"zsync.v1.WatchUsageRequest"> & {
  * Use `create(WatchUsageRequestSchema)` to create a new message.
  */
 export const WatchUsageRequestSchema: GenMessage<WatchUsageRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_watch, 8);
+  messageDesc(file_zsync_v1_watch, 11);
 
 /**
  * @generated from message zsync.v1.WatchUser
@@ -393,7 +529,7 @@ export type WatchUser = Message<"zsync.v1.WatchUser"> & {
  * Use `create(WatchUserSchema)` to create a new message.
  */
 export const WatchUserSchema: GenMessage<WatchUser> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_watch, 9);
+  messageDesc(file_zsync_v1_watch, 12);
 
 /**
  * @generated from message zsync.v1.WatchUsageReply
@@ -466,7 +602,7 @@ export type WatchUsageReply = Message<"zsync.v1.WatchUsageReply"> & {
  * Use `create(WatchUsageReplySchema)` to create a new message.
  */
 export const WatchUsageReplySchema: GenMessage<WatchUsageReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_watch, 10);
+  messageDesc(file_zsync_v1_watch, 13);
 
 /**
  * @generated from enum zsync.v1.ChangeKind
@@ -538,6 +674,18 @@ export const Watch: GenService<{
     methodKind: "unary";
     input: typeof ListWatchesRequestSchema;
     output: typeof ListWatchesReplySchema;
+  },
+  /**
+   * Enters a state of a directory and holds it while the call lives: a client that ends the call or
+   * dies leaves it. The one message says that it is in force: subscriptions that drop have by then all
+   * that was complete before the call, and get nothing of what changes after it.
+   *
+   * @generated from rpc zsync.v1.Watch.HoldState
+   */
+  holdState: {
+    methodKind: "server_streaming";
+    input: typeof HoldStateRequestSchema;
+    output: typeof HoldStateReplySchema;
   },
   /**
    * Who uses the inotify watches of the machine, and what sharing them saves.
