@@ -143,10 +143,10 @@ absl::StatusOr<int> hold(Context& context, const StateFlags& flags) {
   v1::HoldStateRequest request;
   request.set_path(root.string());
   request.set_name(flags.name);
-  const TerminalSignalsIgnored ignored;
   Holding holding(**client, request, *call);
   const absl::StatusOr<std::uint32_t> silent = holding.entered();
   if (!silent.ok()) return silent.status();
+  const TerminalSignalsIgnored ignored;
   const int code = run_here(context, flags.name);
   if (const std::optional<absl::Status> ended = holding.ended()) {
     context.note(absl::StrCat("the state was not held to the end: ",

@@ -103,9 +103,9 @@ TEST(WatchCli, ListIsAVerbAndAMissingDirectoryIsNotFound) {
 
 TEST(WatchCli, AStateIsHeldWhileTheCommandRunsAndItsCodeIsPassedOn) {
   FakeServer server;
-  const CliResult held = run(server, {"watch", "state", "hold", "build", server.directory(), "--",
-                                      "sh", "-c", "echo $ZSYNC_STATE >$0/said; exit 7",
-                                      server.directory()});
+  const CliResult held =
+      run(server, {"watch", "state", "hold", "build", server.directory(), "--", "sh", "-c",
+                   "echo $ZSYNC_STATE >$0/said; exit 7", server.directory()});
   EXPECT_EQ(held.code, 7) << held.err;
   std::string said;
   std::getline(std::ifstream(server.directory() + "/said"), said);

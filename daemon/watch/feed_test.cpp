@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "watch/scratch_dir_test.hpp"
 #include "zsync/zsync.hpp"
 
@@ -61,19 +62,19 @@ void make_old(const ScratchDir& dir, const std::string& name) {
 
 using FeedTest = Task<void> (*)(WatchEngine&, ScratchDir&);
 
-Task<void> with_engine(FeedTest test, ScratchDir& dir) {
+Task<void> with_engine(FeedTest test, WatchEngineOptions options, ScratchDir& dir) {
   std::atomic<uint64_t> bits{0};
   UlidGenerator ids([] { return uint64_t{1}; }, [&bits] { return bits.fetch_add(1); });
-  WatchEngine engine({}, ids);
+  WatchEngine engine(options, ids);
   co_await test(engine, dir);
   co_await engine.stop();
 }
 
-void run_test(FeedTest test) {
+void run_test(FeedTest test, WatchEngineOptions options = {}) {
   ScratchDir dir;
   Config config;
   config.workers = 2;
-  run(with_engine(test, dir), config);
+  run(with_engine(test, options, dir), config);
 }
 
 TEST(WatchFeed, LeavesOutWhatWasTouchedWhenAskedTo) {
@@ -121,6 +122,28 @@ TEST(WatchFeed, WhatChangesDuringAStateIsToldWhenItIsLeftWhereItDefers) {
     EXPECT_EQ(co_await seen(*feed), "Cmade Cmore");
     EXPECT_TRUE(engine.states().empty());
   });
+}
+
+TEST(WatchFeed, WhatIsDeferredIsToldAlsoWhenItWasTooMuchToKeep) {
+  WatchEngineOptions options;
+  options.subscriber_paths_max = 3;
+  run_test(
+      [](WatchEngine& engine, ScratchDir& dir) -> Task<void> {
+        auto feed = co_await open(engine, {.path = dir.path(), .settle = 0ms, .defer = {"build"}});
+        auto build = co_await enter(engine, dir.path(), "build");
+        EXPECT_EQ(co_await seen(*feed), "+build");
+        std::string all;
+        for (int i = 0; i < 9; ++i) {
+          dir.make("d" + std::to_string(i));
+          // A barrier, so that they come one by one.
+          (void)co_await enter(engine, dir.path(), "other");
+          absl::StrAppend(&all, i == 0 ? "" : " ", "Cd", i);
+        }
+        build.reset();
+        EXPECT_EQ(co_await seen(*feed), "-build");
+        EXPECT_EQ(co_await seen(*feed), all);
+      },
+      options);
 }
 
 TEST(WatchFeed, WhatChangesDuringAStateIsNeverToldWhereItDropsAndWhatWasBeforeIs) {

@@ -168,6 +168,7 @@ uint64_t SharedRoot::post_state(std::string name, bool entered) {
   uint64_t number = 0;
   {
     rt::LockGuard guard(lock_);
+    if (ended_) return posted_number_;
     posted_.push_back({std::move(name), entered});
     number = ++posted_number_;
   }
