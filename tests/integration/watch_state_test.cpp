@@ -97,6 +97,11 @@ TEST_F(WatchStates, ACommandThatRunsUnderAStateIsToldAfterwardsOrNever) {
     const kit::Ran ran =
         ctl({"watch", "state", "hold", "build", root_, "--", "mkdir", root_ / ("during" + number)});
     ASSERT_EQ(ran.code, 0) << ran.err;
+    // The daemon sees the end of its client a moment later.
+    EXPECT_TRUE(kit::poll_until([this] {
+      const v1::ListWatchesReply now = list();
+      return now.states_size() == 0 && now.roots(0).silent_size() == 0;
+    }));
     fs::create_directory(root_ / ("after" + number));
     EXPECT_TRUE(later.hears("after" + number));
     EXPECT_TRUE(never.hears("after" + number));
@@ -138,27 +143,28 @@ TEST_F(WatchStates, AHolderThatIsKilledLeavesItsStateAtOnce) {
   if (pid > 0) ::kill(pid, SIGKILL);
 }
 
-TEST_F(WatchStates, AStateAndItsListenersComeBackAfterTheDaemonWasKilled) {
+TEST_F(WatchStates, AStateIsEnteredAgainAfterTheDaemonWasKilled) {
   std::atomic<int> entered{0};
   client::StopSource stop;
   std::thread holding([&] {
     v1::HoldStateRequest request;
     request.set_path(root_);
     request.set_name("build");
-    (void)client().watch().hold_state(request,
-                                      [&](const v1::HoldStateReply&) {
-                                        ++entered;
-                                        return true;
-                                      },
-                                      {std::nullopt, &stop});
+    const absl::Status ended = client().watch().hold_state(request,
+                                                           [&](const v1::HoldStateReply&) {
+                                                             ++entered;
+                                                             return true;
+                                                           },
+                                                           {std::nullopt, &stop});
+    EXPECT_TRUE(stop.cancelled()) << ended;
   });
   EXPECT_TRUE(kit::poll_until([&] { return entered == 1; }));
+  daemon().kill9();
+  EXPECT_TRUE(daemon().start()) << daemon().log();
+  EXPECT_TRUE(kit::poll_until([&] { return entered == 2; }));
   {
     Listener later(client(), request({"build"}, {}));
     EXPECT_TRUE(later.hears("+build"));
-    daemon().kill9();
-    EXPECT_TRUE(daemon().start()) << daemon().log();
-    EXPECT_TRUE(kit::poll_until([&] { return entered == 2; }));
     EXPECT_EQ(list().states_size(), 1);
   }
   EXPECT_EQ(daemon().stop(), 0) << "who holds a state does not hold up the daemon";
