@@ -474,7 +474,5 @@ class ChannelsTest(SyncTest):
         self.client.channels.remove("twice")
 
 
-
-
 if __name__ == "__main__":
     unittest.main()
