@@ -30,6 +30,8 @@ namespace {
 constexpr char kErrorTrailer[] = "zsync-error-bin";
 constexpr std::chrono::milliseconds kBackoffFirst{10};
 constexpr std::chrono::milliseconds kBackoffMax{1000};
+constexpr std::chrono::milliseconds kConnectLimit{1000};
+constexpr std::chrono::milliseconds kConnectSlice{50};  // after which a cancel is heard
 
 grpc::ChannelArguments channel_arguments() {
   grpc::ChannelArguments arguments;
@@ -108,6 +110,17 @@ absl::Status Connection::reach() const {
   return absl::OkStatus();
 }
 
+// A call fails at once while the channel counts as broken, and no thread looks at its new
+// connection but those that wait in a call: gRPC would look for itself every 5 s.
+void Connection::connect_now(const StopSource& stop, const Bounds& bounds) {
+  grpc::experimental::ChannelResetConnectionBackoff(channel_.get());
+  Clock::time_point until = Clock::now() + kConnectLimit;
+  if (bounds.deadline.has_value()) until = std::min(until, *bounds.deadline);
+  while (!stop.cancelled() && Clock::now() < until) {
+    if (channel_->WaitForConnected(std::min(until, Clock::now() + kConnectSlice))) return;
+  }
+}
+
 Bounds Connection::bounds(const CallOptions& options) const {
   const auto& timeout = options.timeout.has_value() ? options.timeout : options_.timeout;
   Bounds bounds{std::nullopt, options.stop};
@@ -148,7 +161,7 @@ absl::Status Connection::resuming(const Bounds& bounds,
       }
       if (reached.ok() && Clock::now() >= *give_up) return status;
     }
-    grpc::experimental::ChannelResetConnectionBackoff(channel_.get());
+    connect_now(stop, bounds);
   }
 }
 

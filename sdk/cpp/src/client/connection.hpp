@@ -78,6 +78,8 @@ class Connection {
 
   // One probe, with a start of the daemon where allowed.
   absl::Status reach() const;
+  // Completes a connection, or gives up after a second.
+  void connect_now(const StopSource& stop, const Bounds& bounds);
 
   Options options_;
   std::shared_ptr<grpc::Channel> channel_;
