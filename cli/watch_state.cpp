@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <condition_variable>
 #include <cstring>
 #include <filesystem>
@@ -25,6 +26,8 @@ extern char** environ;
 
 namespace zsync::cli {
 namespace {
+
+constexpr std::chrono::seconds kLeaveTimeout{5};
 
 struct StateFlags {
   std::string name;
@@ -48,6 +51,14 @@ class Holding {
     if (!silent_) return ended_->ok() ? absl::UnavailableError("the daemon ended it") : *ended_;
     return *silent_;
   }
+  // Returns when the state is left; if that cannot be waited for, the end of the call leaves it.
+  void leave() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (ended_) return;
+    const std::string hold = hold_;
+    lock.unlock();
+    (void)client_.watch().leave_state(hold, {kLeaveTimeout, nullptr});
+  }
   // Why it is held no more, while it should be.
   std::optional<absl::Status> ended() {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -61,6 +72,7 @@ class Holding {
         [this](const v1::HoldStateReply& reply) {
           std::lock_guard<std::mutex> lock(mutex_);
           silent_ = reply.silent();
+          hold_ = reply.hold();
           changed_.notify_all();
           return true;
         },
@@ -75,6 +87,7 @@ class Holding {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::optional<std::uint32_t> silent_;
+  std::string hold_;
   std::optional<absl::Status> ended_;
   std::thread thread_;
 };
@@ -152,6 +165,7 @@ absl::StatusOr<int> hold(Context& context, const StateFlags& flags) {
     context.note(absl::StrCat("the state was not held to the end: ",
                               ended->ok() ? "the daemon ended it" : ended->message()));
   }
+  holding.leave();
   return code;
 }
 

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "daemon/fault/fault.hpp"
+#include "zsync/timeout.hpp"
 
 namespace zsync::daemon {
 
@@ -59,7 +60,8 @@ Task<absl::StatusOr<Delivery>> NamedChannel::Receiver::look(size_t max) {
     absl::StatusOr<Delivery> delivery = try_next(max);
     if (!delivery.ok() || !delivery->empty() || !channel_->only_on_disk()) co_return delivery;
     enter(Phase::kDisk);
-    if (absl::Status loaded = co_await channel_->load_from_disk(); !loaded.ok()) co_return loaded;
+    if (absl::Status loaded = co_await shield(channel_->load_from_disk()); !loaded.ok())
+      co_return loaded;
   }
 }
 

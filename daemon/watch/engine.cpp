@@ -340,7 +340,7 @@ void WatchEngine::forget(const std::string& key,
 }
 
 StateHold::~StateHold() {
-  if (engine_ != nullptr) engine_->leave(path_, name_);
+  if (engine_ != nullptr) (void)engine_->leave(id_);
 }
 
 Task<absl::StatusOr<StateHold>> WatchEngine::hold_state(StateRequest request) {
@@ -350,7 +350,13 @@ Task<absl::StatusOr<StateHold>> WatchEngine::hold_state(StateRequest request) {
   if (root.error != 0) co_return unresolved(request.path, root.error);
   const absl::StatusOr<Posted> posted = enter(root.path, request);
   if (!posted.ok()) co_return posted.status();
-  StateHold hold(*this, root.path, request.name);
+  const std::string id = "hold_" + ids_.next();
+  auto left = std::make_shared<Notify>();
+  StateHold hold(*this, id, root.path, left);
+  {
+    rt::LockGuard guard(lock_);
+    holds_[id] = {root.path, request.name, std::move(left)};
+  }
   for (const auto& [shared, number] : *posted) co_await shared->taken(number);
   co_return hold;
 }
@@ -378,12 +384,26 @@ absl::StatusOr<WatchEngine::Posted> WatchEngine::enter(const std::string& path,
   return post(path, request.name, true);
 }
 
-void WatchEngine::leave(const std::string& path, const std::string& name) {
+std::optional<WatchEngine::Posted> WatchEngine::leave(const std::string& hold) {
   rt::LockGuard guard(lock_);
-  const auto found = states_.find({path, name});
-  if (found == states_.end()) return;
-  (void)post(path, name, false);
+  const auto held = holds_.find(hold);
+  if (held == holds_.end()) return std::nullopt;
+  const Hold left = std::move(held->second);
+  holds_.erase(held);
+  const auto found = states_.find({left.path, left.name});
   if (--found->second.holders == 0) states_.erase(found);
+  left.left->notify_all();
+  return post(left.path, left.name, false);
+}
+
+Task<absl::Status> WatchEngine::leave_state(std::string hold) {
+  const std::optional<Posted> posted = leave(hold);
+  if (!posted) {
+    co_return fault(absl::StatusCode::kNotFound, absl::StrCat("no state is held as \"", hold, "\""),
+                    {"hold", "NOT_FOUND", "", "it has been left already", {}});
+  }
+  for (const auto& [shared, number] : *posted) co_await shared->taken(number);
+  co_return absl::OkStatus();
 }
 
 WatchEngine::Posted WatchEngine::post(const std::string& path, const std::string& name,

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,6 +21,7 @@
 #include "watch/inotify_hub.hpp"
 #include "watch/shared_root.hpp"
 #include "zsync/executor.hpp"
+#include "zsync/notify.hpp"
 #include "zsync/rt/lock.hpp"
 #include "zsync/task.hpp"
 
@@ -79,21 +81,26 @@ class WatchEngine;
 // Lifetime: ends before the engine does.
 class StateHold {
  public:
-  StateHold(WatchEngine& engine, std::string path, std::string name)
-      : engine_(&engine), path_(std::move(path)), name_(std::move(name)) {}
+  StateHold(WatchEngine& engine, std::string id, std::string path, std::shared_ptr<Notify> left)
+      : engine_(&engine), id_(std::move(id)), path_(std::move(path)), left_(std::move(left)) {}
   StateHold(StateHold&& other) noexcept
       : engine_(std::exchange(other.engine_, nullptr)),
+        id_(std::move(other.id_)),
         path_(std::move(other.path_)),
-        name_(std::move(other.name_)) {}
+        left_(std::move(other.left_)) {}
   StateHold& operator=(StateHold&&) = delete;
   ~StateHold();
 
+  [[nodiscard]] const std::string& id() const { return id_; }
   [[nodiscard]] const std::string& path() const { return path_; }
+  // Completes when leave_state() has ended it. Cancel: throws Cancelled.
+  Task<void> left() { co_await left_->changed(0); }
 
  private:
   WatchEngine* engine_;
+  std::string id_;
   std::string path_;
-  std::string name_;
+  std::shared_ptr<Notify> left_;
 };
 
 // Threads: every member may be called from any thread, those that are tasks in one.
@@ -120,6 +127,11 @@ class WatchEngine {
   //         kResourceExhausted (states_max).
   // Cancel: the state is left.
   Task<absl::StatusOr<StateHold>> hold_state(StateRequest request);
+  // Leaves it before the StateHold of that id ends; completes once that is in force: subscribers
+  // that drop get what changes from then on.
+  //
+  // Errors: kNotFound. Cancel: it is left all the same.
+  Task<absl::Status> leave_state(std::string hold);
   // In the order of their paths.
   std::vector<StateFacts> states();
 
@@ -170,7 +182,8 @@ class WatchEngine {
   Posted post(const std::string& path, const std::string& name, bool entered)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   absl::StatusOr<Posted> enter(const std::string& path, const StateRequest& request);
-  void leave(const std::string& path, const std::string& name);
+  // nullopt: it has been left already.
+  std::optional<Posted> leave(const std::string& hold);
   void make_room() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   const WatchEngineOptions options_;
@@ -180,6 +193,12 @@ class WatchEngine {
   std::map<std::string, Root> roots_ ABSL_GUARDED_BY(lock_);
   // By canonical path and name.
   std::map<std::pair<std::string, std::string>, State> states_ ABSL_GUARDED_BY(lock_);
+  struct Hold {
+    std::string path;
+    std::string name;
+    std::shared_ptr<Notify> left;
+  };
+  std::map<std::string, Hold> holds_ ABSL_GUARDED_BY(lock_);  // by id
   bool stopping_ ABSL_GUARDED_BY(lock_) = false;
   // Of all roots; null before the first one.
   std::shared_ptr<watching::InotifyHub> hub_ ABSL_GUARDED_BY(lock_);

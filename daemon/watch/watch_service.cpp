@@ -168,13 +168,21 @@ Task<absl::Status> hold_state(WatchEngine& engine, CallContext call, v1::HoldSta
   absl::StatusOr<StateHold> hold = co_await engine.hold_state(std::move(request));
   if (!hold.ok()) co_return hold.status();
   v1::HoldStateReply reply;
+  reply.set_hold(hold->id());
   for (const StateFacts& state : engine.states()) {
     if (state.path == hold->path() && state.name == name) reply.set_silent(state.silent);
   }
   absl::Status sent = co_await out.write(std::move(reply));
   if (!sent.ok()) co_return sent;
-  co_await sleep_until(rt::TimePoint::max());
+  co_await hold->left();
   co_return absl::OkStatus();
+}
+
+Task<absl::StatusOr<v1::LeaveStateReply>> leave_state(WatchEngine& engine,
+                                                      v1::LeaveStateRequest request) {
+  absl::Status left = co_await engine.leave_state(std::move(*request.mutable_hold()));
+  if (!left.ok()) co_return left;
+  co_return v1::LeaveStateReply();
 }
 
 absl::Status of_use_to_query(const WatchRequest& request) {
@@ -319,6 +327,13 @@ class Service final : public v1::Watch::CallbackService {
                StreamWriter<v1::HoldStateReply>& out) {
           return hold_state(engine_, std::move(call), std::move(request), out);
         });
+  }
+  grpc::ServerUnaryReactor* LeaveState(Context* context, const v1::LeaveStateRequest* request,
+                                       v1::LeaveStateReply* reply) override {
+    return unary_call(gate_, context, request, reply,
+                      [this](CallContext, v1::LeaveStateRequest asked) {
+                        return leave_state(engine_, std::move(asked));
+                      });
   }
   grpc::ServerUnaryReactor* Usage(Context* context, const v1::WatchUsageRequest* request,
                                   v1::WatchUsageReply* reply) override {

@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { create } from "@bufbuild/protobuf";
 import type { CallOptions, Connection } from "./connection.js";
-import { makeError } from "./errors.js";
+import { NotFound, Unavailable, makeError } from "./errors.js";
 import type { Gap } from "./gen/zsync/v1/common_pb.js";
 import { type ConfigValue, Daemon as DaemonService, type DaemonInfo, type DaemonStats, type Finding, type UpgradeReply } from "./gen/zsync/v1/daemon_pb.js";
 import { type Event, Events as EventsService } from "./gen/zsync/v1/events_pb.js";
@@ -39,7 +39,7 @@ export interface WatchOptions {
 export interface HeldWatchState {
   /** Subscriptions that are silent because of it. */
   silent: number;
-  /** Leaves the state; so does the end of the process. */
+  /** Leaves the state, and resolves when what changes from then on is told as ever; the end of the process leaves it too. */
   release(): Promise<void>;
 }
 
@@ -125,7 +125,18 @@ export class Watch {
     const held = this.connection.follow(WatchService.method.holdState, () => request, this.connection.bounds(options));
     const first = await held.next();
     if (first.done) throw new Error("the daemon ended a state before it was held");
-    return { silent: first.value.silent, release: async () => void (await held.return()) };
+    const { silent, hold } = first.value;
+    const release = async () => {
+      try {
+        await this.connection.unary(WatchService.method.leaveState, { hold }, options, false);
+      } catch (error) {
+        // Where the daemon is gone, so is the state.
+        if (!(error instanceof NotFound || error instanceof Unavailable)) throw error;
+      } finally {
+        await held.return();
+      }
+    };
+    return { silent, release };
   }
 
   async list(options: CallOptions = {}): Promise<WatchRoot[]> {

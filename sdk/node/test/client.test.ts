@@ -404,6 +404,7 @@ describe("zsync client", { skip, timeout: 240_000 }, () => {
         assert.deepEqual((await client.watch.states()).map((state) => state.name), ["build"]);
         mkdirSync(join(folder, "during"));
         await held.release();
+        assert.deepEqual(await client.watch.states(), []);
       }
       if (seen.includes("during")) break;
     }

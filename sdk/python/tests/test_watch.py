@@ -58,6 +58,7 @@ class WatchTest(DaemonTest, unittest.TestCase):
                 self.assertEqual(("build", ""), (next(later).state_entered, next(never).state_left))
                 self.assertEqual(["build"], [state.name for state in self.client.watch.states()])
                 os.mkdir(Path(folder, "during"))
+            self.assertEqual(0, len(self.client.watch.states()))
             self.assertEqual("build", next(later).state_left)
             self.assertEqual(["during"], [change.path for change in next(later).changes])
             self.assertEqual("build", next(never).state_left)

@@ -3,11 +3,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from zsync import _requests, _watch_core, v1
 from zsync._requests import Argument, Duration
+from zsync.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
     from zsync.client import _Driver
@@ -53,7 +54,13 @@ class Watch:
         driver = self._driver
         held = driver.iterate(_watch_core.hold_state(driver.settings, request, driver.deadline(timeout)))
         try:
-            yield next(held)
+            reply = next(held)
+            try:
+                yield reply
+            finally:
+                # What changes after the block is told as ever; where the daemon is gone, so is the state.
+                with suppress(NotFound, Unavailable):
+                    driver.unary("Watch.LeaveState", v1.LeaveStateRequest(hold=reply.hold), timeout, False)
         finally:
             held.close()
 

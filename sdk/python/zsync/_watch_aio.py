@@ -3,11 +3,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from zsync import _requests, _watch_core, v1
 from zsync._requests import Argument, Duration
+from zsync.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
     from zsync.aio import _Driver
@@ -55,7 +56,13 @@ class Watch:
         driver = self._driver
         held = driver.iterate(_watch_core.hold_state(driver.settings, request, driver.deadline(timeout)))
         try:
-            yield await anext(held)
+            reply = await anext(held)
+            try:
+                yield reply
+            finally:
+                # What changes after the block is told as ever; where the daemon is gone, so is the state.
+                with suppress(NotFound, Unavailable):
+                    await driver.unary("Watch.LeaveState", v1.LeaveStateRequest(hold=reply.hold), timeout, False)
         finally:
             await held.aclose()
 

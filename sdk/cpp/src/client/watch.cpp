@@ -43,6 +43,15 @@ absl::StatusOr<v1::WatchBatch> Watch::query(const v1::QueryWatchRequest& request
   return whole;
 }
 
+absl::Status Watch::leave_state(const std::string& hold, const CallOptions& options) {
+  const std::unique_ptr<Stub> stub = v1::Watch::NewStub(connection_.channel());
+  v1::LeaveStateRequest request;
+  request.set_hold(hold);
+  return internal::unary(connection_, *stub, &Stub::LeaveState, request, options,
+                         internal::Repeat::kNever)
+      .status();
+}
+
 absl::Status Watch::hold_state(const v1::HoldStateRequest& request, const HeldCallback& held,
                                const CallOptions& options) {
   const internal::Bounds bounds = connection_.bounds(options);

@@ -41,6 +41,11 @@ class Watch {
   // restart of the daemon had interrupted it, and with it every subscription.
   [[nodiscard]] absl::Status hold_state(const v1::HoldStateRequest& request,
                                         const HeldCallback& held, const CallOptions& options = {});
+  // Leaves it: hold_state() of that HoldStateReply::hold ends well. Returns when what changes from
+  // now on is told as ever, which the end of a call alone does not wait for.
+  //
+  // Errors: kNotFound when it has been left.
+  [[nodiscard]] absl::Status leave_state(const std::string& hold, const CallOptions& options = {});
   // The directories that are being watched, and the states that are held.
   [[nodiscard]] absl::StatusOr<v1::ListWatchesReply> list(const CallOptions& options = {});
   // Who uses the inotify watches of the machine, and what sharing them saves.

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file zsync/v1/watch.proto.
  */
 export const file_zsync_v1_watch: GenFile = /*@__PURE__*/
-  fileDesc("ChR6c3luYy92MS93YXRjaC5wcm90bxIIenN5bmMudjEi0AEKC1dhdGNoRmlsdGVyEg0KBWdsb2JzGAEgAygJEg4KBmlnbm9yZRgCIAMoCRIUCgxub19naXRpZ25vcmUYAyABKAgSKQoGc2V0dGxlGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEisKCG1heF93YWl0GAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhcKD2NoYW5nZWRfY29udGVudBgGIAEoCBINCgVkZWZlchgHIAMoCRIMCgRkcm9wGAggAygJIlsKFVN1YnNjcmliZVdhdGNoUmVxdWVzdBIMCgRwYXRoGAEgASgJEiUKBmZpbHRlchgCIAEoCzIVLnpzeW5jLnYxLldhdGNoRmlsdGVyEg0KBXNpbmNlGAMgASgJIlcKEVF1ZXJ5V2F0Y2hSZXF1ZXN0EgwKBHBhdGgYASABKAkSJQoGZmlsdGVyGAIgASgLMhUuenN5bmMudjEuV2F0Y2hGaWx0ZXISDQoFc2luY2UYAyABKAkivgEKCkZpbGVDaGFuZ2USDAoEcGF0aBgBIAEoCRIiCgRraW5kGAIgASgOMhQuenN5bmMudjEuQ2hhbmdlS2luZBIUCgxyZW5hbWVkX2Zyb20YAyABKAkSEQoJZGlyZWN0b3J5GAQgASgIEgwKBHNpemUYBSABKAQSFwoPbXRpbWVfdW5peF9uYW5vGAYgASgDEhIKCnBhdGhfYnl0ZXMYByABKAwSGgoScmVuYW1lZF9mcm9tX2J5dGVzGAggASgMIpsBCgpXYXRjaEJhdGNoEg0KBWNsb2NrGAEgASgJEiUKB2NoYW5nZXMYAiADKAsyFC56c3luYy52MS5GaWxlQ2hhbmdlEg0KBWZyZXNoGAMgASgIEgsKA2dhcBgEIAEoCRIQCghmYWxsYmFjaxgFIAEoCRIVCg1zdGF0ZV9lbnRlcmVkGAYgASgJEhIKCnN0YXRlX2xlZnQYByABKAkiLgoQSG9sZFN0YXRlUmVxdWVzdBIMCgRwYXRoGAEgASgJEgwKBG5hbWUYAiABKAkiIAoOSG9sZFN0YXRlUmVwbHkSDgoGc2lsZW50GAEgASgNIm4KCUhlbGRTdGF0ZRIMCgRwYXRoGAEgASgJEgwKBG5hbWUYAiABKAkSDwoHaG9sZGVycxgDIAEoDRILCgNwaWQYBCABKAUSFwoPc2luY2VfdW5peF9uYW5vGAUgASgDEg4KBnNpbGVudBgGIAEoDSIUChJMaXN0V2F0Y2hlc1JlcXVlc3QitQEKCVdhdGNoUm9vdBIMCgRwYXRoGAEgASgJEhMKC3N1YnNjcmliZXJzGAIgASgNEhMKC2RpcmVjdG9yaWVzGAMgASgEEg0KBWZpbGVzGAQgASgEEg0KBWNsb2NrGAUgASgJEg0KBWVycm9yGAYgASgJEg4KBnNvdXJjZRgHIAEoCRIQCghmYWxsYmFjaxgIIAEoCRIRCglmb3JnZXRmdWwYCSABKAkSDgoGc2lsZW50GAogAygJIlsKEExpc3RXYXRjaGVzUmVwbHkSIgoFcm9vdHMYASADKAsyEy56c3luYy52MS5XYXRjaFJvb3QSIwoGc3RhdGVzGAIgAygLMhMuenN5bmMudjEuSGVsZFN0YXRlIhMKEVdhdGNoVXNhZ2VSZXF1ZXN0Il0KCVdhdGNoVXNlchILCgNwaWQYASABKAUSDwoHY29tbWFuZBgCIAEoCRIRCglpbnN0YW5jZXMYAyABKA0SDwoHd2F0Y2hlcxgEIAEoBBIOCgZ6c3luY2QYBSABKAgiwwEKD1dhdGNoVXNhZ2VSZXBseRIiCgV1c2VycxgBIAMoCzITLnpzeW5jLnYxLldhdGNoVXNlchIPCgd3YXRjaGVzGAIgASgEEhMKC3dhdGNoZXNfbWF4GAMgASgEEhEKCWluc3RhbmNlcxgEIAEoBBIVCg1pbnN0YW5jZXNfbWF4GAUgASgEEg4KBmhpZGRlbhgGIAEoBBIMCgRoZWxkGAcgASgEEhAKCHVuc2hhcmVkGAggASgEEgwKBGN1cmUYCSABKAkqjgEKCkNoYW5nZUtpbmQSGwoXQ0hBTkdFX0tJTkRfVU5TUEVDSUZJRUQQABIXChNDSEFOR0VfS0lORF9DUkVBVEVEEAESGAoUQ0hBTkdFX0tJTkRfTU9ESUZJRUQQAhIXChNDSEFOR0VfS0lORF9ERUxFVEVEEAMSFwoTQ0hBTkdFX0tJTkRfUkVOQU1FRBAEMtMCCgVXYXRjaBJECglTdWJzY3JpYmUSHy56c3luYy52MS5TdWJzY3JpYmVXYXRjaFJlcXVlc3QaFC56c3luYy52MS5XYXRjaEJhdGNoMAESPAoFUXVlcnkSGy56c3luYy52MS5RdWVyeVdhdGNoUmVxdWVzdBoULnpzeW5jLnYxLldhdGNoQmF0Y2gwARJACgRMaXN0EhwuenN5bmMudjEuTGlzdFdhdGNoZXNSZXF1ZXN0GhouenN5bmMudjEuTGlzdFdhdGNoZXNSZXBseRJDCglIb2xkU3RhdGUSGi56c3luYy52MS5Ib2xkU3RhdGVSZXF1ZXN0GhguenN5bmMudjEuSG9sZFN0YXRlUmVwbHkwARI/CgVVc2FnZRIbLnpzeW5jLnYxLldhdGNoVXNhZ2VSZXF1ZXN0GhkuenN5bmMudjEuV2F0Y2hVc2FnZVJlcGx5YgZwcm90bzM", [file_google_protobuf_duration]);
+  fileDesc("ChR6c3luYy92MS93YXRjaC5wcm90bxIIenN5bmMudjEi0AEKC1dhdGNoRmlsdGVyEg0KBWdsb2JzGAEgAygJEg4KBmlnbm9yZRgCIAMoCRIUCgxub19naXRpZ25vcmUYAyABKAgSKQoGc2V0dGxlGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEisKCG1heF93YWl0GAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhcKD2NoYW5nZWRfY29udGVudBgGIAEoCBINCgVkZWZlchgHIAMoCRIMCgRkcm9wGAggAygJIlsKFVN1YnNjcmliZVdhdGNoUmVxdWVzdBIMCgRwYXRoGAEgASgJEiUKBmZpbHRlchgCIAEoCzIVLnpzeW5jLnYxLldhdGNoRmlsdGVyEg0KBXNpbmNlGAMgASgJIlcKEVF1ZXJ5V2F0Y2hSZXF1ZXN0EgwKBHBhdGgYASABKAkSJQoGZmlsdGVyGAIgASgLMhUuenN5bmMudjEuV2F0Y2hGaWx0ZXISDQoFc2luY2UYAyABKAkivgEKCkZpbGVDaGFuZ2USDAoEcGF0aBgBIAEoCRIiCgRraW5kGAIgASgOMhQuenN5bmMudjEuQ2hhbmdlS2luZBIUCgxyZW5hbWVkX2Zyb20YAyABKAkSEQoJZGlyZWN0b3J5GAQgASgIEgwKBHNpemUYBSABKAQSFwoPbXRpbWVfdW5peF9uYW5vGAYgASgDEhIKCnBhdGhfYnl0ZXMYByABKAwSGgoScmVuYW1lZF9mcm9tX2J5dGVzGAggASgMIpsBCgpXYXRjaEJhdGNoEg0KBWNsb2NrGAEgASgJEiUKB2NoYW5nZXMYAiADKAsyFC56c3luYy52MS5GaWxlQ2hhbmdlEg0KBWZyZXNoGAMgASgIEgsKA2dhcBgEIAEoCRIQCghmYWxsYmFjaxgFIAEoCRIVCg1zdGF0ZV9lbnRlcmVkGAYgASgJEhIKCnN0YXRlX2xlZnQYByABKAkiLgoQSG9sZFN0YXRlUmVxdWVzdBIMCgRwYXRoGAEgASgJEgwKBG5hbWUYAiABKAkiLgoOSG9sZFN0YXRlUmVwbHkSDgoGc2lsZW50GAEgASgNEgwKBGhvbGQYAiABKAkiIQoRTGVhdmVTdGF0ZVJlcXVlc3QSDAoEaG9sZBgBIAEoCSIRCg9MZWF2ZVN0YXRlUmVwbHkibgoJSGVsZFN0YXRlEgwKBHBhdGgYASABKAkSDAoEbmFtZRgCIAEoCRIPCgdob2xkZXJzGAMgASgNEgsKA3BpZBgEIAEoBRIXCg9zaW5jZV91bml4X25hbm8YBSABKAMSDgoGc2lsZW50GAYgASgNIhQKEkxpc3RXYXRjaGVzUmVxdWVzdCK1AQoJV2F0Y2hSb290EgwKBHBhdGgYASABKAkSEwoLc3Vic2NyaWJlcnMYAiABKA0SEwoLZGlyZWN0b3JpZXMYAyABKAQSDQoFZmlsZXMYBCABKAQSDQoFY2xvY2sYBSABKAkSDQoFZXJyb3IYBiABKAkSDgoGc291cmNlGAcgASgJEhAKCGZhbGxiYWNrGAggASgJEhEKCWZvcmdldGZ1bBgJIAEoCRIOCgZzaWxlbnQYCiADKAkiWwoQTGlzdFdhdGNoZXNSZXBseRIiCgVyb290cxgBIAMoCzITLnpzeW5jLnYxLldhdGNoUm9vdBIjCgZzdGF0ZXMYAiADKAsyEy56c3luYy52MS5IZWxkU3RhdGUiEwoRV2F0Y2hVc2FnZVJlcXVlc3QiXQoJV2F0Y2hVc2VyEgsKA3BpZBgBIAEoBRIPCgdjb21tYW5kGAIgASgJEhEKCWluc3RhbmNlcxgDIAEoDRIPCgd3YXRjaGVzGAQgASgEEg4KBnpzeW5jZBgFIAEoCCLDAQoPV2F0Y2hVc2FnZVJlcGx5EiIKBXVzZXJzGAEgAygLMhMuenN5bmMudjEuV2F0Y2hVc2VyEg8KB3dhdGNoZXMYAiABKAQSEwoLd2F0Y2hlc19tYXgYAyABKAQSEQoJaW5zdGFuY2VzGAQgASgEEhUKDWluc3RhbmNlc19tYXgYBSABKAQSDgoGaGlkZGVuGAYgASgEEgwKBGhlbGQYByABKAQSEAoIdW5zaGFyZWQYCCABKAQSDAoEY3VyZRgJIAEoCSqOAQoKQ2hhbmdlS2luZBIbChdDSEFOR0VfS0lORF9VTlNQRUNJRklFRBAAEhcKE0NIQU5HRV9LSU5EX0NSRUFURUQQARIYChRDSEFOR0VfS0lORF9NT0RJRklFRBACEhcKE0NIQU5HRV9LSU5EX0RFTEVURUQQAxIXChNDSEFOR0VfS0lORF9SRU5BTUVEEAQymQMKBVdhdGNoEkQKCVN1YnNjcmliZRIfLnpzeW5jLnYxLlN1YnNjcmliZVdhdGNoUmVxdWVzdBoULnpzeW5jLnYxLldhdGNoQmF0Y2gwARI8CgVRdWVyeRIbLnpzeW5jLnYxLlF1ZXJ5V2F0Y2hSZXF1ZXN0GhQuenN5bmMudjEuV2F0Y2hCYXRjaDABEkAKBExpc3QSHC56c3luYy52MS5MaXN0V2F0Y2hlc1JlcXVlc3QaGi56c3luYy52MS5MaXN0V2F0Y2hlc1JlcGx5EkMKCUhvbGRTdGF0ZRIaLnpzeW5jLnYxLkhvbGRTdGF0ZVJlcXVlc3QaGC56c3luYy52MS5Ib2xkU3RhdGVSZXBseTABEkQKCkxlYXZlU3RhdGUSGy56c3luYy52MS5MZWF2ZVN0YXRlUmVxdWVzdBoZLnpzeW5jLnYxLkxlYXZlU3RhdGVSZXBseRI/CgVVc2FnZRIbLnpzeW5jLnYxLldhdGNoVXNhZ2VSZXF1ZXN0GhkuenN5bmMudjEuV2F0Y2hVc2FnZVJlcGx5YgZwcm90bzM", [file_google_protobuf_duration]);
 
 /**
  * @generated from message zsync.v1.WatchFilter
@@ -309,6 +309,13 @@ export type HoldStateReply = Message<"zsync.v1.HoldStateReply"> & {
    * @generated from field: uint32 silent = 1;
    */
   silent: number;
+
+  /**
+   * for LeaveState
+   *
+   * @generated from field: string hold = 2;
+   */
+  hold: string;
 };
 
 /**
@@ -317,6 +324,36 @@ export type HoldStateReply = Message<"zsync.v1.HoldStateReply"> & {
  */
 export const HoldStateReplySchema: GenMessage<HoldStateReply> = /*@__PURE__*/
   messageDesc(file_zsync_v1_watch, 6);
+
+/**
+ * @generated from message zsync.v1.LeaveStateRequest
+ */
+export type LeaveStateRequest = Message<"zsync.v1.LeaveStateRequest"> & {
+  /**
+   * @generated from field: string hold = 1;
+   */
+  hold: string;
+};
+
+/**
+ * Describes the message zsync.v1.LeaveStateRequest.
+ * Use `create(LeaveStateRequestSchema)` to create a new message.
+ */
+export const LeaveStateRequestSchema: GenMessage<LeaveStateRequest> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_watch, 7);
+
+/**
+ * @generated from message zsync.v1.LeaveStateReply
+ */
+export type LeaveStateReply = Message<"zsync.v1.LeaveStateReply"> & {
+};
+
+/**
+ * Describes the message zsync.v1.LeaveStateReply.
+ * Use `create(LeaveStateReplySchema)` to create a new message.
+ */
+export const LeaveStateReplySchema: GenMessage<LeaveStateReply> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_watch, 8);
 
 /**
  * A state is held while anybody holds it.
@@ -364,7 +401,7 @@ export type HeldState = Message<"zsync.v1.HeldState"> & {
  * Use `create(HeldStateSchema)` to create a new message.
  */
 export const HeldStateSchema: GenMessage<HeldState> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_watch, 7);
+  messageDesc(file_zsync_v1_watch, 9);
 
 /**
  * @generated from message zsync.v1.ListWatchesRequest
@@ -377,7 +414,7 @@ export type ListWatchesRequest = Message<"zsync.v1.ListWatchesRequest"> & {
  * Use `create(ListWatchesRequestSchema)` to create a new message.
  */
 export const ListWatchesRequestSchema: GenMessage<ListWatchesRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_watch, 8);
+  messageDesc(file_zsync_v1_watch, 10);
 
 /**
  * @generated from message zsync.v1.WatchRoot
@@ -451,7 +488,7 @@ export type WatchRoot = Message<"zsync.v1.WatchRoot"> & {
  * Use `create(WatchRootSchema)` to create a new message.
  */
 export const WatchRootSchema: GenMessage<WatchRoot> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_watch, 9);
+  messageDesc(file_zsync_v1_watch, 11);
 
 /**
  * @generated from message zsync.v1.ListWatchesReply
@@ -475,7 +512,7 @@ export type ListWatchesReply = Message<"zsync.v1.ListWatchesReply"> & {
  * Use `create(ListWatchesReplySchema)` to create a new message.
  */
 export const ListWatchesReplySchema: GenMessage<ListWatchesReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_watch, 10);
+  messageDesc(file_zsync_v1_watch, 12);
 
 /**
  * @generated from message zsync.v1.WatchUsageRequest
@@ -488,7 +525,7 @@ export type WatchUsageRequest = Message<"zsync.v1.WatchUsageRequest"> & {
  * Use `create(WatchUsageRequestSchema)` to create a new message.
  */
 export const WatchUsageRequestSchema: GenMessage<WatchUsageRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_watch, 11);
+  messageDesc(file_zsync_v1_watch, 13);
 
 /**
  * @generated from message zsync.v1.WatchUser
@@ -529,7 +566,7 @@ export type WatchUser = Message<"zsync.v1.WatchUser"> & {
  * Use `create(WatchUserSchema)` to create a new message.
  */
 export const WatchUserSchema: GenMessage<WatchUser> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_watch, 12);
+  messageDesc(file_zsync_v1_watch, 14);
 
 /**
  * @generated from message zsync.v1.WatchUsageReply
@@ -602,7 +639,7 @@ export type WatchUsageReply = Message<"zsync.v1.WatchUsageReply"> & {
  * Use `create(WatchUsageReplySchema)` to create a new message.
  */
 export const WatchUsageReplySchema: GenMessage<WatchUsageReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_watch, 13);
+  messageDesc(file_zsync_v1_watch, 15);
 
 /**
  * @generated from enum zsync.v1.ChangeKind
@@ -686,6 +723,17 @@ export const Watch: GenService<{
     methodKind: "server_streaming";
     input: typeof HoldStateRequestSchema;
     output: typeof HoldStateReplySchema;
+  },
+  /**
+   * Leaves it; the HoldState call then ends well. Replies when that is in force: what changes after the
+   * reply is told as ever. Without it the daemon leaves the state once it sees the end of the call.
+   *
+   * @generated from rpc zsync.v1.Watch.LeaveState
+   */
+  leaveState: {
+    methodKind: "unary";
+    input: typeof LeaveStateRequestSchema;
+    output: typeof LeaveStateReplySchema;
   },
   /**
    * Who uses the inotify watches of the machine, and what sharing them saves.
