@@ -88,6 +88,9 @@ export function makeError(code: ErrorCode, message: string, detail?: ErrorFields
 // How grpc-js words a connection that broke under a call, where it does not say UNAVAILABLE.
 const broken = /RST_STREAM|ECONNRESET|EPIPE|ECONNREFUSED|ENOENT|Connection dropped|socket hang up|Stream removed/;
 
+// And one that was cancelled on this side.
+const cancelledHere = "Cancelled on client";
+
 function isServiceError(error: unknown): error is ServiceError {
   return error instanceof Error && "code" in error && typeof error.code === "number" && "metadata" in error;
 }
@@ -99,6 +102,10 @@ export function fromStatus(error: unknown): unknown {
   const detail = trailer instanceof Buffer ? fromBinary(ErrorDetailSchema, trailer) : undefined;
   let code = Code[error.code] as ErrorCode;
   if (!detail && ["UNKNOWN", "INTERNAL", "CANCELLED"].includes(code) && broken.test(error.details)) code = "UNAVAILABLE";
+  // Cancelled by others than us: the daemon ended it unheard as it went down.
+  if (!detail && code === "CANCELLED" && error.details !== cancelledHere) {
+    return makeError("UNAVAILABLE", "zsyncd ended the call as it went down");
+  }
   return makeError(code, error.details || code.toLowerCase(), detail);
 }
 

@@ -260,7 +260,9 @@ describe("zsync client", { skip, timeout: 240_000 }, () => {
     await client.channels.send("idle", ["x"]);
     const receiver = client.channels.recv("idle");
     await receiver.next();
-    const [told] = (await client.channels.get("idle")).consumers;
+    // The message may be here before the daemon hears that it was taken.
+    let [told] = (await client.channels.get("idle")).consumers;
+    for (let i = 0; i < 10_000 && told?.state === v1.ConsumerState.NOT_READING; i++) [told] = (await client.channels.get("idle")).consumers;
     assert.equal(told?.state, v1.ConsumerState.OUTSTANDING);
     await receiver.return();
   });

@@ -14,6 +14,7 @@ import zsync._endpoint
 ROOT = Path(__file__).resolve().parents[3]
 START_SECONDS_MAX = 20
 CALL_SECONDS_MAX = 60
+LINES = "i=0; while [ $i -lt 60 ]; do echo line $i; i=$((i+1)); sleep 0.03; done"  # for a shell
 
 
 def program(name: str) -> Path:

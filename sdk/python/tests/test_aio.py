@@ -6,8 +6,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 import zsync
-from harness import CALL_SECONDS_MAX, DaemonTest
-from test_sync import LINES
+from harness import CALL_SECONDS_MAX, LINES, DaemonTest
 from zsync import v1
 
 

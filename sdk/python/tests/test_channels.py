@@ -62,7 +62,9 @@ class ChannelsTest(DaemonTest, unittest.TestCase):
         self.channels.send("idle", [b"x"])
         receiver = self.channels.recv("idle")
         next(receiver)
-        told = self.channels.get("idle").consumers[0]
+        # The message may be here before the daemon hears that it was taken.
+        states = (self.channels.get("idle").consumers[0] for _ in range(10_000))
+        told = next(one for one in states if one.state != v1.CONSUMER_STATE_NOT_READING)
         self.assertEqual((v1.CONSUMER_STATE_OUTSTANDING, 1), (told.state, told.in_hand))
         self.assertIn("is in its own hands", told.why)
         receiver.close()

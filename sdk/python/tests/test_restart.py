@@ -4,10 +4,8 @@ import time
 import unittest
 
 import zsync
-from harness import CALL_SECONDS_MAX
+from harness import CALL_SECONDS_MAX, LINES
 from test_sync import SyncTest
-
-LINES = "i=0; while [ $i -lt 60 ]; do echo line $i; i=$((i+1)); sleep 0.03; done"
 
 
 class RestartTest(SyncTest):
