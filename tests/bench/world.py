@@ -80,7 +80,7 @@ class Daemon:
         """Commands that still run are cancelled first: they would outlive the daemon."""
         if self.process is None or self.process.poll() is not None:
             return
-        running = self.control("ps", "-q", check=False).stdout.split()
+        running = self.control("tasks", "list", "-q", "--state", "running", check=False).stdout.split()
         if running:
             self.control("tasks", "cancel", "--wait", *running, check=False)
         self.process.send_signal(signal.SIGTERM)
