@@ -97,19 +97,25 @@ class Ledgers {
   // `broken`: it got no reply.
   void submit_ends(int client, bool broken) {
     std::lock_guard<std::mutex> guard(mutex_);
-    if (broken) {
-      for (const int kill : in_flight_[client].durable_at_kills) hits_[kDuringReply].insert(kill);
+    if (!broken) {
+      in_flight_.erase(client);
+      return;
     }
-    in_flight_.erase(client);
+    Submit& submit = in_flight_[client];
+    for (const int kill : submit.durable_at_kills) lost_reply(submit, kill);
+    submit.broken = true;  // mostly before anybody has looked at what the killed daemon left
   }
-  // Kill number `kill` found the tasks of these names on disk.
+  // Kill number `kill` found the tasks of these names on disk. A submit that broke and was not
+  // repeated yet broke by this kill.
   void look_at_submits(int kill, const std::set<std::string>& names_on_disk) {
     std::lock_guard<std::mutex> guard(mutex_);
     for (auto& [client, submit] : in_flight_) {
       bool durable = true;
       for (const std::string& name : submit.names) durable &= names_on_disk.count(name) != 0;
       if (durable) submit.durable_at_kills.push_back(kill);
+      if (durable && submit.broken) lost_reply(submit, kill);
     }
+    std::erase_if(in_flight_, [](const auto& one) { return one.second.broken; });
   }
   void hit(Phase phase, int kill) {
     std::lock_guard<std::mutex> guard(mutex_);
@@ -170,9 +176,16 @@ class Ledgers {
   struct Submit {
     std::set<std::string> names;
     std::vector<int> durable_at_kills;
+    bool broken = false;
   };
+  // A repeated submit finds the tasks of the first one: each counts once.
+  void lost_reply(const Submit& submit, int kill) {
+    if (lost_replies_.insert(*submit.names.begin()).second) hits_[kDuringReply].insert(kill);
+  }
+
   mutable std::mutex mutex_;
   std::condition_variable submit_began_;
+  std::set<std::string> lost_replies_;  // the first name of each
   std::vector<std::string> faults_;
   std::map<std::string, Promise> promises_;  // by task id
   std::set<std::string> removed_;
