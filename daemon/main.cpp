@@ -26,6 +26,7 @@
 #include "daemon/ops/upgrade.hpp"
 #include "daemon/options.hpp"
 #include "daemon/projects/engine.hpp"
+#include "daemon/projects/project_store.hpp"
 #include "daemon/projects/projects_service.hpp"
 #include "daemon/rpc/call.hpp"
 #include "daemon/rpc/self_test.hpp"
@@ -46,8 +47,8 @@ namespace zsync::daemon {
 namespace {
 
 constexpr uint32_t kServicesParallel = 4096;  // services run side by side, whatever the machine
-constexpr std::chrono::milliseconds kCallsEnd{
-    250};  // what calls get when another program takes over
+// What calls under way get when another program takes over.
+constexpr std::chrono::milliseconds kCallsEnd{250};
 constexpr char kAskedToStop[] = "asked to shut down";
 constexpr std::initializer_list<int> kSignals = {SIGTERM, SIGINT, SIGHUP};
 
@@ -143,13 +144,22 @@ absl::StatusOr<State> open_state(const Config& config, bool failed) {
 
 // zsyncd --check DIR: reads the configuration, and the store in DIR as if to serve it.
 absl::Status check_state(const std::string& dir) {
-  absl::StatusOr<std::unique_ptr<Store>> store = Store::open(store_options(dir));
+  StoreOptions options = store_options(dir);
+  if (access(options.path.c_str(), F_OK) != 0) {
+    return absl::NotFoundError("there is no \"" + options.path +
+                               "\": --check wants the directory of a copy of the store");
+  }
+  absl::StatusOr<std::unique_ptr<Store>> store = Store::open(std::move(options));
   if (!store.ok()) return store.status();
   EnvironmentPool environments;
   return (*store)->read([&environments](Database& db) {
     absl::Status status = load_tasks(db, environments, [](StoredTask) {});
     if (status.ok()) {
       status = load_schedules(db, [](ScheduleRecord) { return absl::OkStatus(); });
+    }
+    if (status.ok()) {
+      status =
+          load_projects(db, [](ProjectRecord, std::vector<UnitRow>) { return absl::OkStatus(); });
     }
     return status;
   });
@@ -300,8 +310,8 @@ Task<std::string> serve_until_stopped(LiveConfig& live, RpcServer& server, CallG
   auto stop = co_await race(wait_for_stop(live, asked_to_stop),
                             wait_until_idle(server, engines, config.idle_exit));
   std::string why = stop.index == 0 ? std::get<0>(stop.value) : "idle";
-  if (why != kAskedToStop) successor.withdraw();  // who says stop by a signal means it
-  if (const std::optional<Candidate> next = successor.chosen()) {
+  // Who says stop by a signal means it.
+  if (const std::optional<Candidate> next = successor.decide(/*none=*/why != kAskedToStop)) {
     why = "another program takes over: " + next->program;
     tell_reloading();
     gate.drain();
@@ -337,6 +347,9 @@ void tell_takeover(EventLog& events, const std::optional<Inheritance>& inherited
 // The memory class goes from program to program in files; any other start begins without them.
 Task<void> bring_channels_back(ChannelsEngine& channels, EventLog& events, const Config& config,
                                bool inherited) {
+  std::error_code error;
+  if (!inherited) std::filesystem::remove_all(upgrade_dir(config), error);  // of a killed daemon
+  std::filesystem::create_directory(upgrade_dir(config), error);
   if (!inherited) co_return;
   const std::string dir = upgrade_dir(config) + "/channels";
   absl::Status status = co_await rt::call_blocking([&] { return channels.carry_in(dir); });
@@ -397,7 +410,9 @@ Task<absl::StatusOr<std::optional<Candidate>>> serve(LiveConfig& live, State& st
 
   CallGate gate(runtime, getuid(), static_cast<uint32_t>(config.calls_per_uid_max));
   Notify asked_to_stop;
-  Successor successor(*state.store, upgrade_dir(config) + "/check", start.argv, asked_to_stop);
+  Successor successor(
+      *state.store, upgrade_dir(config), start.argv,
+      [&channels] { return channels.carried_bytes(); }, asked_to_stop);
   const RpcServer* server = nullptr;
   DaemonFacts facts = facts_of(live, start, successor, asked_to_stop, ids.next());
   facts.doctor = [&] {

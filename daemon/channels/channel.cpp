@@ -31,11 +31,6 @@ namespace {
 
 constexpr uint64_t kHasDead = 1;
 
-void put_text(std::string& out, const std::string& text) {
-  put_varint(out, text.size());
-  out.append(text);
-}
-
 std::string encode_extra(const MessageExtra& extra) {
   std::string out;
   put_varint(out, extra.dead ? kHasDead : 0);

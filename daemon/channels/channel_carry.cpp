@@ -18,11 +18,6 @@ constexpr uint8_t kMessage = 2;
 constexpr uint8_t kEnd = 3;
 constexpr size_t kAppendBytes = 1 << 20;  // at once
 
-void put_text(std::string& out, std::string_view text) {
-  put_varint(out, text.size());
-  out.append(text);
-}
-
 template <typename T>
 void put_optional(std::string& out, const std::optional<T>& value) {
   out.push_back(value ? 1 : 0);
@@ -140,6 +135,13 @@ absl::Status ChannelCarry::write(NamedChannel& channel, segment_log::Writer& log
   status.Update(out.add(kEnd, ""));
   status.Update(out.flush());
   return status;
+}
+
+uint64_t ChannelCarry::bytes_of(NamedChannel& channel) {
+  rt::LockGuard guard(channel.lock_);
+  const uint64_t latest = channel.latest_ ? channel.latest_->bytes() : 0;
+  return channel.queue_.memory_bytes() + latest + 2 * channel.disk_bytes_ +
+         channel.dedup_.size() * kKeyBytesMax;
 }
 
 absl::StatusOr<ChannelCarry::ChannelPtr> ChannelCarry::made_of(const segment_log::Record& header,

@@ -26,6 +26,9 @@ class ChannelCarry {
   // Errors: kUnavailable, kResourceExhausted: the disk's.
   static absl::Status write(NamedChannel& channel, segment_log::Writer& log);
 
+  // What that takes of the disk, with what read() puts there again, at most.
+  static uint64_t bytes_of(NamedChannel& channel);
+
   // Makes every whole channel of the log in `dir` anew and gives it to `take`. What was on disk
   // because memory was full is put under `spill_dir`, or into memory where that is empty.
   //

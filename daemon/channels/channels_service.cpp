@@ -44,10 +44,7 @@ std::vector<std::string> take_messages(v1::SendRequest& request) {
 
 // The message's own, or that of the call.
 std::string trace_of(const v1::SendRequest& request, const Context& context) {
-  if (!request.trace().empty()) return request.trace();
-  const auto found = context.client_metadata().find("traceparent");
-  if (found == context.client_metadata().end()) return "";
-  return std::string(found->second.data(), found->second.size());
+  return request.trace().empty() ? traceparent_of(context) : request.trace();
 }
 
 absl::StatusOr<SendBatch> to_batch(ChannelsEngine& engine, const CallContext& call,

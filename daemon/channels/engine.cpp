@@ -241,6 +241,15 @@ absl::Status ChannelsEngine::carry_out(const std::string& dir) {
   return absl::OkStatus();
 }
 
+uint64_t ChannelsEngine::carried_bytes() {
+  rt::LockGuard guard(lock_);
+  uint64_t bytes = 0;
+  for (const auto& [name, channel] : channels_) {
+    if (channel->spec().kind == ChannelClass::kMemory) bytes += ChannelCarry::bytes_of(*channel);
+  }
+  return bytes;
+}
+
 absl::Status ChannelsEngine::carry_in(const std::string& dir) {
   const auto take = [this](std::string name, ChannelPtr channel) {
     rt::LockGuard guard(lock_);

@@ -51,6 +51,8 @@ class ChannelsEngine {
   Task<void> stop();
   // After stop(): writes the channels of the memory class to `dir`, which is made anew. Blocks.
   absl::Status carry_out(const std::string& dir);
+  // What that would take of the disk now, at most.
+  uint64_t carried_bytes();
   // After start(): brings them back, and leaves `dir` as it is. Blocks.
   absl::Status carry_in(const std::string& dir);
 

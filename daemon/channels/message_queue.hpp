@@ -85,6 +85,7 @@ class MessageQueue {
   uint64_t waiting() const { return held_ - in_hand_.size(); }
   uint64_t held() const { return held_; }  // on disk, too
   uint64_t held_bytes() const { return held_bytes_; }
+  uint64_t memory_bytes() const { return bytes_; }  // history, too
   uint64_t next_seq() const { return next_; }
   uint64_t first_seq() const { return disk_from() - messages_.size(); }
   // Everything below is received for good.

@@ -12,6 +12,12 @@ inline void put_varint(std::string& out, uint64_t number) {
   out.push_back(static_cast<char>(number));
 }
 
+// A text, its size before it.
+inline void put_text(std::string& out, std::string_view text) {
+  put_varint(out, text.size());
+  out.append(text);
+}
+
 // Reads them back; bytes that end too early, or a number of more than 64 bits, give 0 and !ok().
 class VarintReader {
  public:

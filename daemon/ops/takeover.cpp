@@ -28,6 +28,7 @@ namespace zsync::daemon {
 namespace {
 
 constexpr char kVariable[] = "ZSYNC_TAKEOVER";
+constexpr size_t kFailureBytesMax = 4096;  // it goes into a variable
 constexpr std::array<int, 6> kFatal = {SIGSEGV, SIGABRT, SIGBUS, SIGILL, SIGFPE, SIGALRM};
 
 char signal_stack[64 << 10];  // of the thread that makes the guard, whose own may have run out
@@ -233,7 +234,7 @@ void TakeoverGuard::engines_run() {
 void TakeoverGuard::give_back(const std::string& why) {
   if (!armed.load()) return;
   Inheritance given = armed.load()->inheritance;
-  given.failure = why;
+  given.failure = why.substr(0, kFailureBytesMax);
   (void)hand_over(given);
 }
 

@@ -5,12 +5,12 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <ctime>
 #include <filesystem>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -19,6 +19,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "daemon/fault/fault.hpp"
 #include "daemon/ops/environment.hpp"
 #include "daemon/store/schema.hpp"
@@ -31,6 +33,7 @@ namespace {
 constexpr absl::string_view kPassed = "zsyncd check passed: version ";
 constexpr size_t kOutputBytesMax = 64 << 10;  // of a check
 constexpr size_t kOutputBytesTold = 2048;     // its end, in an error
+constexpr int kStopLookMs = 50;               // how often a cancel is looked for
 
 absl::Status bad_program(const std::string& text, const std::string& hint) {
   return fault(absl::StatusCode::kInvalidArgument, text, {"program", "INVALID", "", hint, {}});
@@ -54,8 +57,10 @@ absl::StatusOr<std::string> resolve(std::string program) {
   return program;
 }
 
-// What a child has written when it closed its output; ended when it takes longer than kCheckLimit.
-absl::StatusOr<std::string> run_to_end(const std::vector<std::string>& words) {
+// Starts a program in a process group of its own -> its output and errors, and its pid. Not a
+// zsync::Process: ended children of this process leave no exit code (SA_NOCLDWAIT), so what it
+// prints decides.
+absl::StatusOr<std::pair<segment_log::Fd, pid_t>> start(const std::vector<std::string>& words) {
   int output[2];
   if (pipe2(output, O_CLOEXEC) != 0) return absl::ErrnoToStatus(errno, "making a pipe");
   std::vector<char*> argv;
@@ -75,28 +80,39 @@ absl::StatusOr<std::string> run_to_end(const std::vector<std::string>& words) {
   sigaddset(&usual, SIGPIPE);
   posix_spawnattr_setsigmask(&attributes, &none);
   posix_spawnattr_setsigdefault(&attributes, &usual);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  posix_spawnattr_setpgroup(&attributes, 0);
+  posix_spawnattr_setflags(&attributes,
+                           POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
   pid_t pid = 0;
   const int error = posix_spawn(&pid, argv[0], &actions, &attributes, argv.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   close(output[1]);
-  const segment_log::Fd out(output[0]);
+  segment_log::Fd out(output[0]);
   if (error != 0) return absl::ErrnoToStatus(error, absl::StrCat("executing \"", words[0], "\""));
-  const segment_log::Fd process(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  return std::pair(std::move(out), pid);
+}
+
+// What a program has written when it, and whoever it started, closed its output.
+absl::StatusOr<std::string> run_to_end(const std::vector<std::string>& words,
+                                       const std::atomic<bool>& stop) {
+  auto started = start(words);
+  if (!started.ok()) return started.status();
+  const auto& [out, pid] = *started;
   const auto until = std::chrono::steady_clock::now() + kCheckLimit;
   std::string text;
   while (true) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
-        until - std::chrono::steady_clock::now());
     pollfd ready{out.get(), POLLIN, 0};
-    const int count = left.count() > 0 ? poll(&ready, 1, static_cast<int>(left.count())) : 0;
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) {
-      syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0);
+    const int count = poll(&ready, 1, kStopLookMs);
+    const bool late = std::chrono::steady_clock::now() >= until;
+    if (stop.load() || late) {
+      // Somebody of the group holds our pipe, so the group has not ended.
+      kill(-pid, SIGKILL);
+      if (!late) return absl::CancelledError("the check was cancelled");
       return absl::DeadlineExceededError(absl::StrCat(
           "\"", words[0], "\" did not end its check within ", kCheckLimit.count(), " s"));
     }
+    if (count <= 0) continue;
     char buffer[4096];
     const ssize_t size = read(out.get(), buffer, sizeof buffer);
     if (size < 0 && errno == EINTR) continue;
@@ -105,22 +121,46 @@ absl::StatusOr<std::string> run_to_end(const std::vector<std::string>& words) {
   }
 }
 
+absl::Status check_room(const std::string& dir, uint64_t needed) {
+  struct statvfs disk{};
+  if (statvfs(dir.c_str(), &disk) != 0) return absl::ErrnoToStatus(errno, "looking at the disk");
+  const uint64_t free = uint64_t{disk.f_bavail} * disk.f_frsize;
+  if (free >= needed) return absl::OkStatus();
+  return fault(
+      absl::StatusCode::kResourceExhausted,
+      absl::StrCat("the memory channels need ", needed, " bytes of the disk meanwhile, and ", free,
+                   " are free"),
+      {"", "DISK_FULL", "", "make room in the state directory, or receive from them first", {}});
+}
+
 }  // namespace
 
 Task<absl::StatusOr<Candidate>> Successor::find(std::string program, bool check_only) {
   Permit turn = co_await checking_.lock();
+  auto stop = std::make_shared<std::atomic<bool>>(false);
   absl::StatusOr<Candidate> found = co_await rt::call_blocking(
-      [&] { return examine_candidate(program, argv_, store_, copy_dir_); });
-  if (!found.ok() || check_only) co_return found;
-  timespec now{};
-  clock_gettime(CLOCK_REALTIME, &now);
-  found->chosen_unix_nano = now.tv_sec * 1'000'000'000ll + now.tv_nsec;
+      [this, program, stop] {
+        return examine_candidate(program, argv_, store_, dir_ + "/check", *stop);
+      },
+      [stop] { stop->store(true); });
+  if (!found.ok()) co_return found;
+  if (absl::Status room = check_room(dir_, carried_()); !room.ok()) co_return room;
+  if (check_only) co_return found;
+  found->chosen_unix_nano = absl::ToUnixNanos(absl::Now());
   {
     rt::LockGuard guard(lock_);
+    if (decided_) co_return absl::UnavailableError("zsyncd is stopping");
     chosen_ = *found;
   }
   asked_.notify_all();
   co_return found;
+}
+
+std::optional<Candidate> Successor::decide(bool none) {
+  rt::LockGuard guard(lock_);
+  decided_ = true;
+  if (none) chosen_.reset();
+  return chosen_;
 }
 
 std::optional<Candidate> Successor::chosen() {
@@ -128,15 +168,11 @@ std::optional<Candidate> Successor::chosen() {
   return chosen_;
 }
 
-void Successor::withdraw() {
-  rt::LockGuard guard(lock_);
-  chosen_.reset();
-}
-
 std::string check_passed() { return absl::StrCat(kPassed, ZSYNC_VERSION); }
 
 absl::StatusOr<Candidate> examine_candidate(std::string program, char** argv, Store& store,
-                                            const std::string& copy) {
+                                            const std::string& copy,
+                                            const std::atomic<bool>& stop) {
   absl::StatusOr<std::string> path = resolve(std::move(program));
   if (!path.ok()) return path.status();
   std::error_code error;
@@ -152,7 +188,7 @@ absl::StatusOr<Candidate> examine_candidate(std::string program, char** argv, St
   std::vector<std::string> words{*path};
   for (char** word = argv + 1; *word; ++word) words.push_back(*word);
   words.insert(words.end(), {"--check", copy});
-  absl::StatusOr<std::string> said = run_to_end(words);
+  absl::StatusOr<std::string> said = run_to_end(words, stop);
   std::filesystem::remove_all(copy, error);
   if (!said.ok()) return said.status();
   const std::vector<absl::string_view> lines =

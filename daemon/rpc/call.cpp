@@ -29,12 +29,14 @@ absl::StatusOr<CallContext> CallGate::enter(grpc::CallbackServerContext& context
     ++open;
   }
   calls_open_.fetch_add(1, std::memory_order_relaxed);
-  CallContext call{*peer, {}};
+  return CallContext{*peer, traceparent_of(context)};
+}
+
+std::string traceparent_of(const grpc::CallbackServerContext& context) {
   const auto& metadata = context.client_metadata();
-  if (auto trace = metadata.find("traceparent"); trace != metadata.end()) {
-    call.traceparent.assign(trace->second.data(), trace->second.size());
-  }
-  return call;
+  const auto trace = metadata.find("traceparent");
+  if (trace == metadata.end()) return "";
+  return std::string(trace->second.data(), trace->second.size());
 }
 
 void CallGate::leave(const CallContext& call) {

@@ -23,6 +23,9 @@ struct CallContext {
   std::string traceparent;  // W3C, from metadata, or empty
 };
 
+// The W3C traceparent in a call's metadata, or empty.
+std::string traceparent_of(const grpc::CallbackServerContext& context);
+
 // Threads: every member may be called from any thread.
 class CallGate {
  public:

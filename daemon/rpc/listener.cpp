@@ -182,8 +182,6 @@ ListeningSocket ListeningSocket::adopt(int fd, int lock_fd) {
   return ListeningSocket(fd, lock_fd, address.sun_path);
 }
 
-void ListeningSocket::release() { fd_ = lock_fd_ = -1; }
-
 ListeningSocket::ListeningSocket(ListeningSocket&& other) noexcept
     : fd_(std::exchange(other.fd_, -1)),
       lock_fd_(std::exchange(other.lock_fd_, -1)),

@@ -32,9 +32,6 @@ class ListeningSocket {
   ListeningSocket& operator=(ListeningSocket&&) = delete;
   ~ListeningSocket();
 
-  // Lets go of the descriptors, which stay open, and of the socket.
-  void release();
-
   int fd() const { return fd_; }
   int lock_fd() const { return lock_fd_; }
   const std::string& path() const { return path_; }

@@ -1,6 +1,5 @@
 // What a daemon costs and withstands: idleness, crowds, other users, full disks.
 #include <signal.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -8,6 +7,7 @@
 #include <thread>
 
 #include "tests/integration/daemon_test.hpp"
+#include "tests/kit/small_disk.hpp"
 
 namespace zsync::integration {
 namespace {
@@ -95,26 +95,9 @@ TEST_F(Limits, AnotherUserIsDeniedAndToldWhoTheyAreAndWhatWouldAllowThem) {
   EXPECT_EQ(ctl({"run", "--", "true"}).code, 0);
 }
 
-// A small tmpfs for the length of a test.
-class SmallDisk {
- public:
-  explicit SmallDisk(std::string path) : path_(std::move(path)) {
-    mkdir(path_.c_str(), 0700);
-    mounted_ = mount("tmpfs", path_.c_str(), "tmpfs", 0, "size=24m") == 0;
-  }
-  ~SmallDisk() {
-    if (mounted_) umount2(path_.c_str(), MNT_DETACH);
-  }
-  bool mounted() const { return mounted_; }
-
- private:
-  std::string path_;
-  bool mounted_ = false;
-};
-
 TEST_F(Limits, OnAFullDiskSubmitIsRefusedRunningTasksLiveOnAndAllWorksWhenSpaceReturns) {
   kit::TempDir dir;
-  SmallDisk disk(dir / "disk");
+  kit::SmallDisk disk(dir / "disk");
   if (!disk.mounted()) GTEST_SKIP() << "cannot mount a tmpfs here";
   start({.state_dir = dir / "disk/state"});
   const std::string running =

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "tests/integration/daemon_test.hpp"
+#include "tests/kit/small_disk.hpp"
 
 namespace zsync::integration {
 namespace {
@@ -21,6 +23,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 class Upgrade : public DaemonTest {
  protected:
@@ -213,6 +216,48 @@ TEST_F(Upgrade, WhatIsNoZsyncdIsRefusedWithItsOwnWords) {
       ctl({"daemon", "upgrade", script("echo my library is missing >&2; exit 1")});
   EXPECT_THAT(broken.err, HasSubstr("my library is missing"));
   EXPECT_EQ(info().instance(), before.instance()) << "nothing was stopped";
+}
+
+TEST_F(Upgrade, AStopDuringACheckEndsTheCheckAndTheDaemon) {
+  const std::string pids = file("pids");
+  const std::string slow = script("sleep 1000 & echo $$ $! > '" + pids + "'; wait");
+  std::thread asking([&] { EXPECT_FALSE(client().daemon().upgrade(slow).ok()); });
+  pid_t shell = 0;
+  pid_t child = 0;
+  EXPECT_TRUE(kit::poll_until([&] { return bool(std::ifstream(pids) >> shell >> child); }));
+  EXPECT_EQ(daemon().stop(), 0) << daemon().log();
+  EXPECT_TRUE(kit::poll_until([&] { return kill(shell, 0) != 0 && kill(child, 0) != 0; }));
+  asking.join();
+  EXPECT_THAT(daemon().log(), Not(HasSubstr("takes over")));
+}
+
+TEST_F(Upgrade, WhatDoesNotFitOnTheDiskIsRefusedBeforeAnythingStops) {
+  kit::TempDir dir;
+  kit::SmallDisk disk(dir / "disk");
+  if (!disk.mounted()) GTEST_SKIP() << "cannot mount a tmpfs here";
+  start({.state_dir = dir / "disk/state"});
+  ASSERT_EQ(ctl({"channels", "create", "large"}).code, 0);
+  std::string lines;
+  for (int i = 0; i < 140; ++i) lines += std::string(100'000, 'x') + "\n";
+  ASSERT_EQ(ctl({"channels", "send", "large"}, lines).code, 0);
+  ASSERT_TRUE(kit::write_file(dir / "disk/filler", std::string(12 << 20, 'x')));
+  const std::string instance = info().instance();
+  const kit::Ran refused = ctl({"daemon", "upgrade"});
+  EXPECT_NE(refused.code, 0);
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("memory channels need"), HasSubstr("make room")));
+  EXPECT_EQ(info().instance(), instance);
+  std::filesystem::remove(dir / "disk/filler");
+  const kit::Ran upgraded = ctl({"daemon", "upgrade"});
+  EXPECT_EQ(upgraded.code, 0) << upgraded.err << daemon().log();
+  ASSERT_EQ(ctl({"channels", "close", "large"}).code, 0);
+  EXPECT_EQ(ctl({"channels", "recv", "large"}).out, lines);
+  daemon().kill9();
+}
+
+TEST_F(Upgrade, ACheckByHandWantsTheCopyOfAStore) {
+  const kit::Ran ran = kit::run({kit::Programs::get().zsyncd, "--check", daemon().dir() / "none"});
+  EXPECT_EQ(ran.code, 1);
+  EXPECT_THAT(ran.err, HasSubstr("wants the directory of a copy of the store"));
 }
 
 TEST_F(Upgrade, AProgramThatCannotStartGivesTheProcessBack) {
