@@ -111,15 +111,15 @@ std::vector<char*> pointers_to(const std::vector<std::string>& words) {
   return pointers;
 }
 
-// The environment of the next program, with `given` in it.
+// The environment of the next program, with `given` in it. Its copy: what it is made of may go.
 struct Environment {
-  Environment(const Inheritance& given, int kept)
-      : variable(absl::StrCat(kVariable, "=environment=", kept, "\n", encode(given))),
-        pointers(pointers_to(given.environment)) {
-    pointers.back() = variable.data();
-    pointers.push_back(nullptr);
+  Environment(const Inheritance& given, int kept) : variables(given.environment) {
+    variables.push_back(absl::StrCat(kVariable, "=environment=", kept, "\n", encode(given)));
+    pointers = pointers_to(variables);
   }
-  std::string variable;
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
+  std::vector<std::string> variables;
   std::vector<char*> pointers;
 };
 

@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -276,16 +277,29 @@ TEST_F(Upgrade, AProgramThatCannotStartGivesTheProcessBack) {
   EXPECT_TRUE(client().daemon().upgrade().ok()) << "and another one may take over later";
 }
 
+// The environment a process was executed with, but for what one daemon tells the next.
+std::vector<std::string> executed_with(pid_t pid) {
+  std::ifstream file(absl::StrCat("/proc/", pid, "/environ"));
+  std::vector<std::string> variables;
+  for (std::string one; std::getline(file, one, '\0');) {
+    if (!absl::StartsWith(one, "ZSYNC_TAKEOVER=")) variables.push_back(one);
+  }
+  return variables;
+}
+
 // The library stands in for what tells the service manager that it serves, and raises a signal.
 TEST_F(Upgrade, AProgramThatCrashesBeforeItServesGivesTheProcessBack) {
   const char* library = std::getenv("ZSYNC_CRASH_AT_READY");
   if (!library) GTEST_SKIP() << "ZSYNC_CRASH_AT_READY names no library";
+  start({.set_env = {"MALLOC_PERTURB_=165"}});  // what is freed is overwritten
+  const std::vector<std::string> environment = executed_with(info().pid());
   const std::string task = submit({"--", "sh", "-c", counting(200)});
   auto crashing = [&](int number) {
     return failing_program(absl::StrCat("export CRASH_WITH=", number, " LD_PRELOAD='", library,
                                         "';", started_with("")));
   };
   EXPECT_THAT(failure_of(crashing(SIGSEGV)), HasSubstr("SIGSEGV"));
+  EXPECT_EQ(executed_with(info().pid()), environment);
   EXPECT_THAT(failure_of(crashing(SIGABRT)), HasSubstr("SIGABRT"));
   EXPECT_THAT(failure_of(crashing(SIGALRM)), HasSubstr("did not serve within"));
   EXPECT_EQ(wait(task).state(), v1::TASK_STATE_SUCCEEDED);
