@@ -133,14 +133,14 @@ absl::StatusOr<int> settle(Context& context, const Request& request, Method meth
   return static_cast<int>(reply->refused().empty() ? kExitOk : kExitConflict);
 }
 
-void add_settling_arguments(CLI::App& leaf, SettleFlags& flags) {
+void add_settling_arguments(Command& leaf, SettleFlags& flags) {
   leaf.add_option("NAME", flags.channel, kChannelHelp)->required();
   leaf.add_option("GROUP", flags.group, kGroupHelp)->required();
   leaf.add_option("SEQ", flags.messages, "Messages; SEQ:DELIVERY means that delivery and no later")
       ->required();
 }
 
-void add_settling(CLI::App& channels, Context& context) {
+void add_settling(Command& channels, Context& context) {
   auto ack = std::make_shared<SettleFlags>();
   add_settling_arguments(*add_leaf(channels, context, "ack", "Settle messages of a group for good",
                                    [&context, ack]() -> absl::StatusOr<int> {
@@ -159,18 +159,18 @@ void add_settling(CLI::App& channels, Context& context) {
                 }),
       *extend);
   auto nack = std::make_shared<SettleFlags>();
-  CLI::App* leaf = add_leaf(channels, context, "nack", "Give messages back, to be delivered again",
-                            [&context, nack]() -> absl::StatusOr<int> {
-                              auto request = settling<v1::NackRequest>(*nack);
-                              if (!request.ok()) return request.status();
-                              request->set_reason(nack->reason);
-                              if (!nack->delay.empty()) {
-                                absl::Status set =
-                                    set_duration(nack->delay, "--delay", *request->mutable_delay());
-                                if (!set.ok()) return set;
-                              }
-                              return settle(context, *request, &client::Channels::nack);
-                            });
+  Command* leaf = add_leaf(channels, context, "nack", "Give messages back, to be delivered again",
+                           [&context, nack]() -> absl::StatusOr<int> {
+                             auto request = settling<v1::NackRequest>(*nack);
+                             if (!request.ok()) return request.status();
+                             request->set_reason(nack->reason);
+                             if (!nack->delay.empty()) {
+                               absl::Status set =
+                                   set_duration(nack->delay, "--delay", *request->mutable_delay());
+                               if (!set.ok()) return set;
+                             }
+                             return settle(context, *request, &client::Channels::nack);
+                           });
   add_settling_arguments(*leaf, *nack);
   leaf->add_option("--delay", nack->delay, "Not before this time")->type_name("DURATION");
   leaf->add_option("--reason", nack->reason, "What a dead letter will say")->type_name("TEXT");
@@ -178,12 +178,12 @@ void add_settling(CLI::App& channels, Context& context) {
 
 }  // namespace
 
-void add_channel_groups(CLI::App& channels, Context& context) {
+void add_channel_groups(Command& channels, Context& context) {
   auto flags = std::make_shared<GroupFlags>();
-  CLI::App* add = add_leaf(channels, context, "add-group",
-                           "Make a consumer group: each message to one of its consumers, again "
-                           "until it is acknowledged",
-                           [&context, flags] { return add_group(context, *flags); });
+  Command* add = add_leaf(channels, context, "add-group",
+                          "Make a consumer group: each message to one of its consumers, again "
+                          "until it is acknowledged",
+                          [&context, flags] { return add_group(context, *flags); });
   add->add_option("NAME", flags->channel, kChannelHelp)->required();
   add->add_option("GROUP", flags->group, kGroupHelp)->required();
   add->add_option("--ack-wait", flags->ack_wait,
@@ -197,8 +197,8 @@ void add_channel_groups(CLI::App& channels, Context& context) {
       ->type_name("N");
   add_start_flags(*add, flags->start, "the oldest that was not received");
   add->add_flag("--from-now", flags->from_now, "Only what is sent from now on: --from end")
-      ->excludes("--from")
-      ->excludes("--from-time");
+      ->excludes(add->find_flag("--from"))
+      ->excludes(add->find_flag("--from-time"));
 
   auto list = std::make_shared<std::string>();
   add_leaf(channels, context, "groups", "Groups of a channel, and why they wait or lag",
@@ -207,8 +207,8 @@ void add_channel_groups(CLI::App& channels, Context& context) {
       ->required();
 
   auto gone = std::make_shared<GroupFlags>();
-  CLI::App* remove = add_leaf(channels, context, "remove-group", "Forget how far a group came",
-                              [&context, gone] { return remove_group(context, *gone); });
+  Command* remove = add_leaf(channels, context, "remove-group", "Forget how far a group came",
+                             [&context, gone] { return remove_group(context, *gone); });
   remove->add_option("NAME", gone->channel, kChannelHelp)->required();
   remove->add_option("GROUP", gone->group, kGroupHelp)->required();
   add_settling(channels, context);

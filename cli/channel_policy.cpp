@@ -24,14 +24,8 @@ absl::Status set_limit(const std::string& text, const char* flag,
 
 absl::StatusOr<std::uint64_t> size_of(const std::string& text, const char* flag) {
   if (text == kNone) return 0;
-  std::string in_bytes = text;
   std::uint64_t bytes = 0;
-  try {
-    (void)CLI::AsSizeValue(false)(in_bytes);
-  } catch (const CLI::Error&) {
-    in_bytes.clear();
-  }
-  if (absl::SimpleAtoi(in_bytes, &bytes)) return bytes;
+  if (absl::SimpleAtoi(bytes_text(text), &bytes)) return bytes;
   return usage_error(absl::StrCat(flag, ": \"", text, "\" is no size: write 64MiB, or none"));
 }
 
@@ -65,7 +59,7 @@ absl::StatusOr<int> set(Context& context, const std::string& name, const PolicyF
 
 }  // namespace
 
-void add_policy_flags(CLI::App& leaf, PolicyFlags& flags) {
+void add_policy_flags(Command& leaf, PolicyFlags& flags) {
   leaf.add_option("--retention-age", flags.retention_age,
                   "Durable: older messages go (default 7d); none: no limit")
       ->type_name("DURATION");
@@ -74,7 +68,7 @@ void add_policy_flags(CLI::App& leaf, PolicyFlags& flags) {
       ->type_name("SIZE");
   leaf.add_option("--retention-drops-unsettled", flags.retention_drops,
                   "Durable: also what a group or receiver still has to get (default no)")
-      ->check(CLI::IsMember({"yes", "no"}))
+      ->one_of({"yes", "no"})
       ->type_name("yes|no");
   leaf.add_option("--dedup-window", flags.dedup_window,
                   "How long ids of messages are remembered (default 2m); none")
@@ -129,7 +123,7 @@ void describe_policy(const v1::Channel& channel,
                                             policy.dedup_ids_max())});
 }
 
-void add_start_flags(CLI::App& leaf, StartFlags& flags, const char* without) {
+void add_start_flags(Command& leaf, StartFlags& flags, const char* without) {
   auto* from = leaf.add_option("--from", flags.from,
                                absl::StrCat("The first message: start, end, or its number ",
                                             "(default: ", without, ")"))
@@ -164,10 +158,10 @@ absl::StatusOr<Start> start_of(const StartFlags& flags) {
   return start;
 }
 
-void add_channel_set(CLI::App& channels, Context& context) {
+void add_channel_set(Command& channels, Context& context) {
   auto name = std::make_shared<std::string>();
   auto flags = std::make_shared<PolicyFlags>();
-  CLI::App* leaf =
+  Command* leaf =
       add_leaf(channels, context, "set", "Change how long a channel keeps messages and their ids",
                [&context, name, flags] { return set(context, *name, *flags); });
   leaf->add_option("NAME", *name, "Name of the channel")->required();

@@ -1,12 +1,12 @@
 // What a channel keeps, and from where it is read, as flags and as text.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "cli/command.hpp"
 #include "cli/context.hpp"
 #include "zsync/v1/channels.pb.h"
 
@@ -16,7 +16,7 @@ struct PolicyFlags {
   std::string retention_age, retention_bytes, retention_drops, dedup_window;
   std::uint64_t dedup_ids_max = 0;
 };
-void add_policy_flags(CLI::App& leaf, PolicyFlags& flags);
+void add_policy_flags(Command& leaf, PolicyFlags& flags);
 // Only what was given is set.
 //
 // Errors: kInvalidArgument, naming the flag.
@@ -29,7 +29,7 @@ void describe_policy(const v1::Channel& channel,
 struct StartFlags {
   std::string from, time;
 };
-void add_start_flags(CLI::App& leaf, StartFlags& flags, const char* without);
+void add_start_flags(Command& leaf, StartFlags& flags, const char* without);
 // The parts of a request; all empty: nothing was said.
 struct Start {
   std::uint64_t seq = 0;
@@ -39,6 +39,6 @@ struct Start {
 absl::StatusOr<Start> start_of(const StartFlags& flags);
 
 // `channels set`.
-void add_channel_set(CLI::App& channels, Context& context);
+void add_channel_set(Command& channels, Context& context);
 
 }  // namespace zsync::cli

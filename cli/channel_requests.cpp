@@ -103,14 +103,14 @@ absl::StatusOr<int> reply(Context& context, const ReplyFlags& flags) {
 
 }  // namespace
 
-void add_channel_requests(CLI::App& channels, Context& context) {
+void add_channel_requests(Command& channels, Context& context) {
   auto asked = std::make_shared<RequestFlags>();
-  CLI::App* ask = nullptr;
+  Command* ask = nullptr;
   ask = add_leaf(channels, context, "request",
                  "Ask one responder: stdin is the request, the reply comes to stdout",
                  [&context, asked] { return request(context, *asked); });
   ask->add_option("NAME", asked->name, "Name of the channel")->required();
-  ask->add_option_function<std::string>(
+  ask->add_option_function(
          "-m,--message",
          [asked](const std::string& text) {
            asked->message = text;
@@ -121,13 +121,13 @@ void add_channel_requests(CLI::App& channels, Context& context) {
   ask->add_option("--wait", asked->timeout, "For the reply (default 30s)")->type_name("DURATION");
 
   auto flags = std::make_shared<ReplyFlags>();
-  CLI::App* leaf = add_leaf(channels, context, "reply",
-                            "Run -- COMMAND for each request: its stdin is the request, its stdout "
-                            "the reply, until the channel is closed",
-                            [&context, flags] { return reply(context, *flags); });
+  Command* leaf = add_leaf(channels, context, "reply",
+                           "Run -- COMMAND for each request: its stdin is the request, its stdout "
+                           "the reply, until the channel is closed",
+                           [&context, flags] { return reply(context, *flags); });
   leaf->add_option("NAME", flags->name, "Name of the channel")->required();
   leaf->add_option("-j,--jobs", flags->jobs, "Requests at once (default 1)")
-      ->check(CLI::Range(1, kJobsMax))
+      ->between(1, kJobsMax)
       ->type_name("N");
 }
 

@@ -1,12 +1,11 @@
 // `channels request` and `channels reply`.
 #pragma once
 
-#include <CLI/CLI.hpp>
-
+#include "cli/command.hpp"
 #include "cli/context.hpp"
 
 namespace zsync::cli {
 
-void add_channel_requests(CLI::App& channels, Context& context);
+void add_channel_requests(Command& channels, Context& context);
 
 }  // namespace zsync::cli

@@ -110,12 +110,12 @@ absl::StatusOr<int> select(Context& context, const SelectFlags& flags) {
 
 }  // namespace
 
-void add_channel_select(CLI::App& channels, Context& context) {
+void add_channel_select(Command& channels, Context& context) {
   auto flags = std::make_shared<SelectFlags>();
-  CLI::App* leaf = add_leaf(channels, context, "select",
-                            "Take messages of several channels, whichever comes first, until all "
-                            "are closed: a line each, NAME MESSAGE",
-                            [&context, flags] { return select(context, *flags); });
+  Command* leaf = add_leaf(channels, context, "select",
+                           "Take messages of several channels, whichever comes first, until all "
+                           "are closed: a line each, NAME MESSAGE",
+                           [&context, flags] { return select(context, *flags); });
   leaf->add_option("NAME", flags->names, "Channels; NAME/GROUP: as a consumer of that group");
   leaf->add_option("--follow", flags->follows,
                    "A channel that is observed: takes nothing away; may be repeated")

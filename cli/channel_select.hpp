@@ -1,12 +1,11 @@
 // `channels select`.
 #pragma once
 
-#include <CLI/CLI.hpp>
-
+#include "cli/command.hpp"
 #include "cli/context.hpp"
 
 namespace zsync::cli {
 
-void add_channel_select(CLI::App& channels, Context& context);
+void add_channel_select(Command& channels, Context& context);
 
 }  // namespace zsync::cli

@@ -182,7 +182,7 @@ absl::StatusOr<int> receive(Context& context, const RecvFlags& flags) {
   return static_cast<int>(kExitOk);
 }
 
-void add_output_flags(CLI::App& app, RecvFlags& flags) {
+void add_output_flags(Command& app, RecvFlags& flags) {
   app.add_option("NAME", flags.name, "Name of the channel")->required();
   app.add_option("-n,--count", flags.count, "End after this many messages")->type_name("COUNT");
   app.add_flag(
@@ -192,10 +192,10 @@ void add_output_flags(CLI::App& app, RecvFlags& flags) {
 
 }  // namespace
 
-void add_channel_streams(CLI::App& channels, Context& context) {
+void add_channel_streams(Command& channels, Context& context) {
   auto send_flags = std::make_shared<SendFlags>();
-  CLI::App* sending = add_leaf(channels, context, "send", "Send each line of stdin as a message",
-                               [&context, send_flags] { return send(context, *send_flags); });
+  Command* sending = add_leaf(channels, context, "send", "Send each line of stdin as a message",
+                              [&context, send_flags] { return send(context, *send_flags); });
   sending->add_option("NAME", send_flags->name, "Name of the channel")->required();
   auto* message = sending
                       ->add_option("-m,--message", send_flags->messages,
@@ -217,9 +217,9 @@ void add_channel_streams(CLI::App& channels, Context& context) {
       ->type_name("ID");
 
   auto recv_flags = std::make_shared<RecvFlags>();
-  CLI::App* recv = add_leaf(channels, context, "recv",
-                            "Take messages, each for one receiver, until the channel is closed",
-                            [&context, recv_flags] { return receive(context, *recv_flags); });
+  Command* recv = add_leaf(channels, context, "recv",
+                           "Take messages, each for one receiver, until the channel is closed",
+                           [&context, recv_flags] { return receive(context, *recv_flags); });
   add_output_flags(*recv, *recv_flags);
   auto* from = recv->add_option("--follow-from", recv_flags->follow_from,
                                 "Observe from this message on and take nothing away")
@@ -235,9 +235,9 @@ void add_channel_streams(CLI::App& channels, Context& context) {
 
   auto follow_flags = std::make_shared<RecvFlags>();
   follow_flags->follows = true;
-  CLI::App* follow = add_leaf(channels, context, "follow",
-                              "Observe messages and take nothing away, until the channel is closed",
-                              [&context, follow_flags] { return receive(context, *follow_flags); });
+  Command* follow = add_leaf(channels, context, "follow",
+                             "Observe messages and take nothing away, until the channel is closed",
+                             [&context, follow_flags] { return receive(context, *follow_flags); });
   add_output_flags(*follow, *follow_flags);
   add_start_flags(*follow, follow_flags->start, "what comes from now on");
 }

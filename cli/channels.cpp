@@ -35,10 +35,10 @@ using OneChannel = absl::StatusOr<v1::Channel> (client::Channels::*)(const std::
                                                                      const client::CallOptions&);
 
 // `get` and `close`: a name in, the channel out.
-CLI::App* add_one(CLI::App& channels, Context& context, const char* verb, const char* help,
-                  OneChannel method) {
+Command* add_one(Command& channels, Context& context, const char* verb, const char* help,
+                 OneChannel method) {
   auto name = std::make_shared<std::string>();
-  CLI::App* leaf =
+  Command* leaf =
       add_leaf(channels, context, verb, help, [&context, name, method]() -> absl::StatusOr<int> {
         absl::StatusOr<client::Client*> client = context.client();
         if (!client.ok()) return client.status();
@@ -129,10 +129,10 @@ absl::StatusOr<int> remove(Context& context, const std::vector<std::string>& nam
   return static_cast<int>(kExitOk);
 }
 
-void add_create(CLI::App& channels, Context& context) {
+void add_create(Command& channels, Context& context) {
   auto flags = std::make_shared<CreateFlags>();
-  CLI::App* leaf = add_leaf(channels, context, "create", "Make a channel",
-                            [&context, flags] { return create(context, *flags); });
+  Command* leaf = add_leaf(channels, context, "create", "Make a channel",
+                           [&context, flags] { return create(context, *flags); });
   leaf->add_option("NAME", flags->name, "1..128 bytes of [A-Za-z0-9._-]")->required();
   auto* capacity = leaf->add_option("--capacity", flags->capacity,
                                     "Messages held before senders wait (default 1024)")
@@ -140,21 +140,21 @@ void add_create(CLI::App& channels, Context& context) {
   leaf->add_flag("--unbounded", flags->unbounded, "Only the byte ceiling holds senders back")
       ->excludes(capacity);
   leaf->add_option("--bytes-max", flags->bytes_max, "Ceiling of what is held (default 256MiB)")
-      ->transform(CLI::AsSizeValue(false))
+      ->in_bytes()
       ->type_name("SIZE");
   leaf->add_option("--disk-max", flags->disk_bytes_max,
                    "What an unbounded memory channel puts on disk beyond that (default 1GiB); 0: "
                    "nothing")
-      ->transform(CLI::AsSizeValue(false))
+      ->in_bytes()
       ->type_name("SIZE");
   leaf->add_option("--overflow", flags->overflow,
                    "What a full channel does: block, error or drop_oldest")
-      ->check(CLI::IsMember({"block", "error", "drop_oldest"}))
+      ->one_of({"block", "error", "drop_oldest"})
       ->type_name("WHAT");
   leaf->add_option("--form", flags->form,
                    "queue: each message to one receiver; latest: the newest of each key; "
                    "broadcast: all to every follower; request: questions and answers")
-      ->check(CLI::IsMember({"queue", "latest", "broadcast", "request"}))
+      ->one_of({"queue", "latest", "broadcast", "request"})
       ->type_name("FORM");
   leaf->add_flag("--durable", flags->durable, "Accepted means on disk");
   leaf->add_flag("--if-absent", flags->if_absent, "An equal channel that exists is a success");
@@ -163,8 +163,8 @@ void add_create(CLI::App& channels, Context& context) {
 
 }  // namespace
 
-void add_channels(CLI::App& app, Context& context) {
-  CLI::App* channels =
+void add_channels(Command& app, Context& context) {
+  Command* channels =
       add_noun(app, "channels", "channel", "Named message streams between processes");
   add_create(*channels, context);
   add_channel_streams(*channels, context);

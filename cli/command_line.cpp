@@ -7,18 +7,18 @@ namespace zsync::cli {
 namespace {
 
 // How many further words the flag `word` takes with it.
-bool takes_next_word(const CLI::App& app, const std::string& word) {
+bool takes_next_word(Command& app, const std::string& word) {
   if (word.size() < 2 || word[0] != '-') return false;
   const bool is_long = word[1] == '-';
   if (is_long && word.find('=') != std::string::npos) return false;
-  const CLI::Option* option = app.get_option_no_throw(is_long ? word : word.substr(0, 2));
-  if (option == nullptr || option->get_items_expected_max() == 0) return false;
+  const Flag* flag = app.find_flag(is_long ? word : word.substr(0, 2));
+  if (flag == nullptr || !flag->takes_value()) return false;
   return is_long || word.size() == 2;
 }
 
 }  // namespace
 
-void add_all(CLI::App& app, Context& context) {
+void add_all(Command& app, Context& context) {
   add_run(app, context);
   add_hot_path(app, context);
   add_projects(app, context);
@@ -33,11 +33,11 @@ void add_all(CLI::App& app, Context& context) {
   add_completion(app, context);
 }
 
-void add_globals(CLI::App& app, Context& context, bool with_timeout) {
+void add_globals(Command& app, Context& context, bool with_timeout) {
   Globals& globals = context.globals;
   const char* group = "Global options";
   app.add_option("-o,--output", globals.output, "Format of the answer: table, json, jsonl or name")
-      ->check(CLI::IsMember({"table", "json", "jsonl", "name"}))
+      ->one_of({"table", "json", "jsonl", "name"})
       ->type_name("FORMAT")
       ->group(group);
   app.add_flag("-q,--quiet", globals.quiet, "Only ids or names on stdout, no talk on stderr")
@@ -54,43 +54,43 @@ void add_globals(CLI::App& app, Context& context, bool with_timeout) {
       ->group(group);
 }
 
-CLI::App* add_leaf(CLI::App& parent, Context& context, const std::string& name,
-                   const std::string& help, Action action, bool with_timeout) {
-  CLI::App* leaf = parent.add_subcommand(name, help);
+Command* add_leaf(Command& parent, Context& context, const std::string& name,
+                  const std::string& help, Action action, bool with_timeout) {
+  Command* leaf = parent.add_subcommand(name, help);
   add_globals(*leaf, context, with_timeout);
   leaf->callback([&context, action = std::move(action)] { context.action = action; });
   return leaf;
 }
 
-CLI::App* add_noun(CLI::App& app, const std::string& name, const std::string& singular,
-                   const std::string& help) {
-  CLI::App* noun = app.add_subcommand(name, help);
+Command* add_noun(Command& app, const std::string& name, const std::string& singular,
+                  const std::string& help) {
+  Command* noun = app.add_subcommand(name, help);
   if (!singular.empty()) noun->alias(singular);
-  noun->require_subcommand(1);
+  noun->require_subcommand();
   return noun;
 }
 
-TakesCommand takes_command(const CLI::App& app) {
-  const std::string& name = app.get_name();
+TakesCommand takes_command(const Command& app) {
+  const std::string& name = app.name();
   if (name == "run" || name == "submit") return TakesCommand::kFirstWord;
   if (name == "reply" || name == "serve" || name == "hold") return TakesCommand::kAfterDashes;
-  const CLI::App* noun = app.get_parent();
-  const bool schedules = name == "add" && noun != nullptr && noun->get_name() == "schedule";
+  const Command* noun = app.parent();
+  const bool schedules = name == "add" && noun != nullptr && noun->name() == "schedule";
   if (schedules || name == "watch" || name == "__complete") return TakesCommand::kAfterDashes;
   return TakesCommand::kNo;
 }
 
-CLI::App* named_command(CLI::App& app, const std::vector<std::string>& args) {
-  CLI::App* current = &app;
+Command* named_command(Command& app, const std::vector<std::string>& args) {
+  Command* current = &app;
   for (std::size_t i = 0; i < args.size() && args[i] != "--"; ++i) {
     if (takes_next_word(*current, args[i])) {
       ++i;  // its value is no command, whatever it looks like
       continue;
     }
     if (args[i].empty() || args[i][0] == '-') continue;
-    CLI::App* next = nullptr;
-    for (CLI::App* candidate : current->get_subcommands([](CLI::App*) { return true; })) {
-      if (candidate->check_name(args[i])) next = candidate;
+    Command* next = nullptr;
+    for (Command* candidate : current->subcommands()) {
+      if (candidate->is_called(args[i])) next = candidate;
     }
     if (next == nullptr) break;
     current = next;
@@ -98,13 +98,13 @@ CLI::App* named_command(CLI::App& app, const std::vector<std::string>& args) {
   return current;
 }
 
-std::vector<std::string> split_off_command(CLI::App& app, std::vector<std::string> args,
+std::vector<std::string> split_off_command(Command& app, std::vector<std::string> args,
                                            std::vector<std::string>& command, bool& dashes) {
   dashes = false;
-  CLI::App* const leaf = named_command(app, args);
+  Command* const leaf = named_command(app, args);
   const TakesCommand takes = takes_command(*leaf);
   if (takes == TakesCommand::kNo) return args;
-  CLI::App* current = &app;
+  Command* current = &app;
   for (std::size_t i = 0; i < args.size(); ++i) {
     const std::string word = args[i];
     if (word == "--") {

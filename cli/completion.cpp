@@ -113,14 +113,13 @@ std::vector<std::string> project_words(client::Client& client, const client::Cal
 }
 
 // What lives in the daemon, for the positional of `command`; silent when there is no daemon.
-std::vector<std::string> live_words(Context& context, CLI::App& command) {
-  const bool takes_id = command.get_option_no_throw("ID") != nullptr;
-  const bool takes_group = command.get_option_no_throw("GROUP") != nullptr;
-  const bool takes_channel =
-      command.get_option_no_throw("NAME") != nullptr && command.get_name() != "create";
-  const bool takes_function = command.get_option_no_throw("FUNCTION") != nullptr;
-  const bool takes_unit = command.get_option_no_throw("UNIT") != nullptr;
-  const bool takes_project = command.get_option_no_throw("PROJECT") != nullptr;
+std::vector<std::string> live_words(Context& context, Command& command) {
+  const bool takes_id = command.find_flag("ID") != nullptr;
+  const bool takes_group = command.find_flag("GROUP") != nullptr;
+  const bool takes_channel = command.find_flag("NAME") != nullptr && command.name() != "create";
+  const bool takes_function = command.find_flag("FUNCTION") != nullptr;
+  const bool takes_unit = command.find_flag("UNIT") != nullptr;
+  const bool takes_project = command.find_flag("PROJECT") != nullptr;
   if (!takes_id && !takes_group && !takes_channel && !takes_function && !takes_unit &&
       !takes_project) {
     return {};
@@ -134,7 +133,7 @@ std::vector<std::string> live_words(Context& context, CLI::App& command) {
   if (takes_project) return project_words(**client, call);
   if (takes_id) {
     std::vector<std::string> words = task_words(**client, call);
-    const std::string name = command.get_name();
+    const std::string name = command.name();
     if (name == "logs" || name == "why") {
       for (std::string& unit : unit_words(**client, call)) words.push_back(std::move(unit));
     }
@@ -143,26 +142,26 @@ std::vector<std::string> live_words(Context& context, CLI::App& command) {
   return takes_group ? group_words(**client, call) : channel_words(**client, call);
 }
 
-std::vector<std::string> static_words(CLI::App& command, bool flags) {
+std::vector<std::string> static_words(Command& command, bool flags) {
   std::vector<std::string> words;
   if (flags) {
-    for (const CLI::Option* option : command.get_options()) {
-      for (const std::string& name : option->get_lnames()) words.push_back("--" + name);
+    for (const Flag* flag : command.flags()) {
+      for (const std::string& name : flag->long_names()) words.push_back("--" + name);
     }
     return words;
   }
-  for (CLI::App* sub : command.get_subcommands([](CLI::App*) { return true; })) {
-    if (sub->get_name().rfind("__", 0) != 0) words.push_back(sub->get_name());
+  for (const Command* sub : command.subcommands()) {
+    if (sub->name().rfind("__", 0) != 0) words.push_back(sub->name());
   }
   return words;
 }
 
-absl::StatusOr<int> complete(Context& context, CLI::App& app) {
+absl::StatusOr<int> complete(Context& context, Command& app) {
   std::vector<std::string> line = context.command;
   if (std::find(line.begin(), line.end(), "--") != line.end()) return static_cast<int>(kExitOk);
   const std::string current = line.empty() ? "" : line.back();
   if (!line.empty()) line.pop_back();
-  CLI::App& command = *named_command(app, line);
+  Command& command = *named_command(app, line);
   context.globals.quiet = true;
   const bool flags = !current.empty() && current[0] == '-';
   std::vector<std::string> words = static_words(command, flags);
@@ -179,16 +178,16 @@ absl::StatusOr<int> complete(Context& context, CLI::App& app) {
 
 }  // namespace
 
-void add_completion(CLI::App& app, Context& context) {
+void add_completion(Command& app, Context& context) {
   auto shell = std::make_shared<std::string>();
-  CLI::App* script = add_leaf(app, context, "completion", "A completion script for a shell",
-                              [&context, shell] { return print_script(context, *shell); });
+  Command* script = add_leaf(app, context, "completion", "A completion script for a shell",
+                             [&context, shell] { return print_script(context, *shell); });
   script->add_option("SHELL", *shell, "bash, zsh or fish")
       ->required()
-      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+      ->one_of({"bash", "zsh", "fish"});
   script->footer("bash: source <(zsyncctl completion bash)");
-  CLI::App* hidden = add_leaf(app, context, "__complete", "What may come next",
-                              [&context, &app] { return complete(context, app); });
+  Command* hidden = add_leaf(app, context, "__complete", "What may come next",
+                             [&context, &app] { return complete(context, app); });
   hidden->group("");
 }
 

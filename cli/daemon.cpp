@@ -236,14 +236,14 @@ absl::StatusOr<int> show_logs(Context& context, bool follow) {
 
 }  // namespace
 
-void add_daemon(CLI::App& app, Context& context) {
-  CLI::App* daemon = add_noun(app, "daemon", "", "The zsyncd behind all this");
+void add_daemon(Command& app, Context& context) {
+  Command* daemon = add_noun(app, "daemon", "", "The zsyncd behind all this");
   add_leaf(*daemon, context, "info", "What it is and what it can do",
            show_reply(context, &client::Daemon::info, info_text));
   add_leaf(*daemon, context, "stats", "How it is doing",
            show_reply(context, &client::Daemon::stats, stats_text));
-  CLI::App* config = daemon->add_subcommand("config", "Its settings");
-  config->require_subcommand(1);
+  Command* config = daemon->add_subcommand("config", "Its settings");
+  config->require_subcommand();
   auto origin = std::make_shared<bool>(false);
   add_leaf(*config, context, "show", "Every setting", [&context, origin] {
     return show_config(context, *origin);
@@ -255,9 +255,9 @@ void add_daemon(CLI::App& app, Context& context) {
   add_leaf(*daemon, context, "restart", "Stop it and start it; running commands go on",
            [&context] { return restart(context); });
   auto args = std::make_shared<UpgradeArgs>();
-  CLI::App* leaf = add_leaf(*daemon, context, "upgrade",
-                            "Have another zsyncd take over; commands, channels and clients go on",
-                            [&context, args] { return upgrade(context, *args); });
+  Command* leaf = add_leaf(*daemon, context, "upgrade",
+                           "Have another zsyncd take over; commands, channels and clients go on",
+                           [&context, args] { return upgrade(context, *args); });
   leaf->add_option("PROGRAM", args->program,
                    "The new zsyncd; without: the file it was started from, as it is now");
   leaf->add_flag("--check", args->check, "Only ask it whether it could");

@@ -57,7 +57,7 @@ absl::StatusOr<int> doctor(Context& context) {
 
 }  // namespace
 
-void add_doctor(CLI::App& app, Context& context) {
+void add_doctor(Command& app, Context& context) {
   add_leaf(app, context, "doctor", "What is wrong or missing on this machine, with the cure",
            [&context] { return doctor(context); });
 }

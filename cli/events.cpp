@@ -59,9 +59,9 @@ absl::StatusOr<int> read_events(Context& context, const EventFlags& flags, bool 
   return static_cast<int>(kExitOk);
 }
 
-void add_verb(CLI::App& events, Context& context, const char* name, const char* help, bool follow) {
+void add_verb(Command& events, Context& context, const char* name, const char* help, bool follow) {
   auto flags = std::make_shared<EventFlags>();
-  CLI::App* leaf = add_leaf(events, context, name, help, [&context, flags, follow] {
+  Command* leaf = add_leaf(events, context, name, help, [&context, flags, follow] {
     return read_events(context, *flags, follow);
   });
   leaf->add_option("--from", flags->from,
@@ -76,8 +76,8 @@ void add_verb(CLI::App& events, Context& context, const char* name, const char* 
 
 }  // namespace
 
-void add_events(CLI::App& app, Context& context) {
-  CLI::App* events = add_noun(app, "events", "event", "The daemon's log of what happened");
+void add_events(Command& app, Context& context) {
+  Command* events = add_noun(app, "events", "event", "The daemon's log of what happened");
   add_verb(*events, context, "follow", "What happens, as it happens", true);
   add_verb(*events, context, "list", "What has happened", false);
 }

@@ -204,12 +204,12 @@ absl::StatusOr<int> call(Context& context, const CallFlags& flags) {
   return print_result(context, *result);
 }
 
-void add_call(CLI::App& functions, Context& context) {
+void add_call(Command& functions, Context& context) {
   auto flags = std::make_shared<CallFlags>();
-  CLI::App* leaf = add_leaf(functions, context, "call",
-                            "Call one: its result comes to stdout. Direct, in memory only, unless "
-                            "a flag of tasks is given",
-                            [&context, flags] { return call(context, *flags); });
+  Command* leaf = add_leaf(functions, context, "call",
+                           "Call one: its result comes to stdout. Direct, in memory only, unless "
+                           "a flag of tasks is given",
+                           [&context, flags] { return call(context, *flags); });
   leaf->add_option("FUNCTION", flags->name, "Name of the function")->required();
   leaf->add_option("PAYLOAD", flags->payload, "What it gets; - takes stdin (default: nothing)");
   leaf->add_option("--content-type", flags->content_type, "Of the payload")->type_name("TYPE");
@@ -232,19 +232,19 @@ void add_call(CLI::App& functions, Context& context) {
 
 }  // namespace
 
-void add_functions(CLI::App& app, Context& context) {
-  CLI::App* functions = add_noun(app, "functions", "function",
-                                 "Named work that clients do for others: serve it, call it");
+void add_functions(Command& app, Context& context) {
+  Command* functions = add_noun(app, "functions", "function",
+                                "Named work that clients do for others: serve it, call it");
   add_leaf(*functions, context, "list", "Who serves what, and what waits",
            [&context] { return list(context); });
   auto flags = std::make_shared<ServeFlags>();
-  CLI::App* leaf = add_leaf(*functions, context, "serve",
-                            "Run -- COMMAND for each call: its stdin is the payload, its stdout "
-                            "the result; another exit code than 0 is a failure",
-                            [&context, flags] { return serve(context, *flags); });
+  Command* leaf = add_leaf(*functions, context, "serve",
+                           "Run -- COMMAND for each call: its stdin is the payload, its stdout "
+                           "the result; another exit code than 0 is a failure",
+                           [&context, flags] { return serve(context, *flags); });
   leaf->add_option("FUNCTION", flags->name, "Name of the function")->required();
   leaf->add_option("-j,--concurrency", flags->concurrency, "Calls at once (default 1)")
-      ->check(CLI::Range(1, kConcurrencyMax))
+      ->between(1, kConcurrencyMax)
       ->type_name("N");
   leaf->add_option("--content-type", flags->content_type, "Of the results")->type_name("TYPE");
   add_call(*functions, context);

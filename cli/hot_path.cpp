@@ -103,11 +103,11 @@ absl::StatusOr<int> why(Context& context, const std::string& id) {
   return static_cast<int>(kExitOk);
 }
 
-void add_hot_path(CLI::App& app, Context& context) {
+void add_hot_path(Command& app, Context& context) {
   auto all = std::make_shared<bool>(false);
   auto project = std::make_shared<std::string>();
-  auto of_project = std::make_shared<CLI::Option*>(nullptr);
-  CLI::App* ps = add_leaf(app, context, "ps", "Tasks that run or wait", [=, &context] {
+  auto of_project = std::make_shared<Flag*>(nullptr);
+  Command* ps = add_leaf(app, context, "ps", "Tasks that run or wait", [=, &context] {
     if ((*of_project)->count() > 0) return show_project(context, *project);
     ListQuery query = unfinished(100);
     if (*all) query.request.clear_states();
@@ -120,8 +120,8 @@ void add_hot_path(CLI::App& app, Context& context) {
                     ->type_name("NAME");
   add_logs(app, context, "logs");
   auto id = std::make_shared<std::string>();
-  CLI::App* explain = add_leaf(app, context, "why", "What a task, step or service is waiting for",
-                               [&context, id] { return why(context, *id); });
+  Command* explain = add_leaf(app, context, "why", "What a task, step or service is waiting for",
+                              [&context, id] { return why(context, *id); });
   explain->add_option("ID", *id, "Id, unique prefix of one, or name")->required();
   add_leaf(app, context, "top", "Load and tasks, refreshed in place on a terminal",
            [&context] { return top(context); });

@@ -67,9 +67,9 @@ absl::StatusOr<int> logs(Context& context, const LogsFlags& flags) {
 
 }  // namespace
 
-void add_logs(CLI::App& parent, Context& context, const std::string& name) {
+void add_logs(Command& parent, Context& context, const std::string& name) {
   auto flags = std::make_shared<LogsFlags>();
-  CLI::App* leaf =
+  Command* leaf =
       add_leaf(parent, context, name, "Output of a task or service, on the streams it came from",
                [&context, flags] { return logs(context, *flags); });
   leaf->add_option("ID", flags->id,
@@ -80,7 +80,7 @@ void add_logs(CLI::App& parent, Context& context, const std::string& name) {
   leaf->add_option("--attempt", flags->attempt, "Which attempt (default: the newest)")
       ->type_name("N");
   leaf->add_option("--stream", flags->stream, "Only one stream")
-      ->check(CLI::IsMember({"stdout", "stderr"}))
+      ->one_of({"stdout", "stderr"})
       ->type_name("NAME");
   leaf->add_flag("-t,--timestamps", flags->timestamps, "The time before each line");
 }

@@ -316,10 +316,10 @@ absl::StatusOr<int> remove(Context& context, const std::string& given) {
   return static_cast<int>(kExitOk);
 }
 
-void add_up(CLI::App& app, Context& context) {
+void add_up(Command& app, Context& context) {
   auto flags = std::make_shared<UpFlags>();
-  CLI::App* leaf = add_leaf(app, context, "up", "Bring the project of a zsync.yaml up",
-                            [&context, flags] { return up(context, *flags); });
+  Command* leaf = add_leaf(app, context, "up", "Bring the project of a zsync.yaml up",
+                           [&context, flags] { return up(context, *flags); });
   leaf->add_option("UNIT", flags->units, "Only these steps and services, and what they wait for");
   leaf->add_option("-f,--file", flags->file,
                    "The file, or its directory (default: the nearest zsync.yaml)")
@@ -332,9 +332,9 @@ void add_up(CLI::App& app, Context& context) {
       "is not changed in the file goes on.");
 }
 
-void add_down(CLI::App& app, Context& context) {
+void add_down(Command& app, Context& context) {
   auto flags = std::make_shared<std::pair<std::string, std::vector<std::string>>>();
-  CLI::App* leaf = add_leaf(
+  Command* leaf = add_leaf(
       app, context, "down", "Stop a project, or some of it and what waits for that",
       [&context, flags]() -> absl::StatusOr<int> {
         const absl::StatusOr<v1::Project> project =
@@ -355,22 +355,22 @@ void add_down(CLI::App& app, Context& context) {
       ->type_name("NAME");
 }
 
-void add_restart(CLI::App& app, Context& context) {
+void add_restart(Command& app, Context& context) {
   auto flags = std::make_shared<std::pair<std::string, std::string>>();
-  CLI::App* leaf = add_leaf(app, context, "restart", "Start a step or service of a project anew",
-                            [&context, flags]() -> absl::StatusOr<int> {
-                              const auto project = call_project(
-                                  context, flags->first,
-                                  [&](client::Projects projects, const std::string& name,
-                                      const client::CallOptions& call) {
-                                    return projects.restart(name, flags->second, call);
-                                  });
-                              if (!project.ok()) return project.status();
-                              absl::StatusOr<client::Client*> client = context.client();
-                              const absl::StatusOr<client::CallOptions> call = context.call();
-                              if (!call.ok()) return call.status();
-                              return watch_up(context, **client, project->root(), *call);
-                            });
+  Command* leaf = add_leaf(app, context, "restart", "Start a step or service of a project anew",
+                           [&context, flags]() -> absl::StatusOr<int> {
+                             const auto project = call_project(
+                                 context, flags->first,
+                                 [&](client::Projects projects, const std::string& name,
+                                     const client::CallOptions& call) {
+                                   return projects.restart(name, flags->second, call);
+                                 });
+                             if (!project.ok()) return project.status();
+                             absl::StatusOr<client::Client*> client = context.client();
+                             const absl::StatusOr<client::CallOptions> call = context.call();
+                             if (!call.ok()) return call.status();
+                             return watch_up(context, **client, project->root(), *call);
+                           });
   leaf->add_option("UNIT", flags->second, "Step or service")->required();
   leaf->add_option("--project", flags->first, "Its name (default: that of the nearest zsync.yaml)")
       ->type_name("NAME");
@@ -427,36 +427,36 @@ absl::StatusOr<int> why_unit(Context& context, const v1::ProjectUnit& unit) {
   return static_cast<int>(kExitOk);
 }
 
-void add_projects(CLI::App& app, Context& context) {
+void add_projects(Command& app, Context& context) {
   add_up(app, context);
   add_down(app, context);
   add_restart(app, context);
-  CLI::App* noun = add_noun(app, "projects", "project", "Steps and services of a zsync.yaml");
+  Command* noun = add_noun(app, "projects", "project", "Steps and services of a zsync.yaml");
   add_leaf(*noun, context, "list", "Projects, and whether they are up",
            [&context] { return list(context); });
   auto named = std::make_shared<std::string>();
-  CLI::App* get = add_leaf(*noun, context, "get", "Steps and services of one, and their states",
-                           [&context, named] { return show_project(context, *named); });
+  Command* get = add_leaf(*noun, context, "get", "Steps and services of one, and their states",
+                          [&context, named] { return show_project(context, *named); });
   get->add_option("PROJECT", *named, "Its name (default: that of the nearest zsync.yaml)");
   get->alias("ps");
   auto file = std::make_shared<std::string>();
-  CLI::App* checked = add_leaf(*noun, context, "check", "Say what is wrong with a zsync.yaml",
-                               [&context, file] { return check(context, *file); });
+  Command* checked = add_leaf(*noun, context, "check", "Say what is wrong with a zsync.yaml",
+                              [&context, file] { return check(context, *file); });
   checked->add_option("PATH", *file,
                       "The file, or its directory (default: the nearest zsync.yaml)");
   auto logged = std::make_shared<std::pair<std::string, std::vector<std::string>>>();
   auto follow = std::make_shared<bool>(false);
-  CLI::App* logs = add_leaf(*noun, context, "logs", "Output of steps and services, by their names",
-                            [&context, logged, follow] {
-                              return project_logs(context, logged->first, logged->second, *follow);
-                            });
+  Command* logs = add_leaf(*noun, context, "logs", "Output of steps and services, by their names",
+                           [&context, logged, follow] {
+                             return project_logs(context, logged->first, logged->second, *follow);
+                           });
   logs->add_option("UNIT", logged->second, "Only these");
   logs->add_option("--project", logged->first, "Its name (default: that of the nearest zsync.yaml)")
       ->type_name("NAME");
   logs->add_flag("-f,--follow", *follow, "Stay, also through restarts, until Ctrl-C");
   auto removed = std::make_shared<std::string>();
-  CLI::App* rm = add_leaf(*noun, context, "rm", "Forget a project that is down; its tasks stay",
-                          [&context, removed] { return remove(context, *removed); });
+  Command* rm = add_leaf(*noun, context, "rm", "Forget a project that is down; its tasks stay",
+                         [&context, removed] { return remove(context, *removed); });
   rm->alias("remove");
   rm->add_option("PROJECT", *removed, "Its name, or the path of its directory")->required();
 }

@@ -1,12 +1,12 @@
 // Projects on the command line: up, down, restart, and what ps, logs and why say of their units.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "cli/command.hpp"
 #include "cli/context.hpp"
 
 namespace zsync::cli {

@@ -162,9 +162,9 @@ absl::StatusOr<int> run_command(Context& context, const RunFlags& flags) {
 
 }  // namespace
 
-void add_run(CLI::App& app, Context& context) {
+void add_run(Command& app, Context& context) {
   auto flags = std::make_shared<RunFlags>();
-  CLI::App* run = add_leaf(
+  Command* run = add_leaf(
       app, context, "run", "Run a command as a task and be it: its output, its exit code",
       [&context, flags] { return run_command(context, *flags); }, false);
   add_spec_flags(*run, flags->spec);

@@ -21,14 +21,14 @@
 namespace zsync::cli {
 namespace {
 
-void add_retry_flags(CLI::App& app, RetryFlags& flags) {
+void add_retry_flags(Command& app, RetryFlags& flags) {
   app.add_option("--backoff", flags.backoff,
                  "Pause before the second attempt (default 1s); any time up to it is waited")
       ->type_name("TIME");
   app.add_option("--backoff-factor", flags.factor,
                  "How much longer each further pause is: 1..100 (default 2)")
       ->type_name("X")
-      ->check(CLI::Range(1.0, 100.0));
+      ->between(1.0, 100.0);
   app.add_option("--backoff-max", flags.backoff_max, "The longest pause (default 60s)")
       ->type_name("TIME");
   app.add_flag("--no-jitter", flags.no_jitter, "Wait the whole pause each time");
@@ -45,7 +45,7 @@ void add_retry_flags(CLI::App& app, RetryFlags& flags) {
                  "What follows when the supervisor is killed or the machine goes down: fail "
                  "(default) or retry")
       ->type_name("WHAT")
-      ->check(CLI::IsMember({"fail", "retry"}));
+      ->one_of({"fail", "retry"});
 }
 
 absl::Status set_condition(const std::vector<std::string>& words, const char* flag,
@@ -170,25 +170,25 @@ absl::Status add_resource(const std::string& text, v1::TaskSpec& spec) {
   return absl::OkStatus();
 }
 
-void add_machine_flags(CLI::App& app, MachineFlags& flags) {
+void add_machine_flags(Command& app, MachineFlags& flags) {
   app.add_option("--nice", flags.nice,
                  "Niceness: 19 gives way to all others; below 0 only for root")
       ->type_name("N")
-      ->check(CLI::Range(-20, 19));
+      ->between(-20, 19);
   app.add_option("--ionice", flags.ionice,
                  "How urgent its disk accesses are: idle, best-effort, best-effort:0..7 (last)")
       ->type_name("CLASS");
   app.add_option("--memory", flags.memory, "At most this much memory, as in 512M")
       ->type_name("BYTES")
-      ->transform(CLI::AsSizeValue(false));
+      ->in_bytes();
   app.add_option("--cpus", flags.cpus, "At most this much CPU time a second, as in 1.5")
       ->type_name("N")
-      ->check(CLI::Range(0.01, 4096.0));
+      ->between(0.01, 4096.0);
   app.add_option("--processes", flags.processes, "At most this many processes and threads")
       ->type_name("N");
   app.add_option("--io-weight", flags.io_weight, "Its share of the disk, where others have 100")
       ->type_name("N")
-      ->check(CLI::Range(1, 10000));
+      ->between(1, 10000);
 }
 
 absl::Status set_machine(const MachineFlags& flags, v1::TaskSpec& spec) {
@@ -246,7 +246,7 @@ absl::Status set_order(const SpecFlags& flags, v1::TaskSpec& spec) {
 
 }  // namespace
 
-void add_spec_flags(CLI::App& app, SpecFlags& flags) {
+void add_spec_flags(Command& app, SpecFlags& flags) {
   app.add_option("-c,--shell", flags.shell, "Run this line with /bin/sh -c instead of a command")
       ->type_name("LINE");
   app.add_option("-e,--env", flags.environment.set, "Set a variable of the command")

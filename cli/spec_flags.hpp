@@ -1,11 +1,11 @@
 // The flags that describe a task, the same for `run` and `tasks submit`.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "cli/command.hpp"
 #include "cli/environment.hpp"
 #include "zsync/v1/tasks.pb.h"
 
@@ -50,7 +50,7 @@ struct SpecFlags {
   std::string kill_grace;
 };
 
-void add_spec_flags(CLI::App& app, SpecFlags& flags);
+void add_spec_flags(Command& app, SpecFlags& flags);
 
 // Everything but the command itself: directory, environment and trace of the caller, and the flags.
 //

@@ -208,9 +208,9 @@ absl::StatusOr<int> submit(Context& context, const SubmitFlags& flags) {
 
 }  // namespace
 
-void add_submit(CLI::App& tasks, Context& context) {
+void add_submit(Command& tasks, Context& context) {
   auto flags = std::make_shared<SubmitFlags>();
-  CLI::App* leaf = add_leaf(
+  Command* leaf = add_leaf(
       tasks, context, "submit", "Queue a command and print its id",
       [&context, flags] { return submit(context, *flags); }, false);
   add_spec_flags(*leaf, flags->spec);

@@ -1,12 +1,11 @@
 // `zsyncctl tasks submit`.
 #pragma once
 
-#include <CLI/CLI.hpp>
-
+#include "cli/command.hpp"
 #include "cli/context.hpp"
 
 namespace zsync::cli {
 
-void add_submit(CLI::App& tasks, Context& context);
+void add_submit(Command& tasks, Context& context);
 
 }  // namespace zsync::cli

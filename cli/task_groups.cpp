@@ -1,6 +1,7 @@
 #include "cli/task_groups.hpp"
 
 #include <memory>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -84,7 +85,7 @@ struct GroupFlags {
   v1::SetGroupRequest request;
   std::string name, order, overload;
   unsigned parallel = 0;
-  long long queued_max = -1;
+  std::optional<unsigned> queued_max;
 };
 
 absl::StatusOr<int> apply(Context& context, const GroupFlags& flags) {
@@ -100,39 +101,39 @@ absl::StatusOr<int> apply(Context& context, const GroupFlags& flags) {
                          : flags.overload == "shed" ? v1::OVERLOAD_POLICY_SHED
                                                     : v1::OVERLOAD_POLICY_QUEUE);
   }
-  if (flags.queued_max >= 0) {
-    request.set_queued_max(static_cast<std::uint32_t>(flags.queued_max));
+  if (flags.queued_max) {
+    request.set_queued_max(*flags.queued_max);
   }
   return set_group(context, request);
 }
 
-void add_set(CLI::App& parent, Context& context, const char* verb) {
+void add_set(Command& parent, Context& context, const char* verb) {
   auto flags = std::make_shared<GroupFlags>();
-  CLI::App* set =
+  Command* set =
       add_leaf(parent, context, verb, "How many tasks of a group run at once, in which order",
                [&context, flags] { return apply(context, *flags); });
   set->add_option("GROUP", flags->name, "Name of the group")->required();
   set->add_option("PARALLEL", flags->parallel, "Tasks at once: 1..4096; left out: as it is")
-      ->check(CLI::Range(1, 4096));
+      ->between(1, 4096);
   set->add_option("--order", flags->order,
                   "What starts first: priority (default), or the earliest deadline")
-      ->check(CLI::IsMember({"priority", "deadline"}))
+      ->one_of({"priority", "deadline"})
       ->type_name("ORDER");
   set->add_option("--queued-max", flags->queued_max,
                   "How many may wait before the group counts as overloaded; 0: any number")
-      ->check(CLI::Range(0, 10'000'000))
+      ->between(0, 10'000'000)
       ->type_name("N");
   set->add_option("--overload", flags->overload,
                   "What happens to more: queue (default), reject, or shed the oldest ones of the "
                   "lowest priority")
-      ->check(CLI::IsMember({"queue", "reject", "shed"}))
+      ->one_of({"queue", "reject", "shed"})
       ->type_name("POLICY");
 }
 
-void add_switch(CLI::App& parent, Context& context, const char* verb, const char* help,
+void add_switch(Command& parent, Context& context, const char* verb, const char* help,
                 const std::function<void(v1::SetGroupRequest&)>& set) {
   auto name = std::make_shared<std::string>();
-  CLI::App* leaf = add_leaf(parent, context, verb, help, [&context, name, set] {
+  Command* leaf = add_leaf(parent, context, verb, help, [&context, name, set] {
     v1::SetGroupRequest request;
     request.set_name(*name);
     set(request);
@@ -176,27 +177,25 @@ absl::StatusOr<int> set_resource(Context& context, const std::string& name, unsi
   return static_cast<int>(kExitOk);
 }
 
-void add_resources(CLI::App& tasks, Context& context) {
-  CLI::App* noun = add_noun(tasks, "resource", "resources", "What tasks share, and how much of it");
+void add_resources(Command& tasks, Context& context) {
+  Command* noun = add_noun(tasks, "resource", "resources", "What tasks share, and how much of it");
   add_leaf(*noun, context, "list", "Resources and locks, and which tasks have them",
            [&context] { return list_resources(context); });
   auto resource = std::make_shared<std::pair<std::string, unsigned>>();
-  CLI::App* set = add_leaf(
+  Command* set = add_leaf(
       *noun, context, "set", "How much of a resource there is",
       [&context, resource] { return set_resource(context, resource->first, resource->second); });
   set->add_option("NAME", resource->first, "Name of the resource, as in gpu")->required();
-  set->add_option("CAPACITY", resource->second, "0..1000000")
-      ->required()
-      ->check(CLI::Range(0, 1'000'000));
+  set->add_option("CAPACITY", resource->second, "0..1000000")->required()->between(0, 1'000'000);
 }
 
 }  // namespace
 
-void add_task_groups(CLI::App& tasks, Context& context) {
+void add_task_groups(Command& tasks, Context& context) {
   add_leaf(tasks, context, "groups", "Groups and how many of each run at once",
            [&context] { return list_groups(context); });
   add_set(tasks, context, "set-group");
-  CLI::App* group = add_noun(tasks, "group", "", "One group: what it runs and takes");
+  Command* group = add_noun(tasks, "group", "", "One group: what it runs and takes");
   add_set(*group, context, "set");
   add_switch(*group, context, "pause", "Start nothing of it any more; what runs goes on",
              [](v1::SetGroupRequest& request) { request.set_paused(true); });

@@ -118,9 +118,9 @@ absl::StatusOr<int> add(Context& context, const AddFlags& flags) {
                            }));
 }
 
-void add_add(CLI::App& noun, Context& context) {
+void add_add(Command& noun, Context& context) {
   auto flags = std::make_shared<AddFlags>();
-  CLI::App* leaf = add_leaf(
+  Command* leaf = add_leaf(
       noun, context, "add", "Submit a command again and again",
       [&context, flags] { return add(context, *flags); }, false);
   leaf->add_option("NAME", flags->schedule, "Name of the schedule")->required();
@@ -134,20 +134,20 @@ void add_add(CLI::App& noun, Context& context) {
       ->type_name("ZONE");
   leaf->add_option("--missed", flags->missed,
                    "Times that came while no daemon ran: skip (default), once, or all")
-      ->check(CLI::IsMember({"skip", "once", "all"}))
+      ->one_of({"skip", "once", "all"})
       ->type_name("POLICY");
   leaf->add_option("--missed-max", flags->missed_max,
                    "With --missed all: so many of the newest (default 10)")
-      ->check(CLI::Range(1, 1000))
+      ->between(1, 1000)
       ->type_name("N");
   leaf->add_option("--overlap", flags->overlap,
                    "While the run before goes on: skip (default), or queue behind it")
-      ->check(CLI::IsMember({"skip", "queue"}))
+      ->one_of({"skip", "queue"})
       ->type_name("POLICY");
   leaf->add_flag("--replace", flags->replace, "Take the place of one of that name");
   leaf->add_flag("--dry-run", flags->dry_run, "Print what would be sent, as JSON");
   add_spec_flags(*leaf, flags->spec);
-  leaf->get_option("--name")->description("Name of each task (default: the schedule's)");
+  leaf->find_flag("--name")->description("Name of each task (default: the schedule's)");
   leaf->footer(
       "The command follows after --:\n"
       "  zsyncctl tasks schedule add nightly --cron \"30 2 * * *\" --missed once -- make backup");
@@ -177,12 +177,12 @@ absl::StatusOr<int> list(Context& context) {
 }
 
 // One that takes a name and gives the schedule back.
-void add_named(CLI::App& noun, Context& context, const char* verb, const char* help,
+void add_named(Command& noun, Context& context, const char* verb, const char* help,
                std::function<absl::StatusOr<v1::Schedule>(client::Tasks, const std::string&,
                                                           const client::CallOptions&)>
                    each) {
   auto name = std::make_shared<std::string>();
-  CLI::App* leaf =
+  Command* leaf =
       add_leaf(noun, context, verb, help, [&context, name, each]() -> absl::StatusOr<int> {
         return show(context,
                     call_tasks<v1::Schedule>(
@@ -223,8 +223,8 @@ absl::StatusOr<int> next(Context& context, const std::string& name, unsigned cou
 
 }  // namespace
 
-void add_task_schedules(CLI::App& tasks, Context& context) {
-  CLI::App* noun = add_noun(tasks, "schedule", "schedules", "Tasks that come again");
+void add_task_schedules(Command& tasks, Context& context) {
+  Command* noun = add_noun(tasks, "schedule", "schedules", "Tasks that come again");
   add_add(*noun, context);
   add_leaf(*noun, context, "list", "Schedules, and when each comes next",
            [&context] { return list(context); });
@@ -241,17 +241,17 @@ void add_task_schedules(CLI::App& tasks, Context& context) {
               return tasks.pause_schedule(name, false, call);
             });
   auto removed = std::make_shared<std::string>();
-  CLI::App* rm = add_leaf(*noun, context, "rm", "Forget a schedule; its tasks stay",
-                          [&context, removed] { return remove(context, *removed); });
+  Command* rm = add_leaf(*noun, context, "rm", "Forget a schedule; its tasks stay",
+                         [&context, removed] { return remove(context, *removed); });
   rm->alias("remove");
   rm->add_option("NAME", *removed, "Name of the schedule")->required();
   auto preview = std::make_shared<std::pair<std::string, unsigned>>("", 5);
-  CLI::App* upcoming = add_leaf(*noun, context, "next", "The times that come", [&context, preview] {
+  Command* upcoming = add_leaf(*noun, context, "next", "The times that come", [&context, preview] {
     return next(context, preview->first, preview->second);
   });
   upcoming->add_option("NAME", preview->first, "Name of the schedule")->required();
   upcoming->add_option("-n", preview->second, "How many")
-      ->check(CLI::Range(1, 1000))
+      ->between(1, 1000)
       ->type_name("N")
       ->capture_default_str();
 }

@@ -30,13 +30,13 @@ absl::StatusOr<int> parse_signal(const std::string& text) {
                                   "\": give a name as HUP or SIGHUP, or a number as 1"));
 }
 
-void add_attach(CLI::App& tasks, Context& context) {
+void add_attach(Command& tasks, Context& context) {
   struct Flags {
     std::string id, keys = kDetachKeysDefault;
     bool read_only = false;
   };
   auto flags = std::make_shared<Flags>();
-  CLI::App* leaf = add_leaf(
+  Command* leaf = add_leaf(
       tasks, context, "attach", "Be the terminal of a task that was submitted with --tty",
       [&context, flags]() -> absl::StatusOr<int> {
         absl::StatusOr<DetachKeys> keys = DetachKeys::parse(flags->keys);
@@ -79,7 +79,7 @@ absl::Status show_result(Context& context, const absl::StatusOr<v1::Task>& task)
   return absl::OkStatus();
 }
 
-void add_control(CLI::App& tasks, Context& context) {
+void add_control(Command& tasks, Context& context) {
   const auto add = [&](const char* name, const char* help, auto method) {
     auto ids = std::make_shared<Ids>();
     add_leaf(tasks, context, name, help,
@@ -101,7 +101,7 @@ void add_control(CLI::App& tasks, Context& context) {
     std::string signal = "TERM";
   };
   auto flags = std::make_shared<Flags>();
-  CLI::App* signal = add_leaf(
+  Command* signal = add_leaf(
       tasks, context, "signal", "Send a signal to the process group of running commands",
       [&context, flags]() -> absl::StatusOr<int> {
         const absl::StatusOr<int> number = parse_signal(flags->signal);

@@ -1,12 +1,12 @@
 // What the verbs of `zsyncctl tasks` share.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "cli/command.hpp"
 #include "cli/context.hpp"
 
 namespace zsync::cli {
@@ -25,6 +25,6 @@ absl::StatusOr<int> for_each_id(
 absl::Status show_result(Context& context, const absl::StatusOr<v1::Task>& task);
 
 // pause, resume, signal, attach.
-void add_control(CLI::App& tasks, Context& context);
+void add_control(Command& tasks, Context& context);
 
 }  // namespace zsync::cli

@@ -20,31 +20,31 @@ namespace {
 
 constexpr const char* kIdOrArrayHelp = "Id, unique prefix of one, or name; or an array's id";
 
-void add_list(CLI::App& tasks, Context& context) {
+void add_list(Command& tasks, Context& context) {
   struct Flags {
     std::vector<std::string> states, labels;
     ListQuery query;
     std::string group, name, array;
   };
   auto flags = std::make_shared<Flags>();
-  CLI::App* list = add_leaf(tasks, context, "list", "Tasks, newest first",
-                            [&context, flags]() -> absl::StatusOr<int> {
-                              v1::ListTasksRequest& request = flags->query.request;
-                              for (const std::string& word : flags->states) {
-                                const auto state = parse_state(word);
-                                if (!state.ok()) return state.status();
-                                request.add_states(*state);
-                              }
-                              for (const std::string& text : flags->labels) {
-                                const auto label = parse_pair(text, "--label");
-                                if (!label.ok()) return label.status();
-                                (*request.mutable_labels())[label->first] = label->second;
-                              }
-                              request.set_group(flags->group);
-                              request.set_name(flags->name);
-                              request.set_array(flags->array);
-                              return list_tasks(context, flags->query, "no tasks");
-                            });
+  Command* list = add_leaf(tasks, context, "list", "Tasks, newest first",
+                           [&context, flags]() -> absl::StatusOr<int> {
+                             v1::ListTasksRequest& request = flags->query.request;
+                             for (const std::string& word : flags->states) {
+                               const auto state = parse_state(word);
+                               if (!state.ok()) return state.status();
+                               request.add_states(*state);
+                             }
+                             for (const std::string& text : flags->labels) {
+                               const auto label = parse_pair(text, "--label");
+                               if (!label.ok()) return label.status();
+                               (*request.mutable_labels())[label->first] = label->second;
+                             }
+                             request.set_group(flags->group);
+                             request.set_name(flags->name);
+                             request.set_array(flags->array);
+                             return list_tasks(context, flags->query, "no tasks");
+                           });
   list->add_option("-s,--state", flags->states, "Only this state; may be repeated")
       ->allow_extra_args(false)
       ->delimiter(',')
@@ -87,9 +87,9 @@ absl::StatusOr<int> wait_for(Context& context, const Ids& ids) {
   return code;
 }
 
-void add_get_and_wait(CLI::App& tasks, Context& context) {
+void add_get_and_wait(Command& tasks, Context& context) {
   auto get_ids = std::make_shared<Ids>();
-  CLI::App* get = add_leaf(
+  Command* get = add_leaf(
       tasks, context, "get", "One task in full", [&context, get_ids]() -> absl::StatusOr<int> {
         return for_each_id(
             context, *get_ids,
@@ -102,9 +102,9 @@ void add_get_and_wait(CLI::App& tasks, Context& context) {
       });
   get->add_option("ID", *get_ids, kIdHelp)->required();
   auto wait_ids = std::make_shared<Ids>();
-  CLI::App* wait = add_leaf(tasks, context, "wait",
-                            "Wait until every one has ended; exit code 1 unless all succeeded",
-                            [&context, wait_ids] { return wait_for(context, *wait_ids); });
+  Command* wait = add_leaf(tasks, context, "wait",
+                           "Wait until every one has ended; exit code 1 unless all succeeded",
+                           [&context, wait_ids] { return wait_for(context, *wait_ids); });
   wait->add_option("ID", *wait_ids, kIdOrArrayHelp)->required();
 }
 
@@ -122,14 +122,14 @@ absl::Status cancel_array(Context& context, client::Tasks tasks, const std::stri
   return absl::OkStatus();
 }
 
-void add_cancel(CLI::App& tasks, Context& context) {
+void add_cancel(Command& tasks, Context& context) {
   struct Flags {
     Ids ids;
     bool wait = false;
     std::string grace;
   };
   auto flags = std::make_shared<Flags>();
-  CLI::App* cancel = add_leaf(
+  Command* cancel = add_leaf(
       tasks, context, "cancel", "End tasks and every process they started",
       [&context, flags]() -> absl::StatusOr<int> {
         v1::CancelTaskRequest request;
@@ -155,9 +155,9 @@ void add_cancel(CLI::App& tasks, Context& context) {
       ->type_name("TIME");
 }
 
-void add_retry_and_remove(CLI::App& tasks, Context& context) {
+void add_retry_and_remove(Command& tasks, Context& context) {
   auto retry_ids = std::make_shared<Ids>();
-  CLI::App* retry = add_leaf(
+  Command* retry = add_leaf(
       tasks, context, "retry", "Queue another attempt of finished tasks", [&context, retry_ids] {
         return for_each_id(
             context, *retry_ids,
@@ -167,7 +167,7 @@ void add_retry_and_remove(CLI::App& tasks, Context& context) {
       });
   retry->add_option("ID", *retry_ids, kIdHelp)->required();
   auto remove_ids = std::make_shared<Ids>();
-  CLI::App* remove = add_leaf(
+  Command* remove = add_leaf(
       tasks, context, "remove", "Forget finished tasks and their output",
       [&context, remove_ids]() -> absl::StatusOr<int> {
         if (!context.confirm(
@@ -193,8 +193,8 @@ absl::StatusOr<int> feed_input(Context& context, const std::string& id) {
 
 }  // namespace
 
-void add_tasks(CLI::App& app, Context& context) {
-  CLI::App* tasks = add_noun(app, "tasks", "task", "Commands under the daemon's supervision");
+void add_tasks(Command& app, Context& context) {
+  Command* tasks = add_noun(app, "tasks", "task", "Commands under the daemon's supervision");
   add_submit(*tasks, context);
   add_list(*tasks, context);
   add_get_and_wait(*tasks, context);

@@ -216,7 +216,7 @@ absl::StatusOr<int> usage(Context& context) {
   return static_cast<int>(kExitOk);
 }
 
-void add_selection(CLI::App& verb, const std::shared_ptr<WatchFlags>& flags) {
+void add_selection(Command& verb, const std::shared_ptr<WatchFlags>& flags) {
   verb.add_option("-g,--glob", flags->globs, "Only paths that match; may be repeated")
       ->allow_extra_args(false)
       ->type_name("GLOB");
@@ -226,7 +226,7 @@ void add_selection(CLI::App& verb, const std::shared_ptr<WatchFlags>& flags) {
   verb.add_flag("--no-gitignore", flags->no_gitignore, "Do not read .gitignore files");
 }
 
-void add_states(CLI::App& noun, const std::shared_ptr<WatchFlags>& flags) {
+void add_states(Command& noun, const std::shared_ptr<WatchFlags>& flags) {
   noun.add_option("--defer", flags->defer,
                   "Be silent while this state is held, and tell afterwards; may be repeated")
       ->allow_extra_args(false)
@@ -237,30 +237,30 @@ void add_states(CLI::App& noun, const std::shared_ptr<WatchFlags>& flags) {
       ->type_name("STATE");
 }
 
-void add_queries(CLI::App& noun, Context& context) {
+void add_queries(Command& noun, Context& context) {
   auto flags = std::make_shared<WatchFlags>();
-  CLI::App* query = add_leaf(noun, context, "since", "What changed since a clock",
-                             [&context, flags] { return since(context, *flags); });
+  Command* query = add_leaf(noun, context, "since", "What changed since a clock",
+                            [&context, flags] { return since(context, *flags); });
   query->add_option("DIR", flags->directory, "Directory")->required();
   query->add_option("CLOCK", flags->since, "Clock of an earlier batch")->required();
   add_selection(*query, flags);
   query->footer("The clock to go on from is told on stderr, and is a field of -o json.");
   auto barrier = std::make_shared<WatchFlags>();
-  CLI::App* sync = add_leaf(noun, context, "sync",
-                            "Wait until all changes up to now are known; prints the clock",
-                            [&context, barrier] { return since(context, *barrier); });
+  Command* sync = add_leaf(noun, context, "sync",
+                           "Wait until all changes up to now are known; prints the clock",
+                           [&context, barrier] { return since(context, *barrier); });
   sync->add_option("DIR", barrier->directory, "Directory")->required();
   add_selection(*sync, barrier);
 }
 
 }  // namespace
 
-void add_watch(CLI::App& app, Context& context) {
+void add_watch(Command& app, Context& context) {
   auto flags = std::make_shared<WatchFlags>();
-  CLI::App* noun = add_leaf(app, context, "watch", "Print file changes, or run a command on them",
-                            [] { return static_cast<int>(kExitOk); });
+  Command* noun = add_leaf(app, context, "watch", "Print file changes, or run a command on them",
+                           [] { return static_cast<int>(kExitOk); });
   noun->alias("watches");
-  noun->require_subcommand(0, 1);
+  noun->may_have_subcommand();
   add_leaf(*noun, context, "list", "Directories that are being watched",
            [&context] { return list(context); });
   add_queries(*noun, context);
@@ -269,7 +269,7 @@ void add_watch(CLI::App& app, Context& context) {
            [&context] { return usage(context); });
   // CLI11 calls the verb back before its noun.
   noun->callback([&context, flags, noun] {
-    if (noun->get_subcommands().empty())
+    if (!noun->subcommand_named())
       context.action = [&context, flags] { return watch(context, *flags); };
   });
   noun->add_option("DIR", flags->directory, "Directory (one that is called like a verb: ./list)");

@@ -22,6 +22,10 @@ LOCK = re.compile(
 AWAIT = re.compile(r"\bco_(await|yield)\b")
 SPAWN = re.compile(r"\bspawn\s*\(\s*\[")
 
+# Header-only and large: each unit that includes it compiles for seconds.
+CLI11 = re.compile(r"#include <CLI/")
+MAY_SEE_CLI11 = {"cli/command.cpp", "daemon/options.cpp"}
+
 # Programs and parts whose work is to write to stdout or to end the process with a message.
 MAY_PRINT = re.compile(r"^daemon/(main\.cpp|ops/|shim/main\.cpp)|/(diagnostics|assert)\w*\.cpp$|_test\.cpp$")
 
@@ -33,6 +37,8 @@ def is_test(file: str) -> bool:
 def simple_rules(tree: Tree, file: str):
     """Yields (rule, pattern, cure) of the rules that one pattern decides in this file."""
     yield "fence", FENCE, "use store_load_barrier() or an ordered atomic, so that TSan can follow"
+    if file not in MAY_SEE_CLI11:
+        yield "cli11", CLI11, "use cli/command.hpp; CLI11 is compiled anew by whoever includes it"
     if is_test(file):
         yield "sleeping-test", SLEEP, "wait for the event itself (a future, a pipe, a follow), or use virtual time"
     if file.endswith(".hpp"):
@@ -138,11 +144,13 @@ SEEDS = [
             "std::cout << 1;\n",
             "daemon/main.cpp": "std::printf(s);\n",
             "sdk/cpp/src/rt/a.hpp": "using namespace std;\n",
+            "cli/a.hpp": "#include <CLI/CLI.hpp>\n",
+            "cli/command.cpp": "#include <CLI/CLI.hpp>\n",
         },
         [f"daemon/tasks/a_test.cpp:{n}: sleeping-test" for n in (1, 2, 3)]
         + [f"daemon/tasks/a.cpp:{n}: thread-detach" for n in (1, 3)]
         + ["daemon/tasks/a.cpp:5: fence", "daemon/tasks/a.cpp:7: stdout", "daemon/tasks/a.cpp:9: stdout"]
-        + ["sdk/cpp/src/rt/a.hpp:1: using-namespace"],
+        + ["sdk/cpp/src/rt/a.hpp:1: using-namespace", "cli/a.hpp:1: cli11"],
     ),
     Seed(
         "coroutines",
