@@ -134,6 +134,11 @@ Flag* Command::add_option(const std::string& names, std::optional<std::uint64_t>
   return add(names, value, help);
 }
 
+Flag* Command::add_option(const std::string& names, std::optional<double>& value,
+                          const std::string& help) {
+  return add(names, value, help);
+}
+
 Flag* Command::add_option(const std::string& names, std::vector<std::string>& values,
                           const std::string& help) {
   return add(names, values, help);

@@ -76,6 +76,7 @@ class Command {
                    const std::string& help);
   Flag* add_option(const std::string& names, std::optional<std::uint64_t>& value,
                    const std::string& help);
+  Flag* add_option(const std::string& names, std::optional<double>& value, const std::string& help);
   Flag* add_option(const std::string& names, std::vector<std::string>& values,
                    const std::string& help);
   Flag* add_option_function(const std::string& names, std::function<void(const std::string&)> taken,

@@ -1,5 +1,6 @@
 #include "cli/task_groups.hpp"
 
+#include <cmath>
 #include <memory>
 #include <optional>
 
@@ -39,6 +40,20 @@ std::string mode_text(const v1::TaskGroup& group) {
   return group.has_drained() ? "drained" : "open";
 }
 
+// "2 of 8.0 GiB, 1.5 of 4 CPUs"
+std::string budget_text(const v1::TaskGroup& group) {
+  std::vector<std::string> parts;
+  if (group.memory_bytes_max() != 0) {
+    parts.push_back(absl::StrCat(human_bytes(group.memory_bytes_used()), " of ",
+                                 human_bytes(group.memory_bytes_max())));
+  }
+  if (group.cpu_millis_max() != 0) {
+    parts.push_back(absl::StrCat(static_cast<double>(group.cpu_millis_used()) / 1000.0, " of ",
+                                 group.cpu_millis_max() / 1000.0, " CPUs"));
+  }
+  return parts.empty() ? "-" : absl::StrJoin(parts, ", ");
+}
+
 const char* order_text(const v1::TaskGroup& group) {
   return group.order() == v1::GROUP_ORDER_DEADLINE ? "deadline" : "priority";
 }
@@ -48,7 +63,7 @@ absl::StatusOr<int> list_groups(Context& context) {
       context,
       [](client::Tasks tasks, const client::CallOptions& call) { return tasks.list_groups(call); });
   if (!reply.ok()) return reply.status();
-  Table table({"GROUP", "PARALLEL", "RUNNING", "QUEUED", "MODE", "ORDER", "OVERLOAD"});
+  Table table({"GROUP", "PARALLEL", "RUNNING", "QUEUED", "MODE", "ORDER", "OVERLOAD", "BUDGET"});
   ListPrinter printer(context);
   for (const v1::TaskGroup& group : reply->groups()) {
     if (printer.add(group, group.name())) continue;
@@ -58,7 +73,8 @@ absl::StatusOr<int> list_groups(Context& context) {
                {absl::StrCat(group.queued())},
                {mode_text(group)},
                {order_text(group)},
-               {overload_text(group)}});
+               {overload_text(group)},
+               {budget_text(group)}});
   }
   printer.end();
   if (!context.json() && !context.jsonl() && !context.names())
@@ -76,6 +92,9 @@ absl::StatusOr<int> set_group(Context& context, const v1::SetGroupRequest& reque
     std::string text = absl::StrCat(group->name(), ": ", mode_text(*group), ", ", group->parallel(),
                                     " at once, by ", order_text(*group));
     if (group->queued_max() != 0) absl::StrAppend(&text, ", ", overload_text(*group), " queued");
+    if (const std::string budget = budget_text(*group); budget != "-") {
+      absl::StrAppend(&text, ", ", budget, " given away");
+    }
     return text + "\n";
   });
   return static_cast<int>(kExitOk);
@@ -86,6 +105,8 @@ struct GroupFlags {
   std::string name, order, overload;
   unsigned parallel = 0;
   std::optional<unsigned> queued_max;
+  std::optional<std::uint64_t> memory;
+  std::optional<double> cpus;
 };
 
 absl::StatusOr<int> apply(Context& context, const GroupFlags& flags) {
@@ -103,6 +124,10 @@ absl::StatusOr<int> apply(Context& context, const GroupFlags& flags) {
   }
   if (flags.queued_max) {
     request.set_queued_max(*flags.queued_max);
+  }
+  if (flags.memory) request.set_memory_bytes_max(*flags.memory);
+  if (flags.cpus) {
+    request.set_cpu_millis_max(static_cast<std::uint32_t>(std::lround(*flags.cpus * 1000)));
   }
   return set_group(context, request);
 }
@@ -128,6 +153,14 @@ void add_set(Command& parent, Context& context, const char* verb) {
                   "lowest priority")
       ->one_of({"queue", "reject", "shed"})
       ->type_name("POLICY");
+  set->add_option("--memory", flags->memory,
+                  "Running tasks may have this much together by their --memory, as in 8GiB; what "
+                  "does not fit waits; 0: any")
+      ->in_bytes()
+      ->type_name("SIZE");
+  set->add_option("--cpus", flags->cpus, "The same of their --cpus; 0: any")
+      ->between(0.0, 4096.0)
+      ->type_name("N");
 }
 
 void add_switch(Command& parent, Context& context, const char* verb, const char* help,

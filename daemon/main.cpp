@@ -108,10 +108,10 @@ struct State {
 StoreOptions store_options(const std::string& dir) {
   StoreOptions options;
   options.path = dir + "/store.db";
-  options.migrations = {{1, kTaskSchemaV1},     {2, kChannelSchemaV2},  {3, kChannelSchemaV3},
-                        {4, kTaskSchemaV4},     {5, kTaskSchemaV5},     {6, kTaskSchemaV6},
-                        {7, kChannelSchemaV7},  {8, kScheduleSchemaV8}, {9, kTaskSchemaV9},
-                        {10, kProjectSchemaV10}};
+  options.migrations = {{1, kTaskSchemaV1},      {2, kChannelSchemaV2},  {3, kChannelSchemaV3},
+                        {4, kTaskSchemaV4},      {5, kTaskSchemaV5},     {6, kTaskSchemaV6},
+                        {7, kChannelSchemaV7},   {8, kScheduleSchemaV8}, {9, kTaskSchemaV9},
+                        {10, kProjectSchemaV10}, {11, kTaskSchemaV11}};
   return options;
 }
 
@@ -193,6 +193,8 @@ TasksOptions tasks_options(const Config& config, const std::string& socket,
                         : group.overload == GroupOverload::shed ? OverloadPolicy::kShed
                                                                 : OverloadPolicy::kQueue;
     settings.queued_max = static_cast<uint32_t>(group.queued_max);
+    settings.memory_bytes_max = static_cast<uint64_t>(group.memory_bytes_max);
+    settings.cpu_millis_max = static_cast<uint32_t>(group.cpu_millis_max);
   }
   for (const auto& [name, capacity] : config.tasks.resources) {
     options.resources[name] = static_cast<uint32_t>(capacity);

@@ -33,7 +33,9 @@ struct TaskGroupConfig {
   int64_t parallel = 0;      // tasks running at once; 0: one for each CPU ("cpus")
   bool by_deadline = false;  // "order: deadline"
   GroupOverload overload = GroupOverload::queue;
-  int64_t queued_max = 0;  // 0: no bound
+  int64_t queued_max = 0;        // 0: no bound
+  int64_t memory_bytes_max = 0;  // of what its running tasks may have together; 0: any amount
+  int64_t cpu_millis_max = 0;    // the same
   bool operator==(const TaskGroupConfig&) const = default;
 };
 

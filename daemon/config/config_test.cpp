@@ -206,7 +206,9 @@ TEST(Config, GroupsAreReadFromAllForms) {
         "{\"a b\": {parallel: 1}}", "{a: {parallel: 1, size: 2}}",
         "{a: {parallel: 1}, a: {parallel: 2}}", "[a]", "\"a\"", "{a: {parallel: 1, order: fifo}}",
         "{a: {parallel: 1, parallel: 2}}", "{a: {parallel: 1, overload: shed}}",
-        "{a: {parallel: 1, queued_max: -1}}"}) {
+        "{a: {parallel: 1, queued_max: -1}}", "{a: {parallel: 1, memory: much}}",
+        "{a: {parallel: 1, memory: 5}}", "{a: {parallel: 1, cpus: -1}}",
+        "{a: {parallel: 1, cpus: nan}}"}) {
     EXPECT_THAT(file_error(std::string("tasks:\n  groups: ") + groups + "\n"),
                 StartsWith("/etc/z.yaml:3: "))
         << groups;
@@ -229,6 +231,24 @@ TEST(Config, AGroupHasAnOrderAPolicyAndABoundInEveryForm) {
     if (value.key != "tasks.groups") continue;
     EXPECT_EQ(value.value,
               "ci=4:order=deadline:overload=shed:queued_max=100,default=cpus,q=cpus:queued_max=9");
+  }
+}
+
+TEST(Config, AGroupHasABudgetOfMemoryAndOfCpus) {
+  const TaskGroups expected = {
+      {"ci", {.parallel = 4, .memory_bytes_max = 8ll << 30, .cpu_millis_max = 2500}},
+      {"default", {}}};
+  const LoadedConfig loaded =
+      load_or_die(with_file("version: 1\ntasks:\n  groups:\n"
+                            "    ci: {parallel: 4, memory: 8GiB, cpus: 2.5}\n"));
+  EXPECT_EQ(loaded.config.tasks.groups, expected);
+  ConfigSources sources = plain();
+  sources.environment["ZSYNC_TASKS_GROUPS"] = "ci=4:memory=8GiB:cpus=2.5";
+  EXPECT_EQ(load_or_die(sources).config.tasks.groups, expected);
+  for (const ConfigValue& value : loaded.values) {
+    if (value.key == "tasks.groups") {
+      EXPECT_EQ(value.value, "ci=4:memory=8GiB:cpus=2.5,default=cpus");
+    }
   }
 }
 

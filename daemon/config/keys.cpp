@@ -66,8 +66,8 @@ constexpr std::array kKeys = {
         "variables of the caller that a task receives; names and globs"},
     Key{"tasks.groups", GroupsField{ZS_FIELD(tasks.groups)}, "default=cpus", 1,
         static_cast<int64_t>(kTaskGroupsMax),
-        "groups made at start, each with the tasks that it runs at once (a number or cpus), and its order, overload "
-        "and queued_max"},
+        "groups made at start, each with the tasks that it runs at once (a number or cpus), and its order, overload, "
+        "queued_max, memory and cpus"},
     Key{"tasks.resources", CapacitiesField{ZS_FIELD(tasks.resources)}, "", 0, kTaskResourcesMax,
         "counted resources that tasks may need, and how much of each there is"},
     Key{"tasks.output_bytes_max", SizeField{ZS_FIELD(tasks.output_bytes_max)}, "4GiB", 64 * kKiB, 16 * kTiB,
@@ -239,6 +239,27 @@ bool is_word(std::string_view name) {
          });
 }
 
+absl::Status set_group_budget(TaskGroupConfig& group, const std::string& setting,
+                              const std::string& value) {
+  if (setting == "memory") {
+    absl::StatusOr<int64_t> bytes = parse_size(value);
+    if (!bytes.ok() || (*bytes != 0 && *bytes < kTaskGroupMemoryBytesMin) ||
+        *bytes > kTaskGroupMemoryBytesMax) {
+      return wrong(absl::StrCat("memory is ", in_quotes(value),
+                                ": a size from 1MiB to 1024TiB, or 0 for any, is needed"));
+    }
+    group.memory_bytes_max = *bytes;
+    return absl::OkStatus();
+  }
+  double cpus = -1;
+  if (!absl::SimpleAtod(value, &cpus) || !(cpus == 0 || (cpus >= 0.01 && cpus <= 4096))) {
+    return wrong(absl::StrCat("cpus is ", in_quotes(value),
+                              ": a number from 0.01 to 4096, or 0 for any, is needed"));
+  }
+  group.cpu_millis_max = static_cast<int64_t>(cpus * 1000 + 0.5);
+  return absl::OkStatus();
+}
+
 absl::Status set_group_setting(TaskGroupConfig& group, const std::string& setting,
                                const std::string& value) {
   if (setting == "parallel") {
@@ -268,9 +289,12 @@ absl::Status set_group_setting(TaskGroupConfig& group, const std::string& settin
                                 kTaskGroupQueuedMax, ", or 0 for no bound, is needed"));
     }
     group.queued_max = *count;
+  } else if (setting == "memory" || setting == "cpus") {
+    return set_group_budget(group, setting, value);
   } else {
-    return wrong(absl::StrCat(in_quotes(setting),
-                              " is no setting: there are parallel, order, overload, queued_max"));
+    return wrong(absl::StrCat(
+        in_quotes(setting),
+        " is no setting: there are parallel, order, overload, queued_max, memory, cpus"));
   }
   return absl::OkStatus();
 }
@@ -284,6 +308,12 @@ std::string group_text(const std::string& name, const TaskGroupConfig& group) {
                     ":overload=", std::string(kOverloads[static_cast<size_t>(group.overload)]));
   }
   if (group.queued_max != 0) absl::StrAppend(&text, ":queued_max=", group.queued_max);
+  if (group.memory_bytes_max != 0) {
+    absl::StrAppend(&text, ":memory=", format_size(group.memory_bytes_max));
+  }
+  if (group.cpu_millis_max != 0) {
+    absl::StrAppend(&text, ":cpus=", static_cast<double>(group.cpu_millis_max) / 1000.0);
+  }
   return text;
 }
 

@@ -90,7 +90,9 @@ inline constexpr size_t kTaskGroupsMax = 256;         // groups
 inline constexpr size_t kTaskGroupNameBytesMax = 64;  // bytes
 inline constexpr int64_t kTaskGroupParallelMax = 4096;
 inline constexpr int64_t kTaskGroupQueuedMax = 10'000'000;  // tasks
-inline constexpr int64_t kTaskResourcesMax = 256;           // resources
-inline constexpr int64_t kTaskCapacityMax = 1'000'000;      // of one resource
+inline constexpr int64_t kTaskGroupMemoryBytesMin = 1 << 20;
+inline constexpr int64_t kTaskGroupMemoryBytesMax = 1ll << 50;
+inline constexpr int64_t kTaskResourcesMax = 256;       // resources
+inline constexpr int64_t kTaskCapacityMax = 1'000'000;  // of one resource
 
 }  // namespace zsync::daemon

@@ -29,7 +29,57 @@ bool overfull(const GroupRecord& group, uint32_t coming, uint32_t wanted) {
          group.queued + (fresh > free ? fresh - free : 0) > settings.queued_max;
 }
 
+absl::Status check_new_budget(const std::string& group, const GroupChange& change) {
+  const uint64_t memory = change.memory_bytes_max.value_or(0);
+  if (memory != 0 && (memory < kMemoryBytesMin || memory > kBudgetMemoryBytesMax)) {
+    return wrong("memory_bytes_max",
+                 absl::StrCat("group \"", group, "\" with a memory of ", memory, " bytes"),
+                 absl::StrCat("budget_memory_bytes_max = ", kBudgetMemoryBytesMax),
+                 "give 1 MiB to 1 PiB, or 0 for any amount");
+  }
+  const uint32_t cpu = change.cpu_millis_max.value_or(0);
+  if (cpu != 0 && (cpu < kCpuMillisMin || cpu > kCpuMillisMax)) {
+    return wrong("cpu_millis_max",
+                 absl::StrCat("group \"", group, "\" with ", cpu, " thousandths", " of a CPU"),
+                 absl::StrCat("cpu_millis_max = ", kCpuMillisMax),
+                 "give 10 (0.01 CPUs) to 4096000, or 0 for any amount");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+absl::Status check_budget(const TaskSpec& spec, const GroupRecord& group) {
+  const auto refused = [&](const char* field, const std::string& wants, const std::string& limit,
+                           const std::string& cure) {
+    return fault(absl::StatusCode::kFailedPrecondition,
+                 absl::StrCat("it may take ", wants, ", and all tasks of group \"", group.name,
+                              "\" together ", limit),
+                 {field,
+                  "BUDGET",
+                  absl::StrCat("budget = ", limit),
+                  absl::StrCat("lower its limit, or raise the budget: `zsyncctl tasks group set ",
+                               group.name, " ", cure, "`"),
+                  {}});
+  };
+  const GroupSettings& budget = group.settings;
+  const uint64_t memory = budget_mib(spec.limits.memory_bytes);
+  if (budget.memory_bytes_max != 0 && memory > budget.memory_bytes_max >> 20) {
+    return refused("spec.limits.memory_bytes", mib_text(memory) + " of memory",
+                   mib_text(budget.memory_bytes_max >> 20), "--memory SIZE");
+  }
+  if (budget.cpu_millis_max != 0 && spec.limits.cpu_millis > budget.cpu_millis_max) {
+    return refused("spec.limits.cpu_millis", cpus_text(spec.limits.cpu_millis),
+                   cpus_text(budget.cpu_millis_max), "--cpus N");
+  }
+  return absl::OkStatus();
+}
+
+std::string mib_text(uint64_t mib) { return absl::StrCat(mib, " MiB"); }
+
+std::string cpus_text(uint64_t millis) {
+  return absl::StrCat(static_cast<double>(millis) / 1000.0, " CPUs");
+}
 
 std::string held_by(const GroupHold& hold) {
   return absl::StrCat("uid ", hold.uid, " (pid ", hold.pid, ") since ",
@@ -43,9 +93,10 @@ absl::StatusOr<GroupSettings> changed(const std::string& group, GroupSettings se
                  absl::StrCat("name_bytes_max = ", kNameBytesMax), "give 1 to 128");
   }
   if (!change.parallel && !change.by_deadline && !change.overload && !change.queued_max &&
-      !change.paused && !change.drained) {
+      !change.memory_bytes_max && !change.cpu_millis_max && !change.paused && !change.drained) {
     return wrong("parallel", absl::StrCat("nothing of group \"", group, "\" is to be changed"), "",
-                 "give parallel (1 to 4096), order, overload, queued_max, paused or drained");
+                 "give parallel (1 to 4096), order, overload, queued_max, memory_bytes_max, "
+                 "cpu_millis_max, paused or drained");
   }
   if (change.parallel && (*change.parallel == 0 || *change.parallel > kParallelMax)) {
     return wrong("parallel", absl::StrCat("group \"", group, "\" with parallel ", *change.parallel),
@@ -57,10 +108,13 @@ absl::StatusOr<GroupSettings> changed(const std::string& group, GroupSettings se
                  absl::StrCat("group_queued_max = ", kGroupQueuedMax),
                  "give 1 to 10000000, or 0 for no bound");
   }
+  if (absl::Status status = check_new_budget(group, change); !status.ok()) return status;
   settings.parallel = change.parallel.value_or(settings.parallel);
   settings.by_deadline = change.by_deadline.value_or(settings.by_deadline);
   settings.overload = change.overload.value_or(settings.overload);
   settings.queued_max = change.queued_max.value_or(settings.queued_max);
+  settings.memory_bytes_max = change.memory_bytes_max.value_or(settings.memory_bytes_max);
+  settings.cpu_millis_max = change.cpu_millis_max.value_or(settings.cpu_millis_max);
   if (settings.overload != OverloadPolicy::kQueue && settings.queued_max == 0) {
     return wrong("queued_max",
                  absl::StrCat("group \"", group, "\" is to ",

@@ -24,6 +24,8 @@ struct GroupChange {
   std::optional<bool> by_deadline;
   std::optional<OverloadPolicy> overload;
   std::optional<uint32_t> queued_max;
+  std::optional<uint64_t> memory_bytes_max;
+  std::optional<uint32_t> cpu_millis_max;
   std::optional<bool> paused;
   std::optional<bool> drained;
 };
@@ -33,6 +35,15 @@ struct GroupChange {
 // Errors: kInvalidArgument with the field, the limit and the cure.
 absl::StatusOr<GroupSettings> changed(const std::string& group, GroupSettings settings,
                                       const GroupChange& change, const GroupHold& by);
+
+// Whether the limits of `spec` fit into the budget of its group at all.
+//
+// Errors: kFailedPrecondition with the field, the budget and the cure.
+absl::Status check_budget(const TaskSpec& spec, const GroupRecord& group);
+
+// "512 MiB", "1.5 CPUs"
+std::string mib_text(uint64_t mib);
+std::string cpus_text(uint64_t millis);
 
 // "uid 1000 (pid 42) since 2026-12-24T18:00:00Z"
 std::string held_by(const GroupHold& hold);

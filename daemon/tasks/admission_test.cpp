@@ -42,6 +42,42 @@ TEST(Admission, ADrainedGroupTakesNothingAndSaysWhoDrainedItAndHowToUndoIt) {
   EXPECT_EQ(queue.next(0)->order, 1u) << "what is queued runs to the end";
 }
 
+TEST(Admission, WhatCannotFitIntoTheBudgetOfItsGroupIsRefusedWithTheCure) {
+  GroupRecord group;
+  group.name = "ci";
+  group.settings.memory_bytes_max = (1 << 20) + 1;
+  group.settings.cpu_millis_max = 1500;
+  TaskSpec spec;
+  spec.limits.memory_bytes = 1 << 20;
+  spec.limits.cpu_millis = 1500;
+  EXPECT_TRUE(check_budget(spec, group).ok());
+  spec.limits.cpu_millis = 1501;
+  absl::Status refused = check_budget(spec, group);
+  EXPECT_EQ(fault_detail(refused)->field, "spec.limits.cpu_millis");
+  EXPECT_EQ(fault_detail(refused)->limit, "budget = 1.5 CPUs");
+  EXPECT_THAT(fault_detail(refused)->hint, HasSubstr("tasks group set ci --cpus"));
+  spec.limits = {.memory_bytes = (1 << 20) + 1};
+  refused = check_budget(spec, group);
+  EXPECT_EQ(fault_detail(refused)->field, "spec.limits.memory_bytes") << "it counts whole MiB";
+  EXPECT_TRUE(check_budget(TaskSpec(), group).ok());
+}
+
+TEST(Admission, ABudgetOutOfRangeIsRefusedByName) {
+  const GroupHold by{1, 0, 0};
+  for (uint64_t bytes : {uint64_t{1}, kBudgetMemoryBytesMax + 1}) {
+    const auto refused = changed("g", {}, {.memory_bytes_max = bytes}, by);
+    EXPECT_EQ(fault_detail(refused.status())->field, "memory_bytes_max") << bytes;
+  }
+  for (uint32_t millis : {1u, kCpuMillisMax + 1}) {
+    const auto refused = changed("g", {}, {.cpu_millis_max = millis}, by);
+    EXPECT_EQ(fault_detail(refused.status())->field, "cpu_millis_max") << millis;
+  }
+  const auto set = changed("g", {}, {.memory_bytes_max = 5 << 20, .cpu_millis_max = 10}, by);
+  ASSERT_TRUE(set.ok());
+  EXPECT_EQ(changed("g", *set, {.memory_bytes_max = 0}, by)->memory_bytes_max, 0u);
+  EXPECT_EQ(changed("g", *set, {.memory_bytes_max = 0}, by)->cpu_millis_max, 10u);
+}
+
 TEST(Admission, AFullGroupThatRejectsCountsWhatIsOnItsWay) {
   TaskQueue queue(1);
   queue.set_group("g", bounded(OverloadPolicy::kReject, 2), 0);

@@ -74,7 +74,7 @@ absl::StatusOr<shim::Spec> TasksEngine::shim_spec(const TaskRecord& record) {
   spec.stdin_mode = task.stdin_stream           ? shim::StdinMode::kStream
                     : !task.stdin_bytes.empty() ? shim::StdinMode::kFile
                                                 : shim::StdinMode::kNothing;
-  spec.cgroup = cgroups_.create(record.id);
+  spec.cgroup = cgroups_.create(record.id, group_of(task));
   spec.terminal = task.terminal;
   spec.nice = task.priorities.nice;
   spec.io_class = static_cast<uint8_t>(task.priorities.io_class);
@@ -254,7 +254,7 @@ Task<TasksEngine::Outcome> TasksEngine::finish(EntryPtr entry, TaskState state,
       co_await sleep(kStorePause);
       continue;
     }
-    cgroups_.remove(record.id);
+    cgroups_.remove(record.id, group_of(*record.spec));
     if (!again) {
       auto slim = std::make_shared<TaskSpec>(*record.spec);
       slim->env = Environment();

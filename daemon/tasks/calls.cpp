@@ -269,7 +269,7 @@ void TasksEngine::explain_waiting(const StoredTask& task, std::vector<std::strin
     reasons.push_back("it is on its way into or out of the queue");
     return;
   }
-  explain_needs(*waiting, reasons);
+  explain_needs(*waiting, group_of(*record.spec), reasons);
   explain_group(*waiting, group_of(*record.spec), reasons);
 }
 

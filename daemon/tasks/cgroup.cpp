@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 
 namespace zsync::daemon {
 namespace {
@@ -19,6 +20,24 @@ std::string own_directory() {
     if (line.rfind("0::", 0) == 0) return "/sys/fs/cgroup" + line.substr(3);
   }
   return {};
+}
+
+// Controllers that `directory` hands on to what stands in it -> those that it does.
+std::set<std::string> hand_on_controllers(const std::string& directory) {
+  std::set<std::string> handed_on;
+  std::ifstream offered(directory + "/cgroup.controllers");
+  for (std::string controller; offered >> controller;) {
+    // One by one: one that the kernel refuses must not cost the others.
+    std::ofstream enabled(directory + "/cgroup.subtree_control");
+    enabled << '+' << controller << std::flush;
+    if (enabled) handed_on.insert(controller);
+  }
+  return handed_on;
+}
+
+// A name of a directory: a group may be called anything.
+std::string file_name(const std::string& group) {
+  return absl::StrReplaceAll(group, {{"%", "%25"}, {"/", "%2F"}, {"\n", "%0A"}});
 }
 
 }  // namespace
@@ -55,21 +74,45 @@ void TaskCgroups::use(const std::string& directory) {
     return;
   }
   root_ = directory;
-  std::ifstream offered(directory + "/cgroup.controllers");
-  for (std::string controller; offered >> controller;) {
-    // One by one: one that the kernel refuses must not cost the others.
-    std::ofstream enabled(directory + "/cgroup.subtree_control");
-    enabled << '+' << controller << std::flush;
-    if (enabled) controllers_.insert(controller);
-  }
+  controllers_ = hand_on_controllers(directory);
   explanation_ = absl::StrCat("tasks have cgroups of their own below ", directory);
 }
 
-std::string TaskCgroups::create(const std::string& task_id) {
+std::string TaskCgroups::directory_of(const std::string& group) const {
+  return absl::StrCat(root_, "/group-", file_name(group));
+}
+
+std::string TaskCgroups::create(const std::string& task_id, const std::string& group) {
   if (root_.empty()) return {};
-  const std::string directory = absl::StrCat(root_, "/task-", task_id);
+  std::string parent = root_;
+  rt::LockGuard guard(lock_);  // also so that the last one of the group does not just take it along
+  if (auto budget = budgets_.find(group); budget != budgets_.end()) {
+    parent = directory_of(group);
+    if (mkdir(parent.c_str(), 0755) != 0 && errno != EEXIST) return {};
+    (void)hand_on_controllers(parent);
+    write_budget(parent, budget->second);
+  }
+  std::string directory = absl::StrCat(parent, "/task-", task_id);
   if (mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) return {};
   return directory;
+}
+
+void TaskCgroups::set_budget(const std::string& group, const GroupSettings& settings) {
+  const Budget budget{settings.memory_bytes_max, settings.cpu_millis_max};
+  rt::LockGuard guard(lock_);
+  if (budget.memory_bytes == 0 && budget.cpu_millis == 0) {
+    budgets_.erase(group);
+  } else {
+    budgets_.insert_or_assign(group, budget);
+  }
+  const std::string directory = directory_of(group);
+  if (!root_.empty() && access(directory.c_str(), F_OK) == 0) write_budget(directory, budget);
+}
+
+void TaskCgroups::write_budget(const std::string& directory, const Budget& budget) const {
+  const std::string memory = budget.memory_bytes == 0 ? "max" : absl::StrCat(budget.memory_bytes);
+  if (holds("memory")) (void)set(directory, "memory.max", memory);
+  if (holds("cpu")) (void)set(directory, "cpu.max", cpu_max(budget.cpu_millis));
 }
 
 absl::Status TaskCgroups::set(const std::string& directory, absl::string_view file,
@@ -83,8 +126,18 @@ absl::Status TaskCgroups::set(const std::string& directory, absl::string_view fi
                              absl::StrCat("cannot write \"", value, "\" into ", path));
 }
 
-void TaskCgroups::remove(const std::string& task_id) {
-  if (!root_.empty()) rmdir(absl::StrCat(root_, "/task-", task_id).c_str());
+void TaskCgroups::remove(const std::string& task_id, const std::string& group) {
+  if (root_.empty()) return;
+  const std::string of_group = directory_of(group);
+  rt::LockGuard guard(lock_);
+  rmdir(absl::StrCat(root_, "/task-", task_id).c_str());
+  if (rmdir(absl::StrCat(of_group, "/task-", task_id).c_str()) == 0) rmdir(of_group.c_str());
+}
+
+std::string TaskCgroups::cpu_max(uint64_t millis) {
+  constexpr uint64_t kPeriodUs = 100'000;
+  return absl::StrCat(millis == 0 ? "max" : absl::StrCat(millis * kPeriodUs / 1000), " ",
+                      kPeriodUs);
 }
 
 }  // namespace zsync::daemon

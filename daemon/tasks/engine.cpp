@@ -158,6 +158,8 @@ QueuedTask TasksEngine::queued_task(const EntryPtr& entry) {
     task.resources.emplace_back(resource, amount);
   }
   if (record.spec->function) task.resources.push_back(place_needed(*record.spec));
+  task.memory_mib = budget_mib(record.spec->limits.memory_bytes);
+  task.cpu_millis = record.spec->limits.cpu_millis;
   for (const TaskDependency& dependency : record.spec->after) {
     auto other = tasks_.find(dependency.task);
     if (other == tasks_.end()) continue;

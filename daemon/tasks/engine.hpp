@@ -209,7 +209,7 @@ class TasksEngine {
   std::string title_of(uint64_t order) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::string skip_reason(const EntryPtr& entry, uint64_t because)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void explain_needs(const TaskWaiting& waiting, std::vector<std::string>& reasons)
+  void explain_needs(const TaskWaiting& of, const std::string& group, std::vector<std::string>& out)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // attempt_runner.cpp

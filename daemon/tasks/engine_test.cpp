@@ -20,9 +20,10 @@ class TasksEngineTest : public ::testing::Test {
     directory_ = mkdtemp(name);
     StoreOptions options;
     options.path = directory_ + "/store.db";
-    options.migrations = {{1, kTaskSchemaV1}, {2, "SELECT 1"},    {3, "SELECT 1"},
-                          {4, kTaskSchemaV4}, {5, kTaskSchemaV5}, {6, kTaskSchemaV6},
-                          {7, "SELECT 1"},    {8, "SELECT 1"},    {9, kTaskSchemaV9}};
+    options.migrations = {{1, kTaskSchemaV1}, {2, "SELECT 1"},     {3, "SELECT 1"},
+                          {4, kTaskSchemaV4}, {5, kTaskSchemaV5},  {6, kTaskSchemaV6},
+                          {7, "SELECT 1"},    {8, "SELECT 1"},     {9, kTaskSchemaV9},
+                          {10, "SELECT 1"},   {11, kTaskSchemaV11}};
     store_ = *Store::open(std::move(options));
     events_ = *EventLog::open(directory_ + "/events", 1 << 20, [] { return int64_t{1}; });
     runtime_ = *Runtime::builder().workers(2).build();

@@ -14,11 +14,15 @@ namespace zsync::daemon {
 // What was set once beats the configuration.
 absl::Status TasksEngine::load_settings(Database& db) {
   const int64_t now = clock_();
-  for (const auto& [name, settings] : options_.groups) queue_.set_group(name, settings, now);
+  for (const auto& [name, settings] : options_.groups) {
+    cgroups_.set_budget(name, settings);
+    queue_.set_group(name, settings, now);
+  }
   for (const auto& [name, capacity] : options_.resources) queue_.set_capacity(name, capacity, now);
   absl::Status status =
       load_groups(db, [this, now](const std::string& name, const GroupSettings& settings) {
         mutex_.assert_held();
+        cgroups_.set_budget(name, settings);
         queue_.set_group(name, settings, now);
       });
   if (!status.ok()) return status;
@@ -47,6 +51,7 @@ Task<absl::StatusOr<GroupRecord>> TasksEngine::set_group(std::string name, Group
   absl::Status committed = co_await commit(
       store_, [name, settings](Database& db) { return put_group(db, name, settings); });
   if (!committed.ok()) co_return committed;
+  cgroups_.set_budget(name, settings);
   rt::LockGuard guard(mutex_);
   queue_.set_group(name, settings, clock_());
   dispatch();
@@ -112,6 +117,9 @@ absl::Status TasksEngine::check_needs(const std::vector<TaskSpec>& specs, int64_
     if (absl::Status status = check_deadlines(spec, now); !status.ok()) return status;
     if (spec.function) {
       if (absl::Status status = check_function(*spec.function); !status.ok()) return status;
+    }
+    if (absl::Status status = check_budget(spec, queue_.group(group_of(spec))); !status.ok()) {
+      return status;
     }
     for (const ResourceNeed& need : spec.resources) {
       if (queue_.capacity(need.name)) continue;

@@ -48,6 +48,26 @@ std::string resource_reason(const TaskWaiting::Need& need,
   return reason;
 }
 
+std::string budget_reason(const TaskWaiting::Need& need, const std::string& group,
+                          const std::vector<std::string>& holders) {
+  const bool memory = need.name == "memory";
+  const auto text = [memory](uint64_t amount) {
+    return memory ? mib_text(amount) : cpus_text(amount);
+  };
+  std::string reason =
+      absl::StrCat("it may take ", text(need.amount), memory ? " of memory, and " : ", and ");
+  if (need.amount > need.capacity) {
+    return absl::StrCat(reason, "all tasks of group \"", group, "\" together ", text(need.capacity),
+                        ": `zsyncctl tasks group set ", group, memory ? " --memory" : " --cpus",
+                        "` raises that, or cancel it");
+  }
+  absl::StrAppend(&reason, text(need.capacity > need.used ? need.capacity - need.used : 0),
+                  " of the ", text(need.capacity), " of group \"", group, "\" are left");
+  if (!holders.empty())
+    absl::StrAppend(&reason, ": the rest is for ", absl::StrJoin(holders, ", "));
+  return reason;
+}
+
 // Where a name stands in this call; several specs of one name have none.
 std::map<std::string, std::optional<size_t>> names_of(const std::vector<TaskSpec>& specs) {
   std::map<std::string, std::optional<size_t>> names;
@@ -214,7 +234,8 @@ std::string TasksEngine::skip_reason(const EntryPtr& entry, uint64_t because) {
   return reason;
 }
 
-void TasksEngine::explain_needs(const TaskWaiting& waiting, std::vector<std::string>& reasons) {
+void TasksEngine::explain_needs(const TaskWaiting& waiting, const std::string& group,
+                                std::vector<std::string>& reasons) {
   for (const QueuedTask::Dependency& dependency : waiting.after) {
     auto other = by_order_.find(dependency.order);
     if (other == by_order_.end()) continue;
@@ -230,7 +251,8 @@ void TasksEngine::explain_needs(const TaskWaiting& waiting, std::vector<std::str
     std::vector<std::string> holders;
     for (uint64_t holder : need.holders) holders.push_back(title_of(holder));
     if (!need.lock) {
-      reasons.push_back(resource_reason(need, holders));
+      reasons.push_back(need.budget ? budget_reason(need, group, holders)
+                                    : resource_reason(need, holders));
       continue;
     }
     reasons.push_back(absl::StrCat("lock \"", need.name, "\" is ",

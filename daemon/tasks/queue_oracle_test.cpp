@@ -16,6 +16,7 @@ namespace {
 constexpr int64_t kSecond = 1'000'000'000;
 constexpr uint32_t kParallel = 2;
 constexpr uint32_t kGpus = 3;
+constexpr uint32_t kMemoryMib = 6;  // of a group, or less for a while
 
 // What the queue is told, kept in plain containers.
 struct Model {
@@ -23,6 +24,7 @@ struct Model {
   std::map<uint64_t, QueuedTask> running;
   std::map<uint64_t, bool> ended;  // ok
   std::set<std::string> paused;
+  std::map<std::string, uint32_t> budgets;  // MiB, of the groups that have less
 
   size_t running_in(const std::string& group) const {
     return static_cast<size_t>(std::count_if(running.begin(), running.end(), [&](const auto& task) {
@@ -42,11 +44,20 @@ struct Model {
     }
     return used;
   }
+  bool fits_budget(const QueuedTask& task) const {
+    uint32_t needed = task.memory_mib;
+    for (const auto& [order, other] : running) {
+      if (other.group == task.group) needed += other.memory_mib;
+    }
+    auto smaller = budgets.find(task.group);
+    return task.memory_mib == 0 ||
+           needed <= (smaller == budgets.end() ? kMemoryMib : smaller->second);
+  }
   bool may_start(const QueuedTask& task, int64_t now) const {
     uint32_t needed = gpus();
     for (const auto& [name, amount] : task.resources) needed += amount;
     return task.not_before_unix_nano <= now && running_in(task.group) < kParallel &&
-           !paused.contains(task.group) && needed <= kGpus &&
+           !paused.contains(task.group) && needed <= kGpus && fits_budget(task) &&
            std::all_of(
                task.after.begin(), task.after.end(),
                [&](const auto& dependency) { return ended.contains(dependency.order); }) &&
@@ -66,7 +77,8 @@ QueuedTask random_task(std::mt19937_64& random, uint64_t order, int64_t now, con
   for (const char* name : {"x", "y", "z"}) {
     if (random() % 4 == 0) task.locks.push_back(name);
   }
-  if (random() % 4 == 0) task.resources = {{"gpu", 1}};
+  if (random() % 4 == 0) task.resources = {{"gpu", 1 + static_cast<uint32_t>(random() % kGpus)}};
+  if (random() % 2 == 0) task.memory_mib = static_cast<uint32_t>(random() % (kMemoryMib + 1));
   for (int tries = 0; tries < 2; ++tries) {
     const uint64_t other = 1 + random() % order;
     const bool known = model.waiting.contains(other) || model.running.contains(other);
@@ -81,6 +93,7 @@ class Oracle {
  public:
   explicit Oracle(uint64_t seed) : random_(seed), queue_(kParallel) {
     queue_.set_capacity("gpu", kGpus, 0);
+    for (const char* group : {"a", "b", "c"}) queue_.set_group(group, settings_of(group), 0);
   }
 
   void run() {
@@ -94,6 +107,15 @@ class Oracle {
   }
 
  private:
+  GroupSettings settings_of(const std::string& group) const {
+    GroupSettings settings;
+    settings.parallel = kParallel;
+    if (model_.paused.contains(group)) settings.paused = {1, 0, 0};
+    auto smaller = model_.budgets.find(group);
+    settings.memory_bytes_max =
+        uint64_t{smaller == model_.budgets.end() ? kMemoryMib : smaller->second} << 20;
+    return settings;
+  }
   void step() {
     const uint64_t choice = random_() % 10;
     if (choice < 6) {
@@ -114,13 +136,12 @@ class Oracle {
       queue_.ended(order, false, now_);
     } else {
       const std::string group(1, static_cast<char>('a' + random_() % 3));
-      GroupSettings settings;
-      settings.parallel = kParallel;
-      if (model_.paused.erase(group) == 0) {
+      if (random_() % 2 == 0) {
+        model_.budgets[group] = 1 + static_cast<uint32_t>(random_() % kMemoryMib);
+      } else if (model_.paused.erase(group) == 0) {
         model_.paused.insert(group);
-        settings.paused = {1, 0, 0};
       }
-      queue_.set_group(group, settings, now_);
+      queue_.set_group(group, settings_of(group), now_);
     }
   }
   void end(uint64_t order, bool ok) {
@@ -188,12 +209,9 @@ class Oracle {
     }
   }
   void finish_all() {
-    for (const std::string& group : model_.paused) {
-      GroupSettings settings;
-      settings.parallel = kParallel;
-      queue_.set_group(group, settings, now_);
-    }
     model_.paused.clear();
+    model_.budgets.clear();
+    for (const char* group : {"a", "b", "c"}) queue_.set_group(group, settings_of(group), now_);
     now_ += 1000;
     decide();
     while (!model_.running.empty()) {

@@ -23,6 +23,9 @@ TaskQueue::Needs TaskQueue::needs_of(const QueuedTask& task) {
     resource.name = name;
     needs.push_back({&resource, amount});
   }
+  Group& group = find_or_make(task.group);
+  if (task.memory_mib != 0) needs.push_back({&group.memory, task.memory_mib});
+  if (task.cpu_millis != 0) needs.push_back({&group.cpu, task.cpu_millis});
   for (const Need& need : needs) ++need.resource->users;
   return needs;
 }
@@ -65,14 +68,14 @@ void TaskQueue::park(uint64_t order, Task& task, Resource& resource, int64_t now
     resource.oversized.insert(order);
   } else {
     task.place = Place::kWaiter;
-    resource.waiters[task.group].insert(task.rank, aging_);
+    resource.waiters[waits_as(task)].insert(task.rank, aging_);
     if (several) patient_.emplace(task.rank.since, order);
   }
   // It may have been the one that was woken for another resource.
   wake_all(task.needs, &resource, now);
 }
 
-// One of each group looks again.
+// The first one of each group that fits looks again.
 void TaskQueue::wake(Resource& resource, int64_t now) {
   if (resource.used >= resource.capacity) return;
   if (reserved_against(0, resource)) {
@@ -82,14 +85,28 @@ void TaskQueue::wake(Resource& resource, int64_t now) {
     make_ready(task, now);
     return;
   }
+  const uint64_t left = resource.capacity - resource.used;
   for (auto at = resource.waiters.begin(); at != resource.waiters.end();) {
-    Ranking& waiters = at->second;
-    ++at;  // the last one to leave takes its entry along
-    const uint64_t order = waiters.first(now, aging_).order;
+    Group* const group = at->first.first;
+    const Rank* best = nullptr;
+    for (; at != resource.waiters.end() && at->first.first == group; ++at) {
+      if (at->first.second > left) continue;
+      const Rank& first = at->second.first(now, aging_);
+      if (best == nullptr || Ranking::before(first, *best, now, aging_)) best = &first;
+    }
+    if (best == nullptr) continue;
+    const uint64_t order = best->order;  // the last one to leave takes its entry along
     Task& task = *queued_.at(order);
     unplace(order, task);
     make_ready(task, now);
   }
+}
+
+std::pair<TaskQueue::Group*, uint32_t> TaskQueue::waits_as(const Task& task) {
+  for (const Need& need : task.needs) {
+    if (need.resource == task.waits_for) return {task.group, need.amount};
+  }
+  return {task.group, 0};
 }
 
 void TaskQueue::wake_all(const Needs& needs, const Resource* except, int64_t now) {
@@ -138,8 +155,12 @@ void TaskQueue::drop_reserver(const Needs& needs, int64_t now) {
 void TaskQueue::set_capacity(const std::string& name, uint32_t capacity, int64_t now) {
   Resource& resource = resources_[name];
   resource.name = name;
-  resource.capacity = capacity;
   resource.configured = true;
+  resize(resource, capacity, now);
+}
+
+void TaskQueue::resize(Resource& resource, uint32_t capacity, int64_t now) {
+  resource.capacity = capacity;
   const absl::flat_hash_set<uint64_t> oversized = std::move(resource.oversized);
   resource.oversized.clear();
   for (uint64_t order : oversized) {
@@ -169,7 +190,7 @@ std::vector<ResourceRecord> TaskQueue::resources() const {
       list.push_back({name,
                       resource.lock,
                       resource.capacity,
-                      resource.used,
+                      static_cast<uint32_t>(std::min<uint64_t>(resource.used, UINT32_MAX)),
                       {resource.holders.begin(), resource.holders.end()}});
     }
   }

@@ -47,6 +47,13 @@ class Ranking {
     const Rank& eldest = aged_.begin()->second;
     return aged_priority(eldest, now, aging) > aged_priority(first, now, aging) ? eldest : first;
   }
+  // Of two rankings' firsts, the first of both.
+  static bool before(const Rank& a, const Rank& b, int64_t now, int64_t aging) {
+    if (aging == 0) return a < b;
+    const int64_t of_a = aged_priority(a, now, aging);
+    const int64_t of_b = aged_priority(b, now, aging);
+    return of_a != of_b ? of_a > of_b : a < b;
+  }
   const absl::btree_set<Rank>& ranks() const { return ranks_; }
 
  private:

@@ -198,6 +198,9 @@ struct GroupSettings {
   GroupHold drained;         // nothing is submitted any more, what is queued runs
   OverloadPolicy overload = OverloadPolicy::kQueue;
   uint32_t queued_max = 0;  // 0: no bound of its own
+  // What running tasks may have together, by their TaskLimits; 0: any amount.
+  uint64_t memory_bytes_max = 0;
+  uint32_t cpu_millis_max = 0;
 };
 
 struct GroupRecord {
@@ -205,6 +208,8 @@ struct GroupRecord {
   GroupSettings settings;
   uint32_t queued = 0;
   uint32_t running = 0;
+  uint64_t memory_bytes_used = 0;  // declared by those that run
+  uint64_t cpu_millis_used = 0;
 };
 
 // A lock or a counted resource.

@@ -12,8 +12,6 @@
 namespace zsync::daemon {
 namespace {
 
-constexpr uint32_t kCpuPeriodUs = 100'000;
-
 absl::Status out_of_range(const char* field, std::string message, std::string limit,
                           const char* hint) {
   return fault(absl::StatusCode::kInvalidArgument, std::move(message),
@@ -95,8 +93,7 @@ absl::Status apply_limits(const TaskLimits& limits, const TaskCgroups& cgroups, 
     }
   }
   if (limits.cpu_millis != 0 && held("cpu")) {
-    const uint64_t quota = uint64_t{limits.cpu_millis} * kCpuPeriodUs / 1000;
-    files.emplace_back("cpu.max", absl::StrCat(quota, " ", kCpuPeriodUs));
+    files.emplace_back("cpu.max", TaskCgroups::cpu_max(limits.cpu_millis));
   }
   if (limits.io_weight != 0 && held("io")) {
     files.emplace_back("io.weight", absl::StrCat(limits.io_weight));

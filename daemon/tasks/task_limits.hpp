@@ -19,6 +19,7 @@ inline constexpr uint32_t kIoLevelMax = 7;
 inline constexpr uint64_t kMemoryBytesMin = 1 << 20;
 inline constexpr uint32_t kCpuMillisMin = 10;
 inline constexpr uint32_t kCpuMillisMax = 4'096'000;
+inline constexpr uint64_t kBudgetMemoryBytesMax = 1ull << 50;  // of a group
 inline constexpr uint32_t kIoWeightMax = 10'000;
 
 inline constexpr uint32_t kTerminalSizeMax = 1000;  // rows or columns
@@ -43,6 +44,12 @@ struct TaskLimits {
 // Errors: kInvalidArgument with the field, the limit and the cure.
 absl::Status validate(const TaskPriorities& priorities);
 absl::Status validate(const TaskLimits& limits);
+
+// What a task with this limit takes of its group's budget of memory.
+inline uint32_t budget_mib(uint64_t memory_bytes) {
+  const uint64_t mib = (memory_bytes + (1 << 20) - 1) >> 20;
+  return static_cast<uint32_t>(mib < UINT32_MAX ? mib : UINT32_MAX);
+}
 
 // How they are held on this machine; empty: all of them by a cgroup, or there are none.
 std::string limits_note(const TaskLimits& limits, const TaskCgroups& cgroups);

@@ -101,6 +101,29 @@ TEST_F(Limits, ACgroupThatRefusesTheValueKeepsTheTaskFromStarting) {
   EXPECT_NE(status.message().find("memory.max"), std::string::npos) << status;
 }
 
+TEST_F(Limits, AGroupWithABudgetHoldsItsTasksTogether) {
+  delegate("cpu memory");
+  GroupSettings budget;
+  budget.memory_bytes_max = 1 << 30;
+  budget.cpu_millis_max = 500;
+  cgroups_.set_budget("ci/a", budget);
+  EXPECT_EQ(cgroups_.create("1", "other"), root_ / "task-1");
+  const std::string task = cgroups_.create("2", "ci/a");
+  EXPECT_EQ(task, root_ / "group-ci%2Fa/task-2");
+  EXPECT_EQ(text_of(root_ / "group-ci%2Fa/memory.max"), "1073741824");
+  EXPECT_EQ(text_of(root_ / "group-ci%2Fa/cpu.max"), "50000 100000");
+  budget.cpu_millis_max = 0;
+  cgroups_.set_budget("ci/a", budget);
+  EXPECT_EQ(text_of(root_ / "group-ci%2Fa/cpu.max"), "max 100000") << "what runs gets it at once";
+  cgroups_.set_budget("ci/a", {});
+  EXPECT_EQ(text_of(root_ / "group-ci%2Fa/memory.max"), "max");
+  EXPECT_EQ(cgroups_.create("3", "ci/a"), root_ / "task-3");
+  cgroups_.remove("2", "ci/a");
+  cgroups_.remove("3", "ci/a");
+  EXPECT_FALSE(fs::exists(task));
+  EXPECT_FALSE(fs::exists(root_ / "task-3"));
+}
+
 std::string field_of(const absl::Status& status) {
   const std::optional<FaultDetail> detail = fault_detail(status);
   return detail ? detail->field : "";

@@ -38,7 +38,7 @@ void TaskQueue::set_rank(Task& task) {
 // Where it is ranked now; null: nowhere.
 Ranking* TaskQueue::ranking_of(const Task& task) {
   if (task.place == Place::kReady) return &task.group->ready;
-  return task.place == Place::kWaiter ? &task.waits_for->waiters[task.group] : nullptr;
+  return task.place == Place::kWaiter ? &task.waits_for->waiters[waits_as(task)] : nullptr;
 }
 
 void TaskQueue::set_group(const std::string& name, const GroupSettings& settings, int64_t now) {
@@ -61,6 +61,10 @@ void TaskQueue::set_group(const std::string& name, const GroupSettings& settings
       if (ranking) ranking->insert(task->rank, aging_);
     }
   }
+  const uint64_t mib = settings.memory_bytes_max >> 20;
+  resize(group.memory, settings.memory_bytes_max == 0 ? kAnyAmount : static_cast<uint32_t>(mib),
+         now);
+  resize(group.cpu, settings.cpu_millis_max == 0 ? kAnyAmount : settings.cpu_millis_max, now);
   if (reserver_ && settings.paused.on() && queued_.at(*reserver_)->group == &group) {
     drop_reserver(queued_.at(*reserver_)->needs, now);
   }
@@ -123,7 +127,7 @@ void TaskQueue::unplace(uint64_t order, Task& task) {
       note(*task.group);
       break;
     case Place::kWaiter: {
-      auto waiters = task.waits_for->waiters.find(task.group);
+      auto waiters = task.waits_for->waiters.find(waits_as(task));
       waiters->second.erase(task.rank, aging_);
       if (waiters->second.empty()) task.waits_for->waiters.erase(waiters);
       break;
@@ -280,6 +284,7 @@ std::optional<TaskWaiting> TaskQueue::explain(uint64_t order, int64_t now) const
     if (!kept && resource.used + need.amount <= resource.capacity) continue;
     waiting.needs.push_back({resource.name,
                              resource.lock,
+                             resource.budget,
                              need.amount,
                              resource.capacity,
                              resource.used,
@@ -300,6 +305,8 @@ GroupRecord TaskQueue::group(const std::string& name) const {
     record.settings = found->second.settings;
     record.queued = found->second.queued;
     record.running = found->second.running;
+    record.memory_bytes_used = found->second.memory.used << 20;
+    record.cpu_millis_used = found->second.cpu.used;
   }
   return record;
 }

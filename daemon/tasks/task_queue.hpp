@@ -5,6 +5,7 @@
 //   its time      not_before
 //   other tasks   each has ended as the condition says; it is skipped once one cannot any more
 //   a place       its group runs fewer than its limit, and is not paused
+//   its budget    what the group's running tasks have declared and what it declares fit together
 //   locks         nobody holds them; all that a task needs are taken in one step when it starts,
 //                 so that no two wait for each other
 //
@@ -28,6 +29,7 @@
 namespace zsync::daemon {
 
 inline constexpr uint32_t kParallelMax = 4096;  // tasks of one group at once
+inline constexpr uint32_t kAnyAmount = UINT32_MAX;
 inline constexpr int64_t kUndatedSlackNs =
     3600'000'000'000;  // in a group that goes by deadline, of a task that has none
 
@@ -47,6 +49,8 @@ struct QueuedTask {
   int64_t deadline_unix_nano = 0;
   std::vector<std::string> locks;
   std::vector<std::pair<std::string, uint32_t>> resources;  // name, how much of it
+  uint32_t memory_mib = 0;                                  // of its group's budget
+  uint32_t cpu_millis = 0;                                  // the same
 };
 
 struct Decision {
@@ -69,9 +73,10 @@ struct TaskWaiting {
   struct Need {
     std::string name;
     bool lock = false;
+    bool budget = false;  // of its group: MiB of "memory", thousandths of a "cpu"
     uint32_t amount = 1;
     uint32_t capacity = 1;
-    uint32_t used = 0;
+    uint64_t used = 0;
     std::vector<uint64_t> holders;
   };
   std::vector<Need> needs;  // that are not free for it now
@@ -117,6 +122,22 @@ class TaskQueue {
   size_t running() const { return running_.size(); }
 
  private:
+  struct Group;
+  // Invariant: for each resource that has enough left, not reserved, for a waiter of a group, that
+  // group has a ready task which was woken for it, so nobody sleeps beside what is free.
+  struct Resource {
+    std::string name;
+    uint32_t capacity = 1;
+    bool lock = false;
+    bool configured = false;
+    bool budget = false;
+    uint32_t users = 0;  // queued and running tasks that need it
+    uint64_t used = 0;
+    absl::flat_hash_set<uint64_t> holders;
+    // Found it taken; by how much they need, so that a small one is not behind a large one.
+    std::map<std::pair<Group*, uint32_t>, Ranking> waiters;
+    absl::flat_hash_set<uint64_t> oversized;  // need more than there is at all
+  };
   struct Group {
     GroupSettings settings;
     uint32_t queued = 0;
@@ -124,20 +145,9 @@ class TaskQueue {
     Ranking ready;  // their time has come, and what they need was free when it was looked for last
     // Where the group sheds: all queued ones, by priority and age.
     std::set<std::pair<int32_t, uint64_t>> sheddable;
+    Resource memory{.name = "memory", .capacity = kAnyAmount, .budget = true};
+    Resource cpu{.name = "cpu", .capacity = kAnyAmount, .budget = true};
     bool sheds() const { return settings.overload == OverloadPolicy::kShed; }
-  };
-  // Invariant: for each resource that has some left, not reserved, with waiters in a group, that
-  // group has a ready task which was woken for it, so nobody sleeps beside what is free.
-  struct Resource {
-    std::string name;
-    uint32_t capacity = 1;
-    bool lock = false;
-    bool configured = false;
-    uint32_t users = 0;  // queued and running tasks that need it
-    uint32_t used = 0;
-    absl::flat_hash_set<uint64_t> holders;
-    std::map<Group*, Ranking> waiters;        // found it taken
-    absl::flat_hash_set<uint64_t> oversized;  // need more than there is at all
   };
   struct Need {
     Resource* resource;
@@ -184,11 +194,13 @@ class TaskQueue {
 
   // queue_resources.cpp
   Needs needs_of(const QueuedTask& task);
+  void resize(Resource& resource, uint32_t capacity, int64_t now);
   void let_go(const Needs& needs);
   Resource* blocking(uint64_t order, const Task& task) const;
   bool reserved_against(uint64_t order, const Resource& resource) const;
   void park(uint64_t order, Task& task, Resource& resource, int64_t now);
   void wake(Resource& resource, int64_t now);
+  static std::pair<Group*, uint32_t> waits_as(const Task& task);
   void wake_all(const Needs& needs, const Resource* except, int64_t now);
   static void take(uint64_t order, const Needs& needs);
   static void release(uint64_t order, const Needs& needs);

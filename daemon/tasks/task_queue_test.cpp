@@ -302,6 +302,67 @@ TEST(TaskQueue, AResourceIsSharedUpToItsCapacity) {
   EXPECT_EQ(started(queue), 4u);
 }
 
+TEST(TaskQueue, RunningTasksOfAGroupFitIntoItsBudget) {
+  TaskQueue queue(9);
+  GroupSettings settings = parallel(9);
+  settings.memory_bytes_max = 4 << 20;
+  settings.cpu_millis_max = 2000;
+  queue.set_group("g", settings, 0);
+  auto with = [](uint64_t order, uint32_t mib, uint32_t millis, const std::string& group = "g") {
+    QueuedTask made = task(order, group);
+    made.memory_mib = mib;
+    made.cpu_millis = millis;
+    return made;
+  };
+  queue.add(with(1, 3, 0), 0);
+  queue.add(with(2, 2, 500), 0);
+  queue.add(with(3, 1, 1500), 0);
+  queue.add(with(4, 0, 600), 0);
+  queue.add(with(5, 0, 0), 0);
+  queue.add(with(6, 9, 9000, "other"), 0);
+  EXPECT_EQ(started(queue), 1u);
+  EXPECT_EQ(started(queue), 3u);
+  EXPECT_EQ(started(queue), 5u) << "what declares nothing is not counted";
+  EXPECT_EQ(started(queue), 6u) << "another group, without a budget";
+  EXPECT_EQ(started(queue), 0u);
+  EXPECT_EQ(queue.group("g").memory_bytes_used, 4u << 20);
+  EXPECT_EQ(queue.group("g").cpu_millis_used, 1500u);
+  const std::optional<TaskWaiting> waiting = queue.explain(2, 0);
+  ASSERT_EQ(waiting->needs.size(), 1u);
+  EXPECT_EQ(waiting->needs[0].name, "memory");
+  EXPECT_TRUE(waiting->needs[0].budget);
+  queue.finished(1, 0);
+  EXPECT_EQ(started(queue), 2u);
+  queue.finished(3, 0);
+  EXPECT_EQ(started(queue), 4u);
+}
+
+TEST(TaskQueue, ALargerBudgetStartsWhatWaitedAndASmallerOneEndsNothing) {
+  TaskQueue queue(9);
+  GroupSettings settings = parallel(9);
+  settings.memory_bytes_max = 2 << 20;
+  queue.set_group("g", settings, 0);
+  for (uint64_t order = 1; order <= 3; ++order) {
+    QueuedTask made = task(order, "g");
+    made.memory_mib = static_cast<uint32_t>(order);
+    queue.add(made, 0);
+  }
+  EXPECT_EQ(started(queue), 1u);
+  EXPECT_EQ(started(queue), 0u);
+  settings.memory_bytes_max = 5 << 20;
+  queue.set_group("g", settings, 0);
+  EXPECT_EQ(started(queue), 2u);
+  settings.memory_bytes_max = 1 << 20;
+  queue.set_group("g", settings, 0);
+  EXPECT_EQ(queue.group("g").running, 2u);
+  queue.finished(1, 0);
+  queue.finished(2, 0);
+  EXPECT_EQ(started(queue), 0u) << "more than there is at all";
+  settings.memory_bytes_max = 0;
+  queue.set_group("g", settings, 0);
+  EXPECT_EQ(started(queue), 3u);
+}
+
 TEST(TaskQueue, APausedGroupStartsNothingUntilItIsResumed) {
   TaskQueue queue(1);
   GroupSettings settings = parallel(1);

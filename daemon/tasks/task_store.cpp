@@ -86,6 +86,12 @@ const char kTaskSchemaV9[] = R"sql(
   CREATE TABLE task_function(name TEXT PRIMARY KEY, served INTEGER NOT NULL) WITHOUT ROWID;
 )sql";
 
+// What the running tasks of a group may have together.
+const char kTaskSchemaV11[] = R"sql(
+  ALTER TABLE task_group ADD COLUMN memory_bytes_max INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE task_group ADD COLUMN cpu_millis_max INTEGER NOT NULL DEFAULT 0;
+)sql";
+
 absl::Status insert_task(Database& db, const StoredTask& task, const std::string& encoded_spec) {
   const TaskRecord& r = task.record;
   absl::Status status = db.run(
@@ -173,10 +179,11 @@ absl::Status load_functions(Database& db,
 }
 
 absl::Status put_group(Database& db, const std::string& name, const GroupSettings& g) {
-  return db.run("INSERT OR REPLACE INTO task_group VALUES(?,?,?,?,?,?,?,?,?,?,?)", name, g.parallel,
-                g.by_deadline, static_cast<int>(g.overload), g.queued_max, g.paused.since_unix_nano,
-                g.paused.uid, g.paused.pid, g.drained.since_unix_nano, g.drained.uid,
-                g.drained.pid);
+  return db.run("INSERT OR REPLACE INTO task_group VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)", name,
+                g.parallel, g.by_deadline, static_cast<int>(g.overload), g.queued_max,
+                g.paused.since_unix_nano, g.paused.uid, g.paused.pid, g.drained.since_unix_nano,
+                g.drained.uid, g.drained.pid, static_cast<int64_t>(g.memory_bytes_max),
+                g.cpu_millis_max);
 }
 
 absl::Status put_resource(Database& db, const std::string& name, uint32_t capacity) {
@@ -285,7 +292,7 @@ absl::Status load_groups(
     Database& db, const std::function<void(const std::string&, const GroupSettings&)>& take) {
   absl::StatusOr<Statement> rows = db.query(
       "SELECT name,parallel,by_deadline,overload,queued_max,paused_since,paused_uid,paused_pid,"
-      "drained_since,drained_uid,drained_pid FROM task_group");
+      "drained_since,drained_uid,drained_pid,memory_bytes_max,cpu_millis_max FROM task_group");
   if (!rows.ok()) return rows.status();
   auto hold_at = [&rows](int column) {
     return GroupHold{rows->int_at(column), static_cast<uint32_t>(rows->int_at(column + 1)),
@@ -302,6 +309,8 @@ absl::Status load_groups(
     g.queued_max = static_cast<uint32_t>(rows->int_at(4));
     g.paused = hold_at(5);
     g.drained = hold_at(8);
+    g.memory_bytes_max = static_cast<uint64_t>(rows->int_at(11));
+    g.cpu_millis_max = static_cast<uint32_t>(rows->int_at(12));
     take(std::string(rows->text_at(0)), g);
   }
 }

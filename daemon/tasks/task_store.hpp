@@ -26,6 +26,7 @@ extern const char kTaskSchemaV4[];
 extern const char kTaskSchemaV5[];
 extern const char kTaskSchemaV6[];
 extern const char kTaskSchemaV9[];
+extern const char kTaskSchemaV11[];
 
 absl::Status insert_task(Database& db, const StoredTask& task, const std::string& encoded_spec);
 // Everything but the specification and what never changes.

@@ -382,6 +382,10 @@ v1::TaskGroup to_proto(const GroupRecord& group) {
   proto.set_order(settings.by_deadline ? v1::GROUP_ORDER_DEADLINE : v1::GROUP_ORDER_PRIORITY);
   proto.set_overload(static_cast<v1::OverloadPolicy>(settings.overload));
   proto.set_queued_max(settings.queued_max);
+  proto.set_memory_bytes_max(settings.memory_bytes_max);
+  proto.set_cpu_millis_max(settings.cpu_millis_max);
+  proto.set_memory_bytes_used(group.memory_bytes_used);
+  proto.set_cpu_millis_used(group.cpu_millis_used);
   if (settings.paused.on()) set_hold(*proto.mutable_paused(), settings.paused);
   if (settings.drained.on()) set_hold(*proto.mutable_drained(), settings.drained);
   return proto;
@@ -403,6 +407,8 @@ GroupChange from_proto(const v1::SetGroupRequest& proto) {
       break;
   }
   if (proto.has_queued_max()) change.queued_max = proto.queued_max();
+  if (proto.has_memory_bytes_max()) change.memory_bytes_max = proto.memory_bytes_max();
+  if (proto.has_cpu_millis_max()) change.cpu_millis_max = proto.cpu_millis_max();
   if (proto.has_paused()) change.paused = proto.paused();
   if (proto.has_drained()) change.drained = proto.drained();
   return change;

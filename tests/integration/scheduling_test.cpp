@@ -155,6 +155,29 @@ TEST_F(Scheduling, ADrainedGroupTakesNothingNewAndRunsWhatItHas) {
   EXPECT_EQ(wait(submit({"-g", "g", "--", "true"})).state(), v1::TASK_STATE_SUCCEEDED);
 }
 
+TEST_F(Scheduling, AGroupsBudgetHoldsBackWhatDoesNotFitAndWhySaysSo) {
+  const kit::Ran set = ctl({"tasks", "group", "set", "g", "9", "--memory", "1GiB", "--cpus", "2"});
+  EXPECT_THAT(set.out, HasSubstr("0 of 2 CPUs")) << set.err;
+  const std::string gate =
+      submit({"-g", "g", "--memory", "700M", "-c", "echo on; read x || sleep 1000"});
+  wait_for_output(gate);
+  const std::string waits = submit({"-g", "g", "--memory", "400M", "--", "true"});
+  const std::string small = submit({"-g", "g", "--memory", "300M", "--cpus", "1", "--", "true"});
+  EXPECT_EQ(wait(small).state(), v1::TASK_STATE_SUCCEEDED);
+  EXPECT_THAT(ctl({"why", waits}).out,
+              AllOf(HasSubstr("it may take 400 MiB of memory"), HasSubstr("324 MiB"),
+                    HasSubstr("the rest is for"), HasSubstr(gate)));
+  const kit::Ran refused = ctl({"tasks", "submit", "-g", "g", "--cpus", "3", "--", "true"});
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("it may take 3 CPUs"), HasSubstr("--cpus N")));
+  daemon().kill9();
+  ASSERT_TRUE(daemon().start()) << daemon().log();
+  const kit::Ran groups = ctl({"tasks", "groups"});
+  EXPECT_THAT(groups.out, HasSubstr("700")) << "a restart keeps the budget and what runs of it";
+  EXPECT_EQ(ctl({"tasks", "group", "set", "g", "--memory", "1100MiB"}).code, 0);
+  EXPECT_EQ(wait(waits).state(), v1::TASK_STATE_SUCCEEDED);
+  EXPECT_EQ(ctl({"tasks", "cancel", "--wait", gate}).code, 0);
+}
+
 TEST_F(Scheduling, AnOverloadedGroupRefusesOrShedsAndTheEventLogSaysSo) {
   EXPECT_THAT(ctl({"tasks", "group", "set", "g", "1", "--overload", "reject"}).err,
               HasSubstr("queued_max"));

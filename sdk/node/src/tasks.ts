@@ -58,6 +58,8 @@ export interface TaskGroupOptions {
   order?: "priority" | "deadline";
   overload?: "queue" | "reject" | "shed";
   queuedMax?: number;
+  memoryBytesMax?: number;
+  cpusMax?: number;
   paused?: boolean;
   drained?: boolean;
 }
@@ -446,9 +448,11 @@ export class Tasks {
 
   /** Lets `parallel` tasks of the group run at once (0: as many as now), and changes what the options name. */
   setGroup(name: string, parallel: number, options: TaskGroupOptions & CallOptions = {}): Promise<TaskGroup> {
-    const { order, overload, queuedMax, paused, drained } = options;
+    const { order, overload, queuedMax, memoryBytesMax, cpusMax, paused, drained } = options;
     const request = {
       name, parallel, queuedMax, paused, drained,
+      ...(memoryBytesMax === undefined ? {} : { memoryBytesMax: BigInt(memoryBytesMax) }),
+      ...(cpusMax === undefined ? {} : { cpuMillisMax: Math.round(cpusMax * 1000) }),
       ...(order === undefined ? {} : { order: orders[order] }),
       ...(overload === undefined ? {} : { overload: policies[overload] }),
     };

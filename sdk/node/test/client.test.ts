@@ -144,6 +144,8 @@ describe("zsync client", { skip, timeout: 240_000 }, () => {
     assert.deepEqual([group.parallel, group.order, group.queuedMax], [3, v1.GroupOrder.DEADLINE, 5]);
     await failure(Conflict, client.tasks.submit(["true"], { group: "node" }));
     assert.equal((await client.tasks.setGroup("node", 0, { drained: false })).drained, undefined);
+    const limited = await client.tasks.setGroup("node", 0, { memoryBytesMax: 2 ** 30, cpusMax: 1.5 });
+    assert.deepEqual([limited.memoryBytesMax, limited.cpuMillisMax], [2n ** 30n, 1500]);
     assert.equal((await (await client.tasks.submit(["true"], { group: "node", deadline: new Date(Date.now() + 1e7) })).wait()).state, v1.TaskState.SUCCEEDED);
   });
 

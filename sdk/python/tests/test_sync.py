@@ -121,6 +121,12 @@ class TasksTest(SyncTest):
         with self.assertRaises(TypeError):
             tasks.set_group("py", ordre="deadline")
 
+    def test_a_group_has_a_budget_of_memory_and_cpus(self):
+        group = self.client.tasks.set_group("budget", memory_bytes_max=1 << 30, cpus_max=1.5)
+        self.assertEqual((1 << 30, 1500, 0), (group.memory_bytes_max, group.cpu_millis_max, group.memory_bytes_used))
+        with self.assertRaisesRegex(zsync.Conflict, "it may take 2 CPUs"):
+            self.client.tasks.submit("true", group="budget", limits={"cpus": 2})
+
     def test_a_schedule_submits_its_task_again_until_it_is_removed(self):
         schedules = self.client.tasks.schedules
         made = schedules.create("often", "true", every=1, overlap="queue", labels={"c": "d"})

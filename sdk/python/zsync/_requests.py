@@ -213,6 +213,8 @@ class GroupOptions(TypedDict, total=False):
     order: Literal["priority", "deadline"]
     overload: Literal["queue", "reject", "shed"]
     queued_max: int
+    memory_bytes_max: int
+    cpus_max: float
     paused: bool
     drained: bool
 
@@ -228,6 +230,10 @@ def set_task_group(name: str, parallel: int, options: GroupOptions) -> v1.SetGro
         request.overload = _POLICIES[options["overload"]]
     if "queued_max" in options:
         request.queued_max = options["queued_max"]
+    if "memory_bytes_max" in options:
+        request.memory_bytes_max = options["memory_bytes_max"]
+    if "cpus_max" in options:
+        request.cpu_millis_max = round(options["cpus_max"] * 1000)
     if "paused" in options:
         request.paused = options["paused"]
     if "drained" in options:
