@@ -39,10 +39,17 @@ std::string run_time(const v1::Task& task) {
       std::chrono::nanoseconds(std::max<std::int64_t>(0, end - task.started_unix_nano())));
 }
 
+// "12.0 MiB now in 3 processes, "
+std::string memory_now(const v1::TaskUsage& usage) {
+  if (usage.processes() == 0) return "";
+  return absl::StrCat(human_bytes(usage.memory_bytes()), " now in ", usage.processes(),
+                      usage.processes() == 1 ? " process, " : " processes, ");
+}
+
 std::string usage_text(const v1::TaskUsage& usage) {
   return absl::StrCat("cpu ", human_duration(to_nanoseconds(usage.cpu_user())), " user, ",
-                      human_duration(to_nanoseconds(usage.cpu_system())),
-                      " system; memory at most ", human_bytes(usage.memory_peak_bytes()),
+                      human_duration(to_nanoseconds(usage.cpu_system())), " system; memory ",
+                      memory_now(usage), "at most ", human_bytes(usage.memory_peak_bytes()),
                       usage.memory_is_tree() ? "" : " in one process", "; read ",
                       human_bytes(usage.io_read_bytes()), ", wrote ",
                       human_bytes(usage.io_written_bytes()));

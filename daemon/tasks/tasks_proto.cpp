@@ -372,6 +372,13 @@ v1::Task to_full_proto(const TaskRecord& record) {
   return proto;
 }
 
+void add_live_usage(v1::Task& proto, const LiveUsage& usage) {
+  if (usage.processes == 0) return;
+  set_usage(*proto.mutable_usage(), usage.total);
+  proto.mutable_usage()->set_memory_bytes(usage.memory_bytes);
+  proto.mutable_usage()->set_processes(usage.processes);
+}
+
 v1::TaskGroup to_proto(const GroupRecord& group) {
   v1::TaskGroup proto;
   proto.set_name(group.name);

@@ -3,6 +3,7 @@
 
 #include "absl/status/statusor.h"
 #include "daemon/tasks/engine.hpp"
+#include "daemon/tasks/live_usage.hpp"
 #include "zsync/v1/tasks.pb.h"
 
 namespace zsync::daemon {
@@ -20,6 +21,7 @@ v1::TaskSpec spec_to_proto(const TaskSpec& spec);
 v1::Task to_proto(const TaskRecord& record);
 // With every attempt, and the result.
 v1::Task to_full_proto(const TaskRecord& record);
+void add_live_usage(v1::Task& proto, const LiveUsage& usage);
 // Only if there is one, and all of it is here.
 void add_result(v1::Task& proto, const TaskRecord& record);
 v1::TaskGroup to_proto(const GroupRecord& group);

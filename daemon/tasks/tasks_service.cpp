@@ -6,6 +6,7 @@
 #include "daemon/fault/fault.hpp"
 #include "daemon/rpc/bridge.hpp"
 #include "daemon/tasks/engine.hpp"
+#include "daemon/tasks/live_usage.hpp"
 #include "daemon/tasks/schedules_proto.hpp"
 #include "daemon/tasks/tasks_proto.hpp"
 #include "zsync/stop_token.hpp"
@@ -191,6 +192,11 @@ Task<absl::StatusOr<v1::TaskInputReply>> feed(TasksEngine& engine,
   co_return reply;
 }
 
+// Whether a command runs, of which /proc tells more than the record.
+bool uses_machine(const TaskRecord& record) {
+  return record.state == TaskState::kRunning && record.pid > 0 && !record.spec->function;
+}
+
 class Service final : public v1::Tasks::CallbackService {
  public:
   Service(CallGate& gate, TasksEngine& engine, Schedules& schedules)
@@ -205,9 +211,11 @@ class Service final : public v1::Tasks::CallbackService {
   }
   grpc::ServerUnaryReactor* Get(Context* context, const v1::GetTaskRequest* request,
                                 v1::Task* reply) override {
-    // Only a large result has to be read from the disk, and then not by gRPC's reaction.
+    // A large result is on the disk, and what a running command uses in /proc: neither is read by
+    // gRPC's reaction.
     const absl::StatusOr<TaskRecord> record = engine_.get(request->id());
-    if (record.ok() && record->result && !record->result->payload_here) {
+    if (record.ok() &&
+        ((record->result && !record->result->payload_here) || uses_machine(*record))) {
       return unary_call(
           gate_, context, request, reply,
           [this](CallContext, v1::GetTaskRequest request) { return whole(engine_, request.id()); });
@@ -442,7 +450,11 @@ class Service final : public v1::Tasks::CallbackService {
   static Task<absl::StatusOr<v1::Task>> whole(TasksEngine& engine, std::string id) {
     absl::StatusOr<TaskRecord> record = engine.get(id);
     if (record.ok()) record = engine.with_result(std::move(*record));
-    co_return translated(record);
+    absl::StatusOr<v1::Task> task = translated(record);
+    if (!task.ok() || !uses_machine(*record)) co_return task;
+    const pid_t pid = static_cast<pid_t>(record->pid);
+    add_live_usage(*task, co_await rt::call_blocking([pid] { return live_usage(pid); }));
+    co_return task;
   }
   static Task<absl::StatusOr<v1::Task>> retry(TasksEngine& engine, std::string id) {
     co_return translated(co_await engine.retry(std::move(id)));

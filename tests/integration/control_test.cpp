@@ -32,6 +32,21 @@ class Control : public DaemonTest {
   }
 };
 
+TEST_F(Control, ARunningTaskTellsWhatItUsesNow) {
+  const std::string id = submit(
+      {"-c", "sleep 1000 & i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; echo on; wait"});
+  wait_for_output(id);
+  const v1::Task running = get(id);
+  EXPECT_EQ(running.usage().processes(), 2u);
+  EXPECT_GT(running.usage().memory_bytes(), 100'000u);
+  EXPECT_GT(running.usage().cpu_user().nanos(), 0);
+  EXPECT_THAT(ctl({"tasks", "get", id}).out, HasSubstr("now in 2 processes"));
+  EXPECT_EQ(ctl({"tasks", "cancel", "--wait", id}).code, 0);
+  const v1::Task ended = get(id);
+  EXPECT_EQ(ended.usage().processes(), 0u);
+  EXPECT_GT(ended.usage().memory_peak_bytes(), 100'000u);
+}
+
 TEST_F(Control, APausedTaskStandsStillUntilItIsResumed) {
   const std::string id = submit_echo();
   EXPECT_EQ(ctl({"tasks", "pause", id}).out, id + " paused\n");
