@@ -55,6 +55,7 @@ std::string budget_text(const v1::TaskGroup& group) {
 }
 
 const char* order_text(const v1::TaskGroup& group) {
+  if (group.order() == v1::GROUP_ORDER_RATE) return "rate";
   return group.order() == v1::GROUP_ORDER_DEADLINE ? "deadline" : "priority";
 }
 
@@ -115,6 +116,7 @@ absl::StatusOr<int> apply(Context& context, const GroupFlags& flags) {
   request.set_parallel(flags.parallel);
   if (!flags.order.empty()) {
     request.set_order(flags.order == "deadline" ? v1::GROUP_ORDER_DEADLINE
+                      : flags.order == "rate"   ? v1::GROUP_ORDER_RATE
                                                 : v1::GROUP_ORDER_PRIORITY);
   }
   if (!flags.overload.empty()) {
@@ -141,8 +143,9 @@ void add_set(Command& parent, Context& context, const char* verb) {
   set->add_option("PARALLEL", flags->parallel, "Tasks at once: 1..4096; left out: as it is")
       ->between(1, 4096);
   set->add_option("--order", flags->order,
-                  "What starts first: priority (default), or the earliest deadline")
-      ->one_of({"priority", "deadline"})
+                  "What starts first: priority (default), the earliest deadline, or the shortest "
+                  "period (rate)")
+      ->one_of({"priority", "deadline", "rate"})
       ->type_name("ORDER");
   set->add_option("--queued-max", flags->queued_max,
                   "How many may wait before the group counts as overloaded; 0: any number")

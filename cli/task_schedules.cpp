@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "cli/durations.hpp"
 #include "cli/errors.hpp"
@@ -21,6 +22,7 @@ struct AddFlags {
   std::string schedule, every, cron, zone, missed, overlap;
   unsigned missed_max = 0;
   bool replace = false;
+  bool guaranteed = false;
   bool dry_run = false;
 };
 
@@ -60,6 +62,13 @@ std::string next_text(const v1::Schedule& schedule) {
   return schedule.next_unix_nano() == 0 ? "never" : local_time(schedule.next_unix_nano());
 }
 
+std::string guarantee_text(const v1::Guarantee& guarantee) {
+  const std::string share = absl::StrFormat("; they use %.2f of a place", guarantee.utilization());
+  if (!guarantee.has_response_max()) return "lost: a run may be late" + share;
+  return absl::StrCat("each run ends within ",
+                      human_duration(to_nanoseconds(guarantee.response_max())), share);
+}
+
 std::string details(const v1::Schedule& schedule, bool color) {
   const v1::ScheduleSpec& spec = schedule.spec();
   std::vector<std::pair<std::string, std::string>> lines = {
@@ -71,6 +80,8 @@ std::string details(const v1::Schedule& schedule, bool color) {
       {"missed times", missed_text(spec)},
       {"overlap", spec.overlap() == v1::OVERLAP_POLICY_QUEUE ? "queued" : "skipped"},
       {"runs", absl::StrCat(schedule.runs())}};
+  if (schedule.has_guarantee())
+    lines.emplace_back("guarantee", guarantee_text(schedule.guarantee()));
   if (schedule.last_unix_nano() != 0) {
     lines.emplace_back("last run", absl::StrCat(local_time(schedule.last_unix_nano()), ", ",
                                                 schedule.last_task()));
@@ -107,6 +118,7 @@ absl::StatusOr<int> add(Context& context, const AddFlags& flags) {
                                            : v1::MISSED_RUNS_SKIP);
   spec.set_missed_max(flags.missed_max);
   spec.set_overlap(flags.overlap == "queue" ? v1::OVERLAP_POLICY_QUEUE : v1::OVERLAP_POLICY_SKIP);
+  spec.set_guaranteed(flags.guaranteed);
   *spec.mutable_task() = *std::move(task);
   if (flags.dry_run) {
     context.out.write(to_json(spec, true));
@@ -144,6 +156,9 @@ void add_add(Command& noun, Context& context) {
                    "While the run before goes on: skip (default), or queue behind it")
       ->one_of({"skip", "queue"})
       ->type_name("POLICY");
+  leaf->add_flag("--guaranteed", flags->guaranteed,
+                 "Only if each run ends before the next: with --every, --timeout, and a group with "
+                 "--order rate");
   leaf->add_flag("--replace", flags->replace, "Take the place of one of that name");
   leaf->add_flag("--dry-run", flags->dry_run, "Print what would be sent, as JSON");
   add_spec_flags(*leaf, flags->spec);

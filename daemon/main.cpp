@@ -188,7 +188,7 @@ TasksOptions tasks_options(const Config& config, const std::string& socket,
     GroupSettings& settings = options.groups[name];
     settings.parallel =
         group.parallel ? static_cast<uint32_t>(group.parallel) : options.default_parallel;
-    settings.by_deadline = group.by_deadline;
+    settings.order = static_cast<StartOrder>(group.order);
     settings.overload = group.overload == GroupOverload::reject ? OverloadPolicy::kReject
                         : group.overload == GroupOverload::shed ? OverloadPolicy::kShed
                                                                 : OverloadPolicy::kQueue;

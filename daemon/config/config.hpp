@@ -27,11 +27,12 @@ namespace zsync::daemon {
 enum class LogFormat { text, json };
 enum class LogLevel { debug, info, warning, error };
 
+enum class GroupOrder { priority, deadline, rate };
 enum class GroupOverload { queue, reject, shed };
 
 struct TaskGroupConfig {
-  int64_t parallel = 0;      // tasks running at once; 0: one for each CPU ("cpus")
-  bool by_deadline = false;  // "order: deadline"
+  int64_t parallel = 0;  // tasks running at once; 0: one for each CPU ("cpus")
+  GroupOrder order = GroupOrder::priority;
   GroupOverload overload = GroupOverload::queue;
   int64_t queued_max = 0;        // 0: no bound
   int64_t memory_bytes_max = 0;  // of what its running tasks may have together; 0: any amount

@@ -216,8 +216,9 @@ TEST(Config, GroupsAreReadFromAllForms) {
 }
 
 TEST(Config, AGroupHasAnOrderAPolicyAndABoundInEveryForm) {
-  const TaskGroups expected = {
-      {"ci", {4, true, GroupOverload::shed, 100}}, {"default", {}}, {"q", {.queued_max = 9}}};
+  const TaskGroups expected = {{"ci", {4, GroupOrder::deadline, GroupOverload::shed, 100}},
+                               {"default", {}},
+                               {"q", {.queued_max = 9}}};
   const LoadedConfig loaded = load_or_die(
       with_file("version: 1\ntasks:\n  groups:\n"
                 "    ci: {parallel: 4, order: deadline, overload: shed, queued_max: 100}\n"
@@ -235,19 +236,22 @@ TEST(Config, AGroupHasAnOrderAPolicyAndABoundInEveryForm) {
 }
 
 TEST(Config, AGroupHasABudgetOfMemoryAndOfCpus) {
-  const TaskGroups expected = {
-      {"ci", {.parallel = 4, .memory_bytes_max = 8ll << 30, .cpu_millis_max = 2500}},
-      {"default", {}}};
+  const TaskGroups expected = {{"ci",
+                                {.parallel = 4,
+                                 .order = GroupOrder::rate,
+                                 .memory_bytes_max = 8ll << 30,
+                                 .cpu_millis_max = 2500}},
+                               {"default", {}}};
   const LoadedConfig loaded =
       load_or_die(with_file("version: 1\ntasks:\n  groups:\n"
-                            "    ci: {parallel: 4, memory: 8GiB, cpus: 2.5}\n"));
+                            "    ci: {parallel: 4, order: rate, memory: 8GiB, cpus: 2.5}\n"));
   EXPECT_EQ(loaded.config.tasks.groups, expected);
   ConfigSources sources = plain();
-  sources.environment["ZSYNC_TASKS_GROUPS"] = "ci=4:memory=8GiB:cpus=2.5";
+  sources.environment["ZSYNC_TASKS_GROUPS"] = "ci=4:order=rate:memory=8GiB:cpus=2.5";
   EXPECT_EQ(load_or_die(sources).config.tasks.groups, expected);
   for (const ConfigValue& value : loaded.values) {
     if (value.key == "tasks.groups") {
-      EXPECT_EQ(value.value, "ci=4:memory=8GiB:cpus=2.5,default=cpus");
+      EXPECT_EQ(value.value, "ci=4:order=rate:memory=8GiB:cpus=2.5,default=cpus");
     }
   }
 }

@@ -27,6 +27,7 @@ constexpr std::array<std::string_view, 2> kLogFormats = {"text", "json"};
 constexpr std::array<std::string_view, 4> kLogLevels = {"debug", "info", "warning", "error"};
 
 constexpr std::array<std::string_view, 3> kOverloads = {"queue", "reject", "shed"};
+constexpr std::array<std::string_view, 3> kOrders = {"priority", "deadline", "rate"};
 
 constexpr std::string_view kCpus = "cpus";
 
@@ -271,10 +272,12 @@ absl::Status set_group_setting(TaskGroupConfig& group, const std::string& settin
     }
     group.parallel = *count;
   } else if (setting == "order") {
-    if (value != "priority" && value != "deadline") {
-      return wrong(absl::StrCat("order is ", in_quotes(value), ": priority or deadline is needed"));
+    const auto found = std::find(kOrders.begin(), kOrders.end(), value);
+    if (found == kOrders.end()) {
+      return wrong(
+          absl::StrCat("order is ", in_quotes(value), ": priority, deadline or rate is needed"));
     }
-    group.by_deadline = value == "deadline";
+    group.order = static_cast<GroupOrder>(found - kOrders.begin());
   } else if (setting == "overload") {
     const auto found = std::find(kOverloads.begin(), kOverloads.end(), value);
     if (found == kOverloads.end()) {
@@ -302,7 +305,9 @@ absl::Status set_group_setting(TaskGroupConfig& group, const std::string& settin
 std::string group_text(const std::string& name, const TaskGroupConfig& group) {
   std::string text = absl::StrCat(
       name, "=", group.parallel == 0 ? std::string(kCpus) : absl::StrCat(group.parallel));
-  if (group.by_deadline) absl::StrAppend(&text, ":order=deadline");
+  if (group.order != GroupOrder::priority) {
+    absl::StrAppend(&text, ":order=", std::string(kOrders[static_cast<size_t>(group.order)]));
+  }
   if (group.overload != GroupOverload::queue) {
     absl::StrAppend(&text,
                     ":overload=", std::string(kOverloads[static_cast<size_t>(group.overload)]));

@@ -92,7 +92,7 @@ absl::StatusOr<GroupSettings> changed(const std::string& group, GroupSettings se
     return wrong("name", absl::StrCat("the name of a group has ", group.size(), " bytes"),
                  absl::StrCat("name_bytes_max = ", kNameBytesMax), "give 1 to 128");
   }
-  if (!change.parallel && !change.by_deadline && !change.overload && !change.queued_max &&
+  if (!change.parallel && !change.order && !change.overload && !change.queued_max &&
       !change.memory_bytes_max && !change.cpu_millis_max && !change.paused && !change.drained) {
     return wrong("parallel", absl::StrCat("nothing of group \"", group, "\" is to be changed"), "",
                  "give parallel (1 to 4096), order, overload, queued_max, memory_bytes_max, "
@@ -110,7 +110,7 @@ absl::StatusOr<GroupSettings> changed(const std::string& group, GroupSettings se
   }
   if (absl::Status status = check_new_budget(group, change); !status.ok()) return status;
   settings.parallel = change.parallel.value_or(settings.parallel);
-  settings.by_deadline = change.by_deadline.value_or(settings.by_deadline);
+  settings.order = change.order.value_or(settings.order);
   settings.overload = change.overload.value_or(settings.overload);
   settings.queued_max = change.queued_max.value_or(settings.queued_max);
   settings.memory_bytes_max = change.memory_bytes_max.value_or(settings.memory_bytes_max);

@@ -21,7 +21,7 @@ inline constexpr uint32_t kGroupQueuedMax = 10'000'000;
 // What a caller wants to be otherwise.
 struct GroupChange {
   std::optional<uint32_t> parallel;
-  std::optional<bool> by_deadline;
+  std::optional<StartOrder> order;
   std::optional<OverloadPolicy> overload;
   std::optional<uint32_t> queued_max;
   std::optional<uint64_t> memory_bytes_max;

@@ -153,6 +153,7 @@ QueuedTask TasksEngine::queued_task(const EntryPtr& entry) {
   const TaskDeadlines due = deadlines_of(record);
   if (record.attempt == 0) task.start_deadline_unix_nano = due.start;
   task.deadline_unix_nano = due.end;
+  task.period_ns = static_cast<int64_t>(record.spec->period_ms) * 1'000'000;
   task.locks = record.spec->locks;
   for (const auto& [resource, amount] : record.spec->resources) {
     task.resources.emplace_back(resource, amount);

@@ -181,7 +181,10 @@ void TasksEngine::explain_group(const TaskWaiting& waiting, const std::string& n
   reasons.push_back(absl::StrCat("group \"", name, "\" runs ", group.running, " of at most ",
                                  group.settings.parallel, " tasks at once"));
   reasons.push_back(absl::StrCat(waiting.before_it, " queued tasks of that group start before it",
-                                 group.settings.by_deadline ? ", by their deadlines" : ""));
+                                 group.settings.order == StartOrder::kDeadline
+                                     ? ", by their deadlines"
+                                 : group.settings.order == StartOrder::kRate ? ", by their periods"
+                                                                             : ""));
 }
 
 }  // namespace zsync::daemon

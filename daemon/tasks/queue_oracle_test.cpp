@@ -261,7 +261,7 @@ TEST(QueueOracle, ByDeadlineEverySetThatFitsOneSlotIsDoneInTime) {
     ++feasible;
     TaskQueue queue(1);
     GroupSettings settings;
-    settings.by_deadline = true;
+    settings.order = StartOrder::kDeadline;
     queue.set_group("g", settings, 0);
     for (const Job& job : jobs) {
       QueuedTask task;

@@ -77,6 +77,26 @@ absl::Status validate(const ScheduleSpec& spec) {
   return validate(task_of(record, INT64_MAX));
 }
 
+absl::Status check_guaranteed(const ScheduleSpec& spec, const TaskSpec& task) {
+  if (spec.every_ms == 0) {
+    return invalid("spec.every", "a guaranteed schedule has a period", "give --every, not --cron");
+  }
+  if (task.timeout_ms == 0) {
+    return invalid("spec.task.timeout", "a guaranteed schedule says how long a run takes at most",
+                   "give --timeout: a run that takes longer is ended");
+  }
+  if (task.retries != 0 || task.retry_lost) {
+    return invalid("spec.task.retries", "a guaranteed schedule has one attempt a run",
+                   "leave the retries out: the next run comes anyway");
+  }
+  if (!task.after.empty() || !task.locks.empty() || !task.resources.empty() || task.delay_ms != 0 ||
+      task.start_at_unix_nano != 0) {
+    return invalid("spec.task", "a guaranteed run waits for nothing but its turn",
+                   "leave out after, locks, resources, delay and the time to start at");
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Timetable> Timetable::of(const ScheduleSpec& spec, int64_t created) {
   Timetable timetable;
   timetable.every_ = static_cast<int64_t>(spec.every_ms) * kNanoPerMs;

@@ -24,8 +24,10 @@ inline constexpr uint32_t kMissedMaxDefault = 10;  // missed runs that are made 
 inline constexpr uint32_t kMissedMax = 1000;
 inline constexpr int64_t kFreshNs = 30'000'000'000;  // so late a run is not a missed one yet
 inline constexpr size_t kSchedulesMax = 10'000;
-inline constexpr size_t kScheduleQueuedMax = 100;  // unfinished tasks of one schedule
-inline constexpr uint32_t kUpcomingMax = 1000;     // times that one call is told
+inline constexpr size_t kScheduleQueuedMax = 100;     // unfinished tasks of one schedule
+inline constexpr size_t kGuaranteedMax = 100;         // schedules of one group
+inline constexpr uint64_t kGuaranteedGraceMs = 1000;  // kill_grace of one that names none
+inline constexpr uint32_t kUpcomingMax = 1000;        // times that one call is told
 
 // Stored as numbers: never renumbered.
 enum class MissedRuns : uint8_t {
@@ -47,10 +49,16 @@ struct ScheduleSpec {
   uint32_t missed_max = kMissedMaxDefault;
   OverlapPolicy overlap = OverlapPolicy::kSkip;
   std::shared_ptr<const TaskSpec> task;
+
+  bool guaranteed() const { return task->period_ms != 0; }
 };
 
 // Errors: kInvalidArgument with the field, the limit and the cure.
 absl::Status validate(const ScheduleSpec& spec);
+// Whether it says how long a run takes at most, and waits for nothing but its turn.
+//
+// Errors: the same.
+absl::Status check_guaranteed(const ScheduleSpec& spec, const TaskSpec& task);
 
 struct ScheduleRecord {
   std::string id;    // another one each time that the name is given anew

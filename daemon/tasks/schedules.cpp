@@ -5,6 +5,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "daemon/config/closest.hpp"
 #include "daemon/fault/fault.hpp"
@@ -20,6 +21,21 @@ constexpr char kIdPrefix[] = "sched_";
 constexpr std::chrono::seconds kLookAgain{60};  // at the wall clock, which may be set
 constexpr std::chrono::milliseconds kStorePause{
     1000};  // before what the disk refused is tried again
+
+PeriodicTask periodic(const ScheduleSpec& spec) {
+  const uint64_t grace = spec.task->kill_grace_ms.value_or(0);  // which it has
+  return {static_cast<int64_t>(spec.task->period_ms),
+          static_cast<int64_t>(spec.task->timeout_ms + grace)};
+}
+
+GroupSettings settings_of(const std::vector<GroupRecord>& groups, const std::string& name) {
+  for (const GroupRecord& group : groups) {
+    if (group.name == name) return group.settings;
+  }
+  return {};
+}
+
+std::string in_seconds(int64_t ms) { return absl::StrCat(static_cast<double>(ms) / 1000.0, " s"); }
 
 }  // namespace
 
@@ -217,6 +233,7 @@ Task<absl::StatusOr<ScheduleView>> Schedules::create(ScheduleSpec spec, bool rep
                        "remove one",
                        {}});
     }
+    if (absl::Status admitted = admit(spec); !admitted.ok()) co_return admitted;
     ScheduleRecord& record = entry->record;
     record.id = kIdPrefix + ids_.next();
     record.uid = by.uid;
@@ -264,7 +281,68 @@ absl::StatusOr<Schedules::EntryPtr> Schedules::find(const std::string& name) {
 ScheduleView Schedules::view(const Entry& entry) {
   ScheduleView view{entry.record, entry.next};
   if (entry.record.paused.on()) view.next_unix_nano.reset();
+  const ScheduleSpec& spec = entry.record.spec;
+  if (!spec.guaranteed()) return view;
+  const std::map<std::string, PeriodicTask> all = guaranteed_of(group_of(*spec.task));
+  std::vector<PeriodicTask> tasks;
+  for (const auto& [name, task] : all) tasks.push_back(task);
+  Guarantee& guarantee = view.guarantee.emplace();
+  guarantee.utilization = utilization(tasks);
+  const GroupSettings group = settings_of(tasks_.groups(), group_of(*spec.task));
+  if (group.order != StartOrder::kRate) return view;
+  const auto at = static_cast<size_t>(std::distance(all.begin(), all.find(spec.name)));
+  guarantee.response_max_ms = worst_responses(tasks, group.parallel)[at];
   return view;
+}
+
+std::map<std::string, PeriodicTask> Schedules::guaranteed_of(const std::string& group) {
+  std::map<std::string, PeriodicTask> tasks;
+  for (const auto& [name, entry] : entries_) {
+    const ScheduleSpec& spec = entry->record.spec;
+    if (spec.guaranteed() && group_of(*spec.task) == group) tasks[name] = periodic(spec);
+  }
+  return tasks;
+}
+
+absl::Status Schedules::admit(const ScheduleSpec& spec) {
+  if (!spec.guaranteed()) return absl::OkStatus();
+  const std::string& name = group_of(*spec.task);
+  const auto refused = [](const char* field, std::string text, std::string limit,
+                          std::string hint) {
+    return fault(absl::StatusCode::kFailedPrecondition, std::move(text),
+                 {field, "GUARANTEE", std::move(limit), std::move(hint), {}});
+  };
+  const GroupSettings group = settings_of(tasks_.groups(), name);
+  if (group.order != StartOrder::kRate) {
+    return refused("spec.task.group",
+                   absl::StrCat("group \"", name, "\" does not start the shortest period first"),
+                   "",
+                   absl::StrCat("`zsyncctl tasks group set ", name,
+                                " --order rate`, for one in which "
+                                "only such schedules run"));
+  }
+  std::map<std::string, PeriodicTask> all = guaranteed_of(name);
+  all[spec.name] = periodic(spec);
+  if (all.size() > kGuaranteedMax) {
+    return refused("spec.guaranteed",
+                   absl::StrCat("group \"", name, "\" has ", kGuaranteedMax, " such schedules"),
+                   absl::StrCat("guaranteed_max = ", kGuaranteedMax), "use another group");
+  }
+  std::vector<PeriodicTask> tasks;
+  for (const auto& [other, task] : all) tasks.push_back(task);
+  const std::vector<std::optional<int64_t>> responses = worst_responses(tasks, group.parallel);
+  size_t at = 0;
+  for (const auto& [other, task] : all) {
+    if (responses[at++]) continue;
+    return refused(
+        "spec.guaranteed",
+        absl::StrCat("a run of \"", other, "\", which takes up to ", in_seconds(task.cost_ms),
+                     " every ", in_seconds(task.period_ms), ", could be late"),
+        absl::StrCat("utilization = ", absl::StrFormat("%.2f", utilization(tasks)), " of ",
+                     group.parallel),
+        "give it a shorter timeout or kill_grace, a longer period, or a group of its own");
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<ScheduleView> Schedules::get(const std::string& name) {

@@ -21,6 +21,7 @@
 #include "daemon/store/store.hpp"
 #include "daemon/store/ulid.hpp"
 #include "daemon/tasks/engine.hpp"
+#include "daemon/tasks/rate_analysis.hpp"
 #include "daemon/tasks/schedule.hpp"
 #include "zsync/executor.hpp"
 #include "zsync/notify.hpp"
@@ -30,10 +31,16 @@
 
 namespace zsync::daemon {
 
+struct Guarantee {
+  std::optional<int64_t> response_max_ms;  // nullopt: it may be late
+  double utilization = 0;
+};
+
 // As a caller sees it.
 struct ScheduleView {
   ScheduleRecord record;
   std::optional<int64_t> next_unix_nano;  // nullopt: it is paused
+  std::optional<Guarantee> guarantee;     // of one that is guaranteed
 };
 
 class Schedules {
@@ -48,7 +55,8 @@ class Schedules {
   // Idempotent; before TasksEngine::stop().
   Task<void> stop();
 
-  // Errors: kInvalidArgument; kAlreadyExists unless `replace`; kResourceExhausted.
+  // Errors: kInvalidArgument; kAlreadyExists unless `replace`; kResourceExhausted; of a guaranteed
+  // one kFailedPrecondition where it, or another one of its group, could be late.
   Task<absl::StatusOr<ScheduleView>> create(ScheduleSpec spec, bool replace, Submitter by);
   // Errors: kNotFound with the closest name.
   absl::StatusOr<ScheduleView> get(const std::string& name);
@@ -80,6 +88,10 @@ class Schedules {
 
   absl::StatusOr<EntryPtr> find(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   ScheduleView view(const Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The guaranteed ones of a group, by name.
+  std::map<std::string, PeriodicTask> guaranteed_of(const std::string& group)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status admit(const ScheduleSpec& spec) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status load(Database& db);
   void find_own_tasks();
   Task<void> keep_time();

@@ -27,6 +27,12 @@ absl::StatusOr<ScheduleSpec> from_proto(v1::ScheduleSpec proto) {
   }
   absl::StatusOr<TaskSpec> task = from_proto(std::move(*proto.mutable_task()));
   if (!task.ok()) return task.status();
+  if (proto.guaranteed()) {
+    if (absl::Status status = check_guaranteed(spec, *task); !status.ok()) return status;
+    task->period_ms = spec.every_ms;
+    if (!task->kill_grace_ms) task->kill_grace_ms = kGuaranteedGraceMs;
+    if (task->deadline_ms == 0 && task->deadline_unix_nano == 0) task->deadline_ms = spec.every_ms;
+  }
   spec.task = std::make_shared<const TaskSpec>(std::move(*task));
   return spec;
 }
@@ -46,6 +52,15 @@ v1::Schedule to_proto(const ScheduleView& view) {
   spec.set_missed_max(record.spec.missed_max);
   spec.set_overlap(static_cast<v1::OverlapPolicy>(record.spec.overlap));
   *spec.mutable_task() = spec_to_proto(*record.spec.task);
+  spec.set_guaranteed(record.spec.guaranteed());
+  if (view.guarantee) {
+    proto.mutable_guarantee()->set_utilization(view.guarantee->utilization);
+    if (const std::optional<int64_t> most = view.guarantee->response_max_ms) {
+      google::protobuf::Duration& response = *proto.mutable_guarantee()->mutable_response_max();
+      response.set_seconds(*most / 1000);
+      response.set_nanos(static_cast<int32_t>(*most % 1000 * 1'000'000));
+    }
+  }
   proto.set_created_unix_nano(record.created_unix_nano);
   proto.set_next_unix_nano(view.next_unix_nano.value_or(0));
   if (record.paused.on()) {

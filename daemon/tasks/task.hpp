@@ -101,6 +101,7 @@ struct TaskSpec {
   bool keep_children = false;
   std::string traceparent;
   std::vector<TaskDependency> after;
+  uint64_t period_ms = 0;          // of a schedule's task that keeps its period; 0: none
   uint64_t delay_ms = 0;           // from the submission on
   int64_t start_at_unix_nano = 0;  // 0: at once
   std::vector<std::string> locks;
@@ -191,11 +192,18 @@ enum class OverloadPolicy : uint8_t {
 
 absl::string_view overload_name(OverloadPolicy policy);
 
+// What of a group starts first. Stored as numbers: never renumbered.
+enum class StartOrder : uint8_t {
+  kPriority = 0,
+  kDeadline = 1,  // the earliest deadline, whatever the priority
+  kRate = 2,      // the shortest period; what has none comes last
+};
+
 struct GroupSettings {
-  uint32_t parallel = 1;     // tasks that run at once
-  bool by_deadline = false;  // the earliest deadline starts first, whatever the priority
-  GroupHold paused;          // nothing starts, what runs goes on
-  GroupHold drained;         // nothing is submitted any more, what is queued runs
+  uint32_t parallel = 1;  // tasks that run at once
+  StartOrder order = StartOrder::kPriority;
+  GroupHold paused;   // nothing starts, what runs goes on
+  GroupHold drained;  // nothing is submitted any more, what is queued runs
   OverloadPolicy overload = OverloadPolicy::kQueue;
   uint32_t queued_max = 0;  // 0: no bound of its own
   // What running tasks may have together, by their TaskLimits; 0: any amount.

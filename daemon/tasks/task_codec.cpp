@@ -70,6 +70,7 @@ enum Tag : uint8_t {
   kFunctionPayload,
   kFunctionContentType,
   kFunctionWaitForWorker,
+  kPeriod = 90,
 };
 
 class Encoder {
@@ -224,6 +225,9 @@ void take_order_field(TaskSpec& spec, uint8_t tag, std::string_view value) {
       if (!spec.after.empty()) {
         spec.after.back().condition = static_cast<DependencyCondition>(number_of(value));
       }
+      break;
+    case kPeriod:
+      spec.period_ms = static_cast<uint64_t>(number_of(value));
       break;
     case kDelay:
       spec.delay_ms = static_cast<uint64_t>(number_of(value));
@@ -415,6 +419,7 @@ std::string encode_task_spec(const TaskSpec& spec) {
     out.text(kAfterTask, dependency.task);
     out.number(kAfterCondition, static_cast<int64_t>(dependency.condition));
   }
+  out.number_if(kPeriod, static_cast<int64_t>(spec.period_ms));
   out.number_if(kDelay, static_cast<int64_t>(spec.delay_ms));
   out.number_if(kStartAt, spec.start_at_unix_nano);
   for (const std::string& lock : spec.locks) out.text(kLock, lock);

@@ -26,7 +26,11 @@ bool TaskQueue::has_place(const Group& group, uint64_t order) const {
 }
 
 void TaskQueue::set_rank(Task& task) {
-  if (task.group->settings.by_deadline) {
+  const StartOrder order = task.group->settings.order;
+  if (order == StartOrder::kRate) {
+    task.rank.priority = 0;
+    task.rank.deadline = task.period > 0 ? task.period : INT64_MAX;
+  } else if (order == StartOrder::kDeadline) {
     task.rank.priority = 0;
     task.rank.deadline = task.deadline > 0 ? task.deadline : task.rank.since + kUndatedSlackNs;
   } else {
@@ -43,7 +47,7 @@ Ranking* TaskQueue::ranking_of(const Task& task) {
 
 void TaskQueue::set_group(const std::string& name, const GroupSettings& settings, int64_t now) {
   Group& group = find_or_make(name);
-  const bool other_order = group.settings.by_deadline != settings.by_deadline;
+  const bool other_order = group.settings.order != settings.order;
   group.settings = settings;
   group.sheddable.clear();
   if (group.sheds()) {
@@ -80,6 +84,7 @@ void TaskQueue::add(const QueuedTask& task, int64_t now) {
   added.rank.order = task.order;
   added.not_before = task.not_before_unix_nano;
   added.deadline = task.deadline_unix_nano;
+  added.period = task.period_ns;
   const int64_t start = task.start_deadline_unix_nano;
   added.expires_start = start > 0 && (added.deadline == 0 || start < added.deadline);
   added.expires = added.expires_start ? start : added.deadline;

@@ -49,6 +49,7 @@ struct QueuedTask {
   int64_t deadline_unix_nano = 0;
   std::vector<std::string> locks;
   std::vector<std::pair<std::string, uint32_t>> resources;  // name, how much of it
+  int64_t period_ns = 0;                                    // of a group by rate
   uint32_t memory_mib = 0;                                  // of its group's budget
   uint32_t cpu_millis = 0;                                  // the same
 };
@@ -165,6 +166,7 @@ class TaskQueue {
     int64_t expires = 0;         // start_deadline or deadline, whichever comes first
     bool expires_start = false;  // it is the start deadline
     int64_t deadline = 0;
+    int64_t period = 0;
     Resource* waits_for = nullptr;
     std::vector<QueuedTask::Dependency> after;
     Needs needs;

@@ -230,7 +230,7 @@ TEST(TaskQueue, AGroupThatAsksForItGoesByDeadlineAlone) {
   queue.add(soon, 1);
   queue.add(task(3, "g"), 1);
   GroupSettings settings = parallel(9);
-  settings.by_deadline = true;
+  settings.order = StartOrder::kDeadline;
   queue.set_group("g", settings, 1);  // also what is queued already
   for (uint64_t expected : {2u, 3u, 1u}) EXPECT_EQ(started(queue, 1), expected);
 }
@@ -319,10 +319,11 @@ TEST(TaskQueue, RunningTasksOfAGroupFitIntoItsBudget) {
   queue.add(with(3, 1, 1500), 0);
   queue.add(with(4, 0, 600), 0);
   queue.add(with(5, 0, 0), 0);
-  queue.add(with(6, 9, 9000, "other"), 0);
   EXPECT_EQ(started(queue), 1u);
   EXPECT_EQ(started(queue), 3u);
   EXPECT_EQ(started(queue), 5u) << "what declares nothing is not counted";
+  EXPECT_EQ(started(queue), 0u);
+  queue.add(with(6, 9, 9000, "other"), 0);
   EXPECT_EQ(started(queue), 6u) << "another group, without a budget";
   EXPECT_EQ(started(queue), 0u);
   EXPECT_EQ(queue.group("g").memory_bytes_used, 4u << 20);

@@ -180,7 +180,7 @@ absl::Status load_functions(Database& db,
 
 absl::Status put_group(Database& db, const std::string& name, const GroupSettings& g) {
   return db.run("INSERT OR REPLACE INTO task_group VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)", name,
-                g.parallel, g.by_deadline, static_cast<int>(g.overload), g.queued_max,
+                g.parallel, static_cast<int>(g.order), static_cast<int>(g.overload), g.queued_max,
                 g.paused.since_unix_nano, g.paused.uid, g.paused.pid, g.drained.since_unix_nano,
                 g.drained.uid, g.drained.pid, static_cast<int64_t>(g.memory_bytes_max),
                 g.cpu_millis_max);
@@ -304,7 +304,7 @@ absl::Status load_groups(
     if (!*more) return absl::OkStatus();
     GroupSettings g;
     g.parallel = static_cast<uint32_t>(rows->int_at(1));
-    g.by_deadline = rows->int_at(2) != 0;
+    g.order = static_cast<StartOrder>(rows->int_at(2));
     g.overload = static_cast<OverloadPolicy>(rows->int_at(3));
     g.queued_max = static_cast<uint32_t>(rows->int_at(4));
     g.paused = hold_at(5);

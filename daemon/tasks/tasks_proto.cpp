@@ -386,7 +386,7 @@ v1::TaskGroup to_proto(const GroupRecord& group) {
   proto.set_queued(group.queued);
   proto.set_running(group.running);
   const GroupSettings& settings = group.settings;
-  proto.set_order(settings.by_deadline ? v1::GROUP_ORDER_DEADLINE : v1::GROUP_ORDER_PRIORITY);
+  proto.set_order(static_cast<v1::GroupOrder>(static_cast<int>(settings.order) + 1));
   proto.set_overload(static_cast<v1::OverloadPolicy>(settings.overload));
   proto.set_queued_max(settings.queued_max);
   proto.set_memory_bytes_max(settings.memory_bytes_max);
@@ -401,8 +401,14 @@ v1::TaskGroup to_proto(const GroupRecord& group) {
 GroupChange from_proto(const v1::SetGroupRequest& proto) {
   GroupChange change;
   if (proto.parallel() != 0) change.parallel = proto.parallel();
-  if (proto.order() != v1::GROUP_ORDER_UNSPECIFIED) {
-    change.by_deadline = proto.order() == v1::GROUP_ORDER_DEADLINE;
+  switch (proto.order()) {
+    case v1::GROUP_ORDER_PRIORITY:
+    case v1::GROUP_ORDER_DEADLINE:
+    case v1::GROUP_ORDER_RATE:
+      change.order = static_cast<StartOrder>(proto.order() - 1);
+      break;
+    default:
+      break;
   }
   switch (proto.overload()) {
     case v1::OVERLOAD_POLICY_QUEUE:

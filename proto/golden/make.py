@@ -61,7 +61,11 @@ def keeps(old, new) -> bool:
     """Whether all that the earlier recording says still reads the same."""
     for field, value in old.ListFields():
         fresh = getattr(new, field.name)
-        if field.cpp_type != field.CPPTYPE_MESSAGE or (field.message_type.GetOptions().map_entry):
+        if field.cpp_type == field.CPPTYPE_ENUM:  # it may have gained values, and `new` has the last one
+            values = value if field.label == field.LABEL_REPEATED else [value]
+            if any(one not in field.enum_type.values_by_number for one in values):
+                return False
+        elif field.cpp_type != field.CPPTYPE_MESSAGE or (field.message_type.GetOptions().map_entry):
             if value != fresh:
                 return False
         elif field.label == field.LABEL_REPEATED:

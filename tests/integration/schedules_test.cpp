@@ -56,6 +56,30 @@ TEST_F(SchedulesTest, ATaskComesAgainAndNoKillDoublesOne) {
   EXPECT_EQ(get(paused.last_task()).id(), paused.last_task()) << "its tasks stay";
 }
 
+TEST_F(SchedulesTest, AGuaranteedOneIsTakenOnlyWhereNoRunCanBeLate) {
+  const auto add = [&](const std::string& name, const std::string& every,
+                       const std::string& limit) {
+    return ctl({"tasks", "schedule", "add", name, "--guaranteed", "-g", "rt", "--every", every,
+                "--timeout", limit, "--kill-grace", "0", "--", "true"});
+  };
+  EXPECT_THAT(add("fast", "2s", "500ms").err, HasSubstr("--order rate"));
+  EXPECT_EQ(ctl({"tasks", "group", "set", "rt", "1", "--order", "rate"}).code, 0);
+  EXPECT_THAT(add("fast", "2s", "500ms").out, HasSubstr("each run ends within 1.0s"));
+  EXPECT_EQ(add("slow", "10s", "1s").code, 0);
+  EXPECT_THAT(add("long", "60s", "3s").err,
+              AllOf(HasSubstr("a run of \"fast\""), HasSubstr("could be late")));
+  EXPECT_THAT(ctl({"tasks", "schedule", "add", "any", "--guaranteed", "-g", "rt", "--every", "2s",
+                   "--", "true"})
+                  .err,
+              HasSubstr("give --timeout"));
+  restart();
+  EXPECT_THAT(ctl({"tasks", "schedule", "show", "fast"}).out, HasSubstr("ends within 1.5s"));
+  ASSERT_TRUE(kit::poll_until([&] { return schedule("fast").runs() >= 1; }));
+  EXPECT_EQ(wait(schedule("fast").last_task()).state(), v1::TASK_STATE_SUCCEEDED);
+  EXPECT_EQ(ctl({"tasks", "group", "set", "rt", "--order", "priority"}).code, 0);
+  EXPECT_THAT(ctl({"tasks", "schedule", "show", "fast"}).out, HasSubstr("lost: a run may be late"));
+}
+
 TEST_F(SchedulesTest, ARunThatGoesOnKeepsTheNextOnesOut) {
   EXPECT_EQ(ctl({"tasks", "schedule", "add", "tick", "--every", "1s", "--", "sleep", "1000"}).code,
             0);

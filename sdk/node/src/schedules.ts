@@ -36,6 +36,7 @@ export interface ScheduleOptions {
   missed?: "skip" | "once" | "all";
   missedMax?: number;
   overlap?: "skip" | "queue";
+  guaranteed?: boolean;
   /** Take the place of one of that name. */
   replace?: boolean;
   /** What each task is given beyond its command. */
@@ -55,6 +56,7 @@ export class Schedules {
       missed: missedRuns[when.missed ?? "skip"],
       missedMax: when.missedMax ?? 0,
       overlap: overlaps[when.overlap ?? "skip"],
+      guaranteed: when.guaranteed ?? false,
       task: spec(command, when.task ?? {}),
     });
     return this.connection.unary(Service.method.createSchedule, { spec: made, replace: when.replace ?? false }, options, false);

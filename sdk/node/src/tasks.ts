@@ -55,7 +55,7 @@ export interface LimitOptions {
 
 /** What of a group is to be changed; SetGroupRequest in proto/zsync/v1/tasks.proto says what each means. */
 export interface TaskGroupOptions {
-  order?: "priority" | "deadline";
+  order?: "priority" | "deadline" | "rate";
   overload?: "queue" | "reject" | "shed";
   queuedMax?: number;
   memoryBytesMax?: number;
@@ -94,7 +94,7 @@ function unixNano(time: Date): bigint {
   return BigInt(time.getTime()) * 1_000_000n;
 }
 
-const orders = { priority: GroupOrder.PRIORITY, deadline: GroupOrder.DEADLINE };
+const orders = { priority: GroupOrder.PRIORITY, deadline: GroupOrder.DEADLINE, rate: GroupOrder.RATE };
 const policies = { queue: OverloadPolicy.QUEUE, reject: OverloadPolicy.REJECT, shed: OverloadPolicy.SHED };
 
 const conditions = { ok: DependencyCondition.OK, failed: DependencyCondition.FAILED, any: DependencyCondition.ANY };

@@ -155,6 +155,7 @@ describe("zsync client", { skip, timeout: 240_000 }, () => {
     assert.equal(made.spec?.missed, v1.MissedRuns.SKIP);
     assert.equal((await schedules.upcoming("often", 3)).length, 3);
     await failure(AlreadyExists, schedules.create("often", ["true"], { cron: "@daily" }));
+    await failure(InvalidArgument, schedules.create("sure", ["true"], { everyMs: 1000, guaranteed: true }));
     await failure(InvalidArgument, schedules.create("never", ["true"], { cron: "0 0 30 2 *" }));
     for await (const event of client.events.follow({ types: ["schedule.fired"], fromSeq: 1n })) {
       if ("subject" in event && event.subject === "often") break;

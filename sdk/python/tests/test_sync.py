@@ -121,6 +121,15 @@ class TasksTest(SyncTest):
         with self.assertRaises(TypeError):
             tasks.set_group("py", ordre="deadline")
 
+    def test_a_guaranteed_schedule_is_refused_where_a_run_could_be_late(self):
+        self.client.tasks.set_group("rate", 1, order="rate")
+        schedules = self.client.tasks.schedules
+        made = schedules.create("first", "true", group="rate", every=10, run_timeout=2, guaranteed=True)
+        self.assertEqual((6, 0.3), (made.guarantee.response_max.seconds, made.guarantee.utilization))
+        with self.assertRaisesRegex(zsync.Conflict, 'a run of "first"'):
+            schedules.create("second", "true", group="rate", every=20, run_timeout=8, guaranteed=True)
+        schedules.remove("first")
+
     def test_a_group_has_a_budget_of_memory_and_cpus(self):
         group = self.client.tasks.set_group("budget", memory_bytes_max=1 << 30, cpus_max=1.5)
         self.assertEqual((1 << 30, 1500, 0), (group.memory_bytes_max, group.cpu_millis_max, group.memory_bytes_used))

@@ -203,14 +203,14 @@ def spec(command: Sequence[Argument | Sequence[Argument] | v1.TaskSpec], options
     return message
 
 
-_ORDERS = {"priority": v1.GROUP_ORDER_PRIORITY, "deadline": v1.GROUP_ORDER_DEADLINE}
+_ORDERS = {"priority": v1.GROUP_ORDER_PRIORITY, "deadline": v1.GROUP_ORDER_DEADLINE, "rate": v1.GROUP_ORDER_RATE}
 _POLICIES = {"queue": v1.OVERLOAD_POLICY_QUEUE, "reject": v1.OVERLOAD_POLICY_REJECT, "shed": v1.OVERLOAD_POLICY_SHED}
 
 
 class GroupOptions(TypedDict, total=False):
     """What of a group is to be changed; SetGroupRequest in proto/zsync/v1/tasks.proto says what each means."""
 
-    order: Literal["priority", "deadline"]
+    order: Literal["priority", "deadline", "rate"]
     overload: Literal["queue", "reject", "shed"]
     queued_max: int
     memory_bytes_max: int
@@ -247,11 +247,12 @@ _OVERLAPS = {"skip": v1.OVERLAP_POLICY_SKIP, "queue": v1.OVERLAP_POLICY_QUEUE}
 
 def create_schedule(
     name: str, task: v1.TaskSpec, every: Duration | None, cron: str, time_zone: str, missed: Literal["skip", "once", "all"],
-    missed_max: int, overlap: Literal["skip", "queue"], replace: bool,
+    missed_max: int, overlap: Literal["skip", "queue"], guaranteed: bool, replace: bool,
 ) -> v1.CreateScheduleRequest:  # fmt: skip
     request = v1.CreateScheduleRequest(replace=replace)
     request.spec.name, request.spec.cron, request.spec.time_zone = name, cron, time_zone
     request.spec.missed, request.spec.missed_max, request.spec.overlap = _MISSED[missed], missed_max, _OVERLAPS[overlap]
+    request.spec.guaranteed = guaranteed
     if every is not None:
         request.spec.every.CopyFrom(proto_duration(every))
     request.spec.task.CopyFrom(task)

@@ -39,13 +39,14 @@ class Schedules:
     async def create(
         self, name: str, *command: Argument | Sequence[Argument] | v1.TaskSpec, every: Duration | None = None, cron: str = "",
         time_zone: str = "", missed: Literal["skip", "once", "all"] = "skip", missed_max: int = 0,
-        overlap: Literal["skip", "queue"] = "skip", replace: bool = False, timeout: Duration | None = None,
+        overlap: Literal["skip", "queue"] = "skip", guaranteed: bool = False, replace: bool = False,
+        timeout: Duration | None = None,
         **options: Unpack[SpecOptions],
     ) -> v1.Schedule:  # fmt: skip
         """Makes one of `every` or `cron`; returns once it is on disk. A name that is there is AlreadyExists, unless `replace`."""
         task = _requests.spec(command, options)
         request = _requests.create_schedule(
-            name, task, every, cron, time_zone, missed, missed_max, overlap, replace
+            name, task, every, cron, time_zone, missed, missed_max, overlap, guaranteed, replace
         )
         return await self._driver.unary("Tasks.CreateSchedule", request, timeout, False)
 

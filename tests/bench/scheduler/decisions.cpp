@@ -84,7 +84,7 @@ std::vector<Mix> mixes() {
   GroupSettings plain;
   plain.parallel = kSlots;
   GroupSettings by_deadline = plain;
-  by_deadline.by_deadline = true;
+  by_deadline.order = StartOrder::kDeadline;
   return {
       {"priorities", plain,
        [](QueuedTask& task, std::mt19937_64& random) {
