@@ -20,8 +20,7 @@
 #include "cli/signals.hpp"
 #include "cli/spec_flags.hpp"
 #include "cli/task_stream.hpp"
-#include "cli/watch_trigger.hpp"
-#include "cli/words.hpp"
+#include "watch/trigger.hpp"
 
 namespace zsync::cli {
 namespace {
@@ -132,13 +131,13 @@ void add_changed_files(const v1::WatchBatch& batch, std::vector<std::string>& pa
 
 absl::Status loop_error(const std::vector<std::string>& paths) {
   return absl::AbortedError(absl::StrCat(
-      "the command changes what it is triggered by, ", WatchTrigger::kFollowingRunsMax,
+      "the command changes what it is triggered by, ", watching::Trigger::kFollowingRunsMax,
       " times in a row: ", absl::StrJoin(paths, ", "), "; declare it with --writes GLOB"));
 }
 
 // The deciding loop; returns when there is nothing left to decide.
 absl::StatusOr<int> decide(Context& context, const v1::SubscribeWatchRequest& request,
-                           WatchTrigger& trigger, CommandRun& run, Happenings& happenings) {
+                           watching::Trigger& trigger, CommandRun& run, Happenings& happenings) {
   absl::StatusOr<v1::TaskSpec> spec = make_spec({});
   if (!spec.ok()) return spec.status();
   if (absl::Status set = set_command(*spec, {}, context.command); !set.ok()) return set;
@@ -146,7 +145,7 @@ absl::StatusOr<int> decide(Context& context, const v1::SubscribeWatchRequest& re
   int interrupts = 0;
   while (true) {
     const Happening happening = happenings.pop();
-    WatchTrigger::Decision decision;
+    watching::Trigger::Decision decision;
     const auto now = std::chrono::steady_clock::now();
     switch (happening.kind) {
       case Happening::Kind::kWatchEnded:
@@ -168,10 +167,11 @@ absl::StatusOr<int> decide(Context& context, const v1::SubscribeWatchRequest& re
         decision = trigger.finished(now);
         break;
     }
-    if (decision.action == WatchTrigger::Decision::Action::kStop) return loop_error(decision.paths);
-    if (decision.action == WatchTrigger::Decision::Action::kWait) continue;
+    if (decision.action == watching::Trigger::Decision::Action::kStop)
+      return loop_error(decision.paths);
+    if (decision.action == watching::Trigger::Decision::Action::kWait) continue;
     v1::TaskSpec next = *spec;
-    (*next.mutable_env())["ZSYNC_CHANGED"] = changed_variable(decision.paths);
+    (*next.mutable_env())["ZSYNC_CHANGED"] = watching::changed_variable(decision.paths);
     (*next.mutable_labels())["watch"] = label_of(request.path());
     running = true;
     run.start(std::move(next));
@@ -179,18 +179,6 @@ absl::StatusOr<int> decide(Context& context, const v1::SubscribeWatchRequest& re
 }
 
 }  // namespace
-
-std::string changed_variable(const std::vector<std::string>& paths) {
-  std::string text;
-  std::size_t count = 0;
-  for (const std::string& path : paths) {
-    if (!is_utf8(path) || path.find('\n') != std::string::npos) continue;
-    if (count == kChangedPathsMax || text.size() + path.size() + 1 > kChangedBytesMax) break;
-    if (count++ > 0) text += '\n';
-    text += path;
-  }
-  return text;
-}
 
 const std::string& exact_path(const v1::FileChange& change) {
   return change.path_bytes().empty() ? change.path() : change.path_bytes();
@@ -230,10 +218,12 @@ absl::StatusOr<int> run_on_changes(Context& context, const v1::SubscribeWatchReq
   const absl::StatusOr<client::CallOptions> call = context.call();
   if (!call.ok()) return call.status();
   const v1::WatchFilter& filter = request.filter();
-  WatchTrigger trigger(
-      writes,
+  absl::StatusOr<watching::GlobSet> outputs = watching::GlobSet::compile(writes);
+  if (!outputs.ok()) return usage_error(absl::StrCat("--writes: ", outputs.status().message()));
+  watching::Trigger trigger(
+      *std::move(outputs),
       [root = request.path()](const std::string& path) { return content_hash(root + "/" + path); },
-      filter.has_settle() ? to_nanoseconds(filter.settle()) : WatchTrigger::kSettle);
+      filter.has_settle() ? to_nanoseconds(filter.settle()) : watching::Trigger::kSettleDefault);
   std::thread watching([&] {
     const absl::Status status = (*client)->watch().subscribe(
         request,

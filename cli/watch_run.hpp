@@ -10,24 +10,17 @@
 
 namespace zsync::cli {
 
-// What ZSYNC_CHANGED names at most: paths, and bytes of them.
-inline constexpr std::size_t kChangedPathsMax = 100;
-inline constexpr std::size_t kChangedBytesMax = 64 << 10;
-
 // Runs context.command on each batch until Ctrl-C, an error of the watch, or a loop.
 absl::StatusOr<int> run_on_changes(Context& context, const v1::SubscribeWatchRequest& request,
                                    const std::vector<std::string>& writes);
-
-// The paths a line each, without those that cannot stand in such a list: names with a newline, and
-// names that are not UTF-8.
-std::string changed_variable(const std::vector<std::string>& paths);
 
 // The names as the file system has them, be they UTF-8 or not.
 const std::string& exact_path(const v1::FileChange& change);
 const std::string& exact_renamed_from(const v1::FileChange& change);
 
 // Content of a file as a hash; empty for one that is gone. Of what is no regular file, or larger
-// than 64 MiB, size and modification time stand for the content.
+// than 64 MiB, size and modification time stand for the content. (zsyncd's own needs OpenSSL, which
+// this program does without.)
 std::string content_hash(const std::string& path);
 
 }  // namespace zsync::cli

@@ -236,15 +236,6 @@ TEST(WatchCli, NamesThatAreNotTextAreGivenAsTheyAre) {
   EXPECT_EQ(run(server, {"watch", server.directory(), "-q"}).out, "a\xFF\n");
 }
 
-TEST(ChangedVariable, HoldsWholeNamesWithinItsLimits) {
-  EXPECT_EQ(changed_variable({}), "");
-  EXPECT_EQ(changed_variable({"a", "b\nc", "d\xFF", "e f"}), "a\ne f");
-  const std::vector<std::string> many(200, "x");
-  EXPECT_EQ(changed_variable(many).size(), kChangedPathsMax * 2 - 1);
-  const std::vector<std::string> large(100, std::string(4000, 'y'));
-  EXPECT_LE(changed_variable(large).size(), kChangedBytesMax);
-}
-
 TEST(ContentHash, FollowsTheContentAndNotTheTime) {
   FakeServer server;
   const std::string file = server.directory() + "/f";

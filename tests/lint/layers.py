@@ -2,7 +2,8 @@
 
     core -> rt -> {sync, io} -> {net, watch, tui} -> {http, lsp, ...} ; client = rt + proto
     daemon engines use libzsync and daemon/store; only daemon/rpc, *_service, *_proto and main.cpp see gRPC and generated types
-    cli uses client and what draws (tui, trace); nothing uses tests; a capability uses another one only through its engine's header
+    cli uses client and what draws (tui, trace); nothing uses tests; a capability uses another one only through its engine's header, a
+    translator (*_service, *_proto) also through that one's *_proto
 """
 import posixpath
 import re
@@ -154,6 +155,8 @@ def daemon_cure(here: Place, there: Place) -> str | None:
         return "an engine stands below daemon/rpc; let the service translate"
     if there.room in SUPPORT or here.room == "ops":
         return None
+    if service and re.search(r"_proto\.hpp$", there.name):
+        return None
     if here.room == "rpc":
         return "daemon/rpc knows no capability; main.cpp hands it the services"
     if not engine_header(there.room, there.name):
@@ -167,7 +170,9 @@ def cli_cure(here: Place, there: Place) -> str | None:
     if there.area == "wire" and GRPC.search(there.name):
         return "cli speaks through the client, not through gRPC stubs"
     if there.area == "sdk" and not there.public:
-        return "cli uses libzsync's public headers only"
+        if there.room == "watch" and posixpath.basename(there.name) == "trigger.hpp":
+            return None  # what zsyncd decides by, too
+        return "cli uses libzsync's public headers only (and watch/trigger.hpp)"
     if there.area == "sdk" and there.room not in ("client", "tui", "trace", "core", "rt", "zsync"):
         return "cli uses client and what draws (tui, trace) only"
     return None
@@ -273,6 +278,7 @@ SEEDS = [
             "daemon/tasks/engine.cpp": '#include <google/protobuf/message.h>\n#include "daemon/store/store.hpp"\n',
             "daemon/tasks/queue.cpp": '#include "daemon/rpc/bridge.hpp"\n#include "daemon/tasks/tasks_service.hpp"\n',
             "daemon/watch/engine.cpp": '#include "daemon/tasks/engine.hpp"\n#include "daemon/tasks/queue.hpp"\n',
+            "daemon/watch/watch_proto.cpp": '#include "daemon/tasks/tasks_proto.hpp"\n#include "daemon/tasks/queue.hpp"\n',
             "daemon/store/store.cpp": '#include "daemon/tasks/engine.hpp"\n#include "tests/kit/x.hpp"\n',
         },
         [
@@ -280,6 +286,7 @@ SEEDS = [
             "daemon/tasks/queue.cpp:1: layer",
             "daemon/tasks/queue.cpp:2: layer",
             "daemon/watch/engine.cpp:2: layer",
+            "daemon/watch/watch_proto.cpp:2: layer",
             "daemon/store/store.cpp:1: layer",
             "daemon/store/store.cpp:2: layer",
         ],
@@ -290,11 +297,14 @@ SEEDS = [
             "cli/tasks.cpp": '#include <zsync/client.hpp>\n#include "daemon/store/store.hpp"\n#include <grpcpp/grpcpp.h>\n',
             "cli/main.cpp": '#include "daemon/config/closest.hpp"\n#include <zsync/watcher.hpp>\n',
             "cli/logs.cpp": '#include "cli/testing/fake.hpp"\n',
+            "cli/watch.cpp": '#include "watch/trigger.hpp"\n#include "watch/content.hpp"\n',
             "cli/testing/fake.hpp": '#include <grpcpp/grpcpp.h>\n#include "daemon/store/store.hpp"\n',
             "examples/a.cpp": '#include <zsync/zsync.hpp>\n#include "rt/worker.hpp"\n',
             "sdk/cpp/src/rt/worker.hpp": "#pragma once\n",
+            "sdk/cpp/src/watch/trigger.hpp": "#pragma once\n",
+            "sdk/cpp/src/watch/content.hpp": "#pragma once\n",
         },
-        ["cli/tasks.cpp:2: layer", "cli/tasks.cpp:3: layer", "cli/main.cpp:2: layer", "examples/a.cpp:2: layer"]
+        ["cli/watch.cpp:2: layer", "cli/tasks.cpp:2: layer", "cli/tasks.cpp:3: layer", "cli/main.cpp:2: layer", "examples/a.cpp:2: layer"]
         + ["cli/logs.cpp:1: layer", "cli/testing/fake.hpp:2: layer"],
     ),
 ]

@@ -86,6 +86,12 @@ Content read_content(const std::string& path) {
   return content;
 }
 
+std::string content_mark(const std::string& path) {
+  const Content content = read_content(path);
+  if (!content.there) return "";
+  return {reinterpret_cast<const char*>(content.print.data()), content.print.size()};
+}
+
 void ContentFilter::learn(const Change& entry, int64_t looked_ns) {
   if (entry.is_directory || known_.size() >= files_max_) return;
   const Content content = read_(entry.path);

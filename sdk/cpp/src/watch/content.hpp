@@ -36,6 +36,8 @@ struct Content {
 
 // Reads the file, of a large one nothing.
 Content read_content(const std::string& path);
+// The print as a text to be compared; empty for a file that is gone.
+std::string content_mark(const std::string& path);
 
 // Remembers the content of files as it was when they were last told.
 //

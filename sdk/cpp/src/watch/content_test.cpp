@@ -129,6 +129,17 @@ TEST(ReadContent, TellsBytesPermissionsKindAndTargetApart) {
   EXPECT_TRUE(read_content(dir / "fifo").there) << "and does not wait for a writer";
 }
 
+TEST(ReadContent, AMarkIsEqualForEqualContentAndEmptyForAFileThatIsGone) {
+  ScratchDir dir;
+  EXPECT_EQ(content_mark(dir / "f"), "");
+  dir.write("f", "one");
+  const std::string one = content_mark(dir / "f");
+  dir.write("f", "two");
+  EXPECT_NE(content_mark(dir / "f"), one);
+  dir.write("f", "one");
+  EXPECT_EQ(content_mark(dir / "f"), one);
+}
+
 TEST(ReadContent, OfAFileThatIsTooLargeTheTimesStandForIt) {
   ScratchDir dir;
   dir.write("large", "");

@@ -1,28 +1,28 @@
-#include "cli/watch_trigger.hpp"
+#include "watch/trigger.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace zsync::cli {
+namespace zsync::watching {
 namespace {
 
-using Action = WatchTrigger::Decision::Action;
+using Action = Trigger::Decision::Action;
 using ::testing::ElementsAre;
 
 class Triggering : public ::testing::Test {
  protected:
-  WatchTrigger::Time at(int seconds) const {
-    return WatchTrigger::Time(std::chrono::seconds(1000 + seconds));
+  Trigger::Time at(int seconds) const {
+    return Trigger::Time(std::chrono::seconds(1000 + seconds));
   }
-  WatchTrigger make(std::vector<std::string> writes = {}) {
-    return WatchTrigger(std::move(writes),
-                        [this](const std::string& path) { return files_[path]; });
+  Trigger make(const std::vector<std::string>& writes = {}) {
+    return Trigger(*GlobSet::compile(writes),
+                   [this](const std::string& path) { return files_[path]; });
   }
   std::map<std::string, std::string> files_{{"a.c", "v1"}, {"b.c", "v1"}, {"out.o", "o1"}};
 };
 
 TEST_F(Triggering, AChangeStartsARunAndOneRunAtATime) {
-  WatchTrigger trigger = make();
+  Trigger trigger = make();
   const auto first = trigger.changed({"a.c"}, at(0));
   EXPECT_EQ(first.action, Action::kRun);
   EXPECT_THAT(first.paths, ElementsAre("a.c"));
@@ -37,7 +37,7 @@ TEST_F(Triggering, AChangeStartsARunAndOneRunAtATime) {
 }
 
 TEST_F(Triggering, AFormatterSettlesAfterOneExtraRun) {
-  WatchTrigger trigger = make();
+  Trigger trigger = make();
   ASSERT_EQ(trigger.changed({"a.c"}, at(0)).action, Action::kRun);
   files_["a.c"] = "formatted";
   trigger.changed({"a.c"}, at(1));
@@ -47,7 +47,7 @@ TEST_F(Triggering, AFormatterSettlesAfterOneExtraRun) {
 }
 
 TEST_F(Triggering, AnEventThatArrivesAfterTheRunCountsAsOneOfIt) {
-  WatchTrigger trigger = make();
+  Trigger trigger = make();
   ASSERT_EQ(trigger.changed({"a.c"}, at(0)).action, Action::kRun);
   ASSERT_EQ(trigger.finished(at(1)).action, Action::kWait);
   files_["a.c"] = "formatted";
@@ -57,7 +57,7 @@ TEST_F(Triggering, AnEventThatArrivesAfterTheRunCountsAsOneOfIt) {
 }
 
 TEST_F(Triggering, SavingAgainSoonAfterARunIsNoLoop) {
-  WatchTrigger trigger = make();
+  Trigger trigger = make();
   for (int save = 0; save < 10; ++save) {
     files_["a.c"] = "edited " + std::to_string(save);
     ASSERT_EQ(trigger.changed({"a.c"}, at(2 * save)).action, Action::kRun) << save;
@@ -69,7 +69,7 @@ TEST_F(Triggering, SavingAgainSoonAfterARunIsNoLoop) {
 }
 
 TEST_F(Triggering, AnEditDuringTheRunIsNeverLost) {
-  WatchTrigger trigger = make();
+  Trigger trigger = make();
   ASSERT_EQ(trigger.changed({"a.c"}, at(0)).action, Action::kRun);
   files_["a.c"] = "edited by hand";
   trigger.changed({"a.c"}, at(1));
@@ -77,7 +77,7 @@ TEST_F(Triggering, AnEditDuringTheRunIsNeverLost) {
 }
 
 TEST_F(Triggering, ATouchWithoutNewContentTriggersNothing) {
-  WatchTrigger trigger = make();
+  Trigger trigger = make();
   ASSERT_EQ(trigger.changed({"a.c"}, at(0)).action, Action::kRun);
   trigger.finished(at(1));
   EXPECT_EQ(trigger.changed({"a.c"}, at(60)).action, Action::kWait);
@@ -86,7 +86,7 @@ TEST_F(Triggering, ATouchWithoutNewContentTriggersNothing) {
 }
 
 TEST_F(Triggering, ADeletionAndAReturnAreChangesOfContent) {
-  WatchTrigger trigger = make();
+  Trigger trigger = make();
   ASSERT_EQ(trigger.changed({"a.c"}, at(0)).action, Action::kRun);
   trigger.finished(at(1));
   files_["a.c"] = "";
@@ -97,7 +97,7 @@ TEST_F(Triggering, ADeletionAndAReturnAreChangesOfContent) {
 }
 
 TEST_F(Triggering, DeclaredOutputsNeverTrigger) {
-  WatchTrigger trigger = make({"*.o", "gen/**"});
+  Trigger trigger = make({"*.o", "gen/**"});
   EXPECT_EQ(trigger.changed({"out.o", "gen/x/y.h", "sub/z.o"}, at(0)).action, Action::kWait);
   const auto decision = trigger.changed({"out.o", "a.c"}, at(1));
   EXPECT_EQ(decision.action, Action::kRun);
@@ -105,9 +105,9 @@ TEST_F(Triggering, DeclaredOutputsNeverTrigger) {
 }
 
 TEST_F(Triggering, ThreeFollowingRunsOverTheSamePathsAreALoop) {
-  WatchTrigger trigger = make();
+  Trigger trigger = make();
   ASSERT_EQ(trigger.changed({"a.c"}, at(0)).action, Action::kRun);
-  for (int run = 1; run <= WatchTrigger::kFollowingRunsMax; ++run) {
+  for (int run = 1; run <= Trigger::kFollowingRunsMax; ++run) {
     files_["out.o"] = "build " + std::to_string(run);
     files_["tmp" + std::to_string(run)] = "x";
     trigger.changed({"out.o", "tmp" + std::to_string(run)}, at(run));
@@ -121,7 +121,7 @@ TEST_F(Triggering, ThreeFollowingRunsOverTheSamePathsAreALoop) {
 }
 
 TEST_F(Triggering, EditsFarApartAreNoLoop) {
-  WatchTrigger trigger = make();
+  Trigger trigger = make();
   for (int edit = 0; edit < 10; ++edit) {
     files_["a.c"] = "edit " + std::to_string(edit);
     ASSERT_EQ(trigger.changed({"a.c"}, at(edit * 10)).action, Action::kRun);
@@ -129,18 +129,75 @@ TEST_F(Triggering, EditsFarApartAreNoLoop) {
   }
 }
 
-TEST(Globs, MatchByNamePathAndAcrossFolders) {
-  EXPECT_TRUE(glob_matches("*.o", "deep/down/x.o"));
-  EXPECT_FALSE(glob_matches("*.o", "x.obj"));
-  EXPECT_TRUE(glob_matches("build/*", "build/x"));
-  EXPECT_FALSE(glob_matches("build/*", "build/x/y"));
-  EXPECT_TRUE(glob_matches("build/**", "build/x/y"));
-  EXPECT_TRUE(glob_matches("src/**/gen.h", "src/gen.h"));
-  EXPECT_TRUE(glob_matches("src/**/gen.h", "src/a/b/gen.h"));
-  EXPECT_TRUE(glob_matches("/top.txt", "top.txt"));
-  EXPECT_FALSE(glob_matches("/top.txt", "sub/top.txt"));
-  EXPECT_TRUE(glob_matches("[ab].c", "b.c"));
+TEST_F(Triggering, AStoppedLoopGoesOnWithTheNextEditOnly) {
+  Trigger trigger = make();
+  ASSERT_EQ(trigger.changed({"a.c"}, at(0)).action, Action::kRun);
+  for (int run = 1; run <= Trigger::kFollowingRunsMax; ++run) {
+    files_["a.c"] += "+";
+    trigger.changed({"a.c"}, at(run));
+    ASSERT_EQ(trigger.finished(at(run)).action, Action::kRun) << run;
+  }
+  files_["a.c"] += "+";
+  trigger.changed({"a.c"}, at(5));
+  ASSERT_EQ(trigger.finished(at(5)).action, Action::kStop);
+  EXPECT_EQ(trigger.changed({"a.c"}, at(60)).action, Action::kWait) << "as the last run left it";
+  files_["a.c"] += "!";
+  EXPECT_EQ(trigger.changed({"a.c"}, at(70)).action, Action::kRun);
+}
+
+TEST_F(Triggering, ARunThatIsAskedForTakesAlongWhatIsKept) {
+  Trigger trigger = make({"*.o"});
+  EXPECT_TRUE(trigger.run().paths.empty());
+  EXPECT_TRUE(trigger.running());
+  EXPECT_EQ(trigger.finished(at(1)).action, Action::kWait);
+  trigger.keep({"a.c", "out.o"});
+  EXPECT_EQ(trigger.kept(), 1u);
+  EXPECT_THAT(trigger.run().paths, ElementsAre("a.c"));
+  EXPECT_EQ(trigger.finished(at(3)).action, Action::kWait);
+  EXPECT_EQ(trigger.changed({"a.c"}, at(60)).action, Action::kWait) << "the run knew of it";
+}
+
+TEST_F(Triggering, WhatIsKeptIsDecidedAboutWithTheNextChange) {
+  Trigger trigger = make();
+  trigger.keep({"a.c"});
+  EXPECT_FALSE(trigger.running());
+  EXPECT_THAT(trigger.changed({"b.c"}, at(1)).paths, ElementsAre("a.c", "b.c"));
+  trigger.finished(at(2));
+  trigger.keep({"a.c"});
+  trigger.forget_kept();
+  EXPECT_EQ(trigger.changed({}, at(60)).action, Action::kWait);
+}
+
+TEST_F(Triggering, AnotherOneGoesOnWhereTheFirstOneStood) {
+  Trigger first = make();
+  ASSERT_EQ(first.changed({"a.c"}, at(0)).action, Action::kRun);
+  for (int run = 1; run <= Trigger::kFollowingRunsMax; ++run) {
+    files_["a.c"] += "+";
+    first.changed({"a.c"}, at(run));
+    ASSERT_EQ(first.finished(at(run)).action, Action::kRun) << run;
+  }
+  Trigger second = make();
+  second.restore(first.memory(10), true);
+  EXPECT_EQ(second.changed({"a.c"}, at(5)).action, Action::kWait) << "the run goes on";
+  EXPECT_EQ(second.finished(at(5)).action, Action::kWait) << "the content is known";
+  second.restore(first.memory(10), true);
+  files_["a.c"] += "+";
+  second.changed({"a.c"}, at(6));
+  EXPECT_EQ(second.finished(at(6)).action, Action::kStop) << "and how often it followed";
+  EXPECT_TRUE(first.memory(1).seen.empty()) << "more than that is not kept";
+}
+
+TEST(ChangedVariable, HoldsWholeNamesWithinItsLimits) {
+  EXPECT_EQ(changed_variable({}), "");
+  EXPECT_EQ(changed_variable({"a", "b\nc", "d\xFF", "e f"}), "a\ne f");
+  EXPECT_EQ(changed_variable({"\xC3\xA9", "\xE2\x82\xAC", "\xF0\x9F\x98\x80"}),
+            "\xC3\xA9\n\xE2\x82\xAC\n\xF0\x9F\x98\x80");
+  EXPECT_EQ(changed_variable({"\xC0\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xE2\x82"}), "");
+  const std::vector<std::string> many(200, "x");
+  EXPECT_EQ(changed_variable(many).size(), kChangedPathsMax * 2 - 1);
+  const std::vector<std::string> large(100, std::string(4000, 'y'));
+  EXPECT_LE(changed_variable(large).size(), kChangedBytesMax);
 }
 
 }  // namespace
-}  // namespace zsync::cli
+}  // namespace zsync::watching
