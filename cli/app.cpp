@@ -63,7 +63,7 @@ int parse(Command& app, Context& context, const std::vector<std::string>& args) 
   bool dashes = false;
   std::vector<std::string> ours = split_off_command(app, args, context.command, dashes);
   Command& at = *named_command(app, ours);
-  context.passes_command_code = at.name() == "run";
+  context.passes_command_code = at.name() == "run" && takes_command(at) == TakesCommand::kFirstWord;
   const Command::Parsed parsed = app.parse(ours);
   switch (parsed.outcome) {
     case Command::Outcome::kParsed:

@@ -72,11 +72,13 @@ Command* add_noun(Command& app, const std::string& name, const std::string& sing
 
 TakesCommand takes_command(const Command& app) {
   const std::string& name = app.name();
-  if (name == "run" || name == "submit") return TakesCommand::kFirstWord;
-  if (name == "reply" || name == "serve" || name == "hold") return TakesCommand::kAfterDashes;
   const Command* noun = app.parent();
-  const bool schedules = name == "add" && noun != nullptr && noun->name() == "schedule";
-  if (schedules || name == "watch" || name == "__complete") return TakesCommand::kAfterDashes;
+  const bool triggers = noun != nullptr && noun->name() == "trigger";
+  if ((name == "run" && !triggers) || name == "submit") return TakesCommand::kFirstWord;
+  if (name == "reply" || name == "serve" || name == "hold") return TakesCommand::kAfterDashes;
+  const bool schedules = noun != nullptr && noun->name() == "schedule";
+  const bool adds = name == "add" && (schedules || triggers);
+  if (adds || name == "watch" || name == "__complete") return TakesCommand::kAfterDashes;
   return TakesCommand::kNo;
 }
 

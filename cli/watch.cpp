@@ -1,27 +1,19 @@
 // `zsyncctl watch`: print changes, or run a command on them.
-#include <filesystem>
 #include <memory>
-#include <system_error>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "cli/durations.hpp"
 #include "cli/errors.hpp"
 #include "cli/nouns.hpp"
 #include "cli/render/text.hpp"
+#include "cli/watch_flags.hpp"
 #include "cli/watch_run.hpp"
 #include "cli/watch_state.hpp"
+#include "cli/watch_triggers.hpp"
 
 namespace zsync::cli {
 namespace {
-
-struct WatchFlags {
-  std::string directory;
-  std::vector<std::string> globs, ignore, writes, defer, drop;
-  bool no_gitignore = false, changed_content = false;
-  std::string settle, since;
-};
 
 Color kind_color(v1::ChangeKind kind) {
   switch (kind) {
@@ -62,28 +54,14 @@ void print_batch(Context& context, const v1::WatchBatch& batch) {
 }
 
 absl::StatusOr<v1::SubscribeWatchRequest> make_request(const WatchFlags& flags) {
-  std::error_code error;
-  const std::filesystem::path root = std::filesystem::canonical(flags.directory, error);
-  if (error) {
-    return absl::NotFoundError(absl::StrCat("watch ", flags.directory, ": ", error.message()));
-  }
-  if (!std::filesystem::is_directory(root, error)) {
-    return usage_error(absl::StrCat("watch ", flags.directory, ": not a directory"));
-  }
+  absl::StatusOr<std::string> root = watched_directory(flags);
+  if (!root.ok()) return root.status();
+  absl::StatusOr<v1::WatchFilter> filter = make_watch_filter(flags);
+  if (!filter.ok()) return filter.status();
   v1::SubscribeWatchRequest request;
-  request.set_path(root.string());
+  request.set_path(*std::move(root));
   request.set_since(flags.since);
-  v1::WatchFilter& filter = *request.mutable_filter();
-  for (const std::string& glob : flags.globs) filter.add_globs(glob);
-  for (const std::string& pattern : flags.ignore) filter.add_ignore(pattern);
-  filter.set_no_gitignore(flags.no_gitignore);
-  filter.set_changed_content(flags.changed_content);
-  for (const std::string& name : flags.defer) filter.add_defer(name);
-  for (const std::string& name : flags.drop) filter.add_drop(name);
-  if (!flags.settle.empty()) {
-    absl::Status set = set_duration(flags.settle, "--settle", *filter.mutable_settle());
-    if (!set.ok()) return set;
-  }
+  *request.mutable_filter() = *std::move(filter);
   return request;
 }
 
@@ -216,41 +194,20 @@ absl::StatusOr<int> usage(Context& context) {
   return static_cast<int>(kExitOk);
 }
 
-void add_selection(Command& verb, const std::shared_ptr<WatchFlags>& flags) {
-  verb.add_option("-g,--glob", flags->globs, "Only paths that match; may be repeated")
-      ->allow_extra_args(false)
-      ->type_name("GLOB");
-  verb.add_option("--ignore", flags->ignore, "Ignore more, in .gitignore syntax; may be repeated")
-      ->allow_extra_args(false)
-      ->type_name("PATTERN");
-  verb.add_flag("--no-gitignore", flags->no_gitignore, "Do not read .gitignore files");
-}
-
-void add_states(Command& noun, const std::shared_ptr<WatchFlags>& flags) {
-  noun.add_option("--defer", flags->defer,
-                  "Be silent while this state is held, and tell afterwards; may be repeated")
-      ->allow_extra_args(false)
-      ->type_name("STATE");
-  noun.add_option("--drop", flags->drop,
-                  "Never tell what changes while this state is held; may be repeated")
-      ->allow_extra_args(false)
-      ->type_name("STATE");
-}
-
 void add_queries(Command& noun, Context& context) {
   auto flags = std::make_shared<WatchFlags>();
   Command* query = add_leaf(noun, context, "since", "What changed since a clock",
                             [&context, flags] { return since(context, *flags); });
   query->add_option("DIR", flags->directory, "Directory")->required();
   query->add_option("CLOCK", flags->since, "Clock of an earlier batch")->required();
-  add_selection(*query, flags);
+  add_watch_selection(*query, *flags);
   query->footer("The clock to go on from is told on stderr, and is a field of -o json.");
   auto barrier = std::make_shared<WatchFlags>();
   Command* sync = add_leaf(noun, context, "sync",
                            "Wait until all changes up to now are known; prints the clock",
                            [&context, barrier] { return since(context, *barrier); });
   sync->add_option("DIR", barrier->directory, "Directory")->required();
-  add_selection(*sync, barrier);
+  add_watch_selection(*sync, *barrier);
 }
 
 }  // namespace
@@ -265,6 +222,7 @@ void add_watch(Command& app, Context& context) {
            [&context] { return list(context); });
   add_queries(*noun, context);
   add_watch_state(*noun, context);
+  add_watch_triggers(*noun, context);
   add_leaf(*noun, context, "usage", "Who uses the inotify watches of this machine",
            [&context] { return usage(context); });
   // CLI11 calls the verb back before its noun.
@@ -273,16 +231,9 @@ void add_watch(Command& app, Context& context) {
       context.action = [&context, flags] { return watch(context, *flags); };
   });
   noun->add_option("DIR", flags->directory, "Directory (one that is called like a verb: ./list)");
-  add_selection(*noun, flags);
-  noun->add_option("--settle", flags->settle, "Quiet time that ends a batch (default 50ms)")
-      ->type_name("TIME");
-  noun->add_flag("--changed-content", flags->changed_content,
-                 "Not files that were touched, or written anew with what was there");
-  add_states(*noun, flags);
-  noun->add_option("--writes", flags->writes,
-                   "What the command writes: never triggers; may be repeated")
-      ->allow_extra_args(false)
-      ->type_name("GLOB");
+  add_watch_selection(*noun, *flags);
+  add_watch_pace(*noun, *flags);
+  add_watch_writes(*noun, *flags);
   noun->add_option("--since", flags->since,
                    "Clock of an earlier batch: its later changes come first")
       ->type_name("CLOCK");

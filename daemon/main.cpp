@@ -39,6 +39,9 @@
 #include "daemon/tasks/schedules.hpp"
 #include "daemon/tasks/tasks_service.hpp"
 #include "daemon/traces/traces_service.hpp"
+#include "daemon/triggers/engine.hpp"
+#include "daemon/triggers/trigger_store.hpp"
+#include "daemon/triggers/triggers_service.hpp"
 #include "daemon/watch/engine.hpp"
 #include "daemon/watch/watch_service.hpp"
 #include "zsync/zsync.hpp"
@@ -111,7 +114,7 @@ StoreOptions store_options(const std::string& dir) {
   options.migrations = {{1, kTaskSchemaV1},      {2, kChannelSchemaV2},  {3, kChannelSchemaV3},
                         {4, kTaskSchemaV4},      {5, kTaskSchemaV5},     {6, kTaskSchemaV6},
                         {7, kChannelSchemaV7},   {8, kScheduleSchemaV8}, {9, kTaskSchemaV9},
-                        {10, kProjectSchemaV10}, {11, kTaskSchemaV11}};
+                        {10, kProjectSchemaV10}, {11, kTaskSchemaV11},   {12, kTriggerSchemaV12}};
   return options;
 }
 
@@ -160,6 +163,9 @@ absl::Status check_state(const std::string& dir) {
     if (status.ok()) {
       status =
           load_projects(db, [](ProjectRecord, std::vector<UnitRow>) { return absl::OkStatus(); });
+    }
+    if (status.ok()) {
+      status = load_triggers(db, [](TriggerRecord) { return absl::OkStatus(); });
     }
     return status;
   });
@@ -211,15 +217,22 @@ ChannelsOptions channels_options(const Config& config) {
           static_cast<uint64_t>(config.channels.disk_bytes_max)};
 }
 
+WatchEngineOptions watch_options(const Config& config) {
+  return {.roots_max = static_cast<size_t>(config.watch.roots_max),
+          .state_dir = config.state_dir + "/watch"};
+}
+
 RpcOptions rpc_options(const Config& config) {
   return {config.grpc_linger, static_cast<uint32_t>(config.connections_max),
           static_cast<uint32_t>(config.connections_per_uid_max), getuid()};
 }
 
-// The engines; schedules and projects submit tasks, and know nothing else of the others.
+// The engines; schedules, triggers and projects submit tasks, and know nothing else of the others
+// but that triggers watch.
 struct Engines {
   TasksEngine& tasks;
   Schedules& schedules;
+  TriggersEngine& triggers;
   ProjectsEngine& projects;
   ChannelsEngine& channels;
   WatchEngine& watch;
@@ -230,7 +243,7 @@ Task<void> wait_until_idle(RpcServer& server, const Engines& engines,
                            std::chrono::milliseconds limit) {
   auto is_idle = [&] {
     return server.connections() == 0 && engines.tasks.queued() + engines.tasks.running() == 0 &&
-           engines.schedules.active() + engines.projects.active() == 0;
+           engines.schedules.active() + engines.triggers.active() + engines.projects.active() == 0;
   };
   if (limit.count() == 0) co_await sleep_until(rt::TimePoint::max());
   while (true) {
@@ -399,16 +412,16 @@ Task<absl::StatusOr<std::optional<Candidate>>> serve(LiveConfig& live, State& st
   if (absl::Status status = co_await tasks.start(); !status.ok()) co_return status;
   Schedules schedules(*state.store, *state.events, ids, tasks, unix_nano_now);
   if (absl::Status status = co_await schedules.start(); !status.ok()) co_return status;
+  WatchEngine watch(watch_options(config), ids);
+  TriggersEngine triggers(*state.store, *state.events, ids, tasks, watch, unix_nano_now);
+  if (absl::Status status = co_await triggers.start(); !status.ok()) co_return status;
   ProjectsEngine projects(*state.store, *state.events, ids, tasks, unix_nano_now);
   if (absl::Status status = co_await projects.start(); !status.ok()) co_return status;
   ChannelsEngine channels(channels_options(config), *state.store, *state.events, ids,
                           unix_nano_now);
   if (absl::Status status = channels.start(); !status.ok()) co_return status;
   co_await bring_channels_back(channels, *state.events, config, start.inherited.has_value());
-  WatchEngine watch({.roots_max = static_cast<size_t>(config.watch.roots_max),
-                     .state_dir = config.state_dir + "/watch"},
-                    ids);
-  const Engines engines{tasks, schedules, projects, channels, watch};
+  const Engines engines{tasks, schedules, triggers, projects, channels, watch};
 
   CallGate gate(runtime, getuid(), static_cast<uint32_t>(config.calls_per_uid_max));
   Notify asked_to_stop;
@@ -427,6 +440,7 @@ Task<absl::StatusOr<std::optional<Candidate>>> serve(LiveConfig& live, State& st
       make_tasks_service(gate, tasks, schedules), make_functions_service(gate, tasks),
       make_channels_service(gate, channels),      make_watch_service(gate, watch),
       make_traces_service(gate, *state.events),   make_projects_service(gate, projects),
+      make_triggers_service(gate, triggers),
   };
   std::vector<grpc::Service*> registered;
   for (const auto& service : services) registered.push_back(service.get());
@@ -441,9 +455,10 @@ Task<absl::StatusOr<std::optional<Candidate>>> serve(LiveConfig& live, State& st
   const std::string why =
       co_await serve_until_stopped(live, rpc, gate, start, engines, successor, asked_to_stop);
   // 2. The engines; running commands go on under their shims.
-  co_await watch.stop();
   co_await channels.stop();
   co_await projects.stop();
+  co_await triggers.stop();
+  co_await watch.stop();
   co_await schedules.stop();
   co_await tasks.stop();
   const std::optional<Candidate> next = successor.chosen();

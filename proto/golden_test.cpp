@@ -22,6 +22,7 @@
 #include "zsync/v1/projects.pb.h"
 #include "zsync/v1/tasks.pb.h"
 #include "zsync/v1/traces.pb.h"
+#include "zsync/v1/triggers.pb.h"
 #include "zsync/v1/watch.pb.h"
 
 namespace zsync::v1 {
@@ -35,7 +36,7 @@ std::vector<const pb::Descriptor*> message_kinds() {
   for (const pb::Descriptor* one :
        {Record::descriptor(), Task::descriptor(), Channel::descriptor(), WatchBatch::descriptor(),
         DaemonInfo::descriptor(), Event::descriptor(), TraceSummary::descriptor(),
-        Function::descriptor(), Project::descriptor()}) {
+        Function::descriptor(), Project::descriptor(), Trigger::descriptor()}) {
     const pb::FileDescriptor* file = one->file();
     for (int i = 0; i < file->message_type_count(); ++i) kinds.push_back(file->message_type(i));
   }

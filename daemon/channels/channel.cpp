@@ -5,8 +5,8 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "daemon/channels/varint.hpp"
 #include "daemon/fault/fault.hpp"
+#include "daemon/store/varint.hpp"
 
 namespace zsync::daemon {
 

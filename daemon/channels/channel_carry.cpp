@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "daemon/channels/varint.hpp"
+#include "daemon/store/varint.hpp"
 
 namespace zsync::daemon {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "daemon/channels/varint.hpp"
+#include "daemon/store/varint.hpp"
 
 namespace zsync::daemon {
 namespace {

@@ -11,6 +11,7 @@ const std::vector<Noun>& nouns() {
       {"functions", "zsync.v1.Functions", Availability::kAvailable, ""},
       {"channels", "zsync.v1.Channels", Availability::kAvailable, ""},
       {"watch", "zsync.v1.Watch", Availability::kAvailable, ""},
+      {"triggers", "zsync.v1.Triggers", Availability::kAvailable, ""},
       {"services", "zsync.v1.Services", Availability::kNotBuiltYet, "services are not built yet"},
       {"lsp", "zsync.v1.Lsp", Availability::kNotBuiltYet, "language servers are not built yet"},
       {"http", "zsync.v1.Http", Availability::kNotBuiltYet, "http is not built yet"},

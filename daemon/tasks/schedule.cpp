@@ -27,25 +27,6 @@ absl::Status check_name(const std::string& name) {
                  absl::StrCat("name_bytes_max = ", kNameBytesMax));
 }
 
-// What only makes sense once.
-absl::Status check_template(const TaskSpec& task) {
-  const std::pair<const char*, bool> refused[] = {
-      {"idempotency_key", !task.idempotency_key.empty()},
-      {"after", !task.after.empty()},
-      {"start_at_unix_nano", task.start_at_unix_nano != 0},
-      {"start_deadline_unix_nano", task.start_deadline_unix_nano != 0},
-      {"deadline_unix_nano", task.deadline_unix_nano != 0},
-      {"stdin_stream", task.stdin_stream},
-  };
-  for (const auto& [field, given] : refused) {
-    if (!given) continue;
-    return invalid(
-        "spec.task", absl::StrCat("spec.task.", field, " makes sense for one run only"),
-        absl::StrCat("leave ", field, " out; durations count from each run, as in deadline 10m"));
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 absl::Status validate(const ScheduleSpec& spec) {
@@ -70,7 +51,7 @@ absl::Status validate(const ScheduleSpec& spec) {
   }
   if (absl::Status status = Timetable::of(spec, 0).status(); !status.ok()) return status;
   if (!spec.task) return invalid("spec.task", "there is no task to run", "give a command");
-  if (absl::Status status = check_template(*spec.task); !status.ok()) return status;
+  if (absl::Status status = validate_template(*spec.task); !status.ok()) return status;
   ScheduleRecord record;
   record.spec = spec;
   record.id = std::string(31, 'i');

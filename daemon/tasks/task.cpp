@@ -308,6 +308,24 @@ absl::Status validate(const TaskSpec& spec) {
   return check_directory(spec.cwd);
 }
 
+absl::Status validate_template(const TaskSpec& task) {
+  const std::pair<const char*, bool> refused[] = {
+      {"idempotency_key", !task.idempotency_key.empty()},
+      {"after", !task.after.empty()},
+      {"start_at_unix_nano", task.start_at_unix_nano != 0},
+      {"start_deadline_unix_nano", task.start_deadline_unix_nano != 0},
+      {"deadline_unix_nano", task.deadline_unix_nano != 0},
+      {"stdin_stream", task.stdin_stream},
+  };
+  for (const auto& [field, given] : refused) {
+    if (!given) continue;
+    return invalid(
+        "spec.task", absl::StrCat("spec.task.", field, " makes sense for one run only"),
+        absl::StrCat("leave ", field, " out; durations count from each run, as in deadline 10m"));
+  }
+  return absl::OkStatus();
+}
+
 const std::string& group_of(const TaskSpec& spec) {
   static const std::string kDefault = "default";
   static const std::string kFunctions = kFunctionsGroup;

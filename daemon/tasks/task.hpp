@@ -125,6 +125,10 @@ const std::string& group_of(const TaskSpec& spec);
 
 // Errors: kInvalidArgument with the field, the limit and the cure.
 absl::Status validate(const TaskSpec& spec);
+// Of a task that is submitted again and again: what only makes sense once is refused.
+//
+// Errors: kInvalidArgument for "spec.task".
+absl::Status validate_template(const TaskSpec& task);
 
 std::string encode_task_spec(const TaskSpec& spec);
 // nullopt: damaged.

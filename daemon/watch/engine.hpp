@@ -18,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "daemon/store/ulid.hpp"
+#include "watch/content.hpp"
 #include "watch/inotify_hub.hpp"
 #include "watch/shared_root.hpp"
 #include "zsync/executor.hpp"
@@ -203,6 +204,37 @@ class WatchEngine {
   // Of all roots; null before the first one.
   std::shared_ptr<watching::InotifyHub> hub_ ABSL_GUARDED_BY(lock_);
   Executor followers_;
+};
+
+// What one client gets of a subscription: the subscription tells what differs in the tree, the feed
+// leaves out what the client asked not to hear of.
+//
+// Lifetime: the engine outlives it.
+// Threads:  used by one task at a time.
+class WatchFeed {
+ public:
+  // Errors: those of WatchEngine::subscribe.
+  static Task<absl::StatusOr<WatchFeed>> open(WatchEngine& engine, WatchRequest request);
+
+  // The next batch that says something, or state that was entered or left. The first one tells the
+  // clock; with `changed_content` it comes once the files that are there have been read.
+  //
+  // Errors: as of Subscription::next. Cancel: throws Cancelled.
+  Task<absl::StatusOr<watching::Told>> next();
+
+  [[nodiscard]] std::string fallback() const { return subscription_.fallback(); }
+  // Something has changed and is not quiet yet. Threads: any.
+  [[nodiscard]] bool settling() const { return subscription_.settling(); }
+
+ private:
+  explicit WatchFeed(watching::Subscription subscription)
+      : subscription_(std::move(subscription)) {}
+  Task<void> learn();
+  Task<void> leave_out(WatchBatch& batch);
+
+  watching::Subscription subscription_;
+  std::unique_ptr<watching::ContentFilter> content_;  // null: everything is told
+  bool begun_ = false;                                // the first batch was given
 };
 
 }  // namespace zsync::daemon

@@ -1,10 +1,9 @@
-#include "daemon/watch/feed.hpp"
-
 #include <chrono>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "daemon/watch/engine.hpp"
 #include "zsync/runtime.hpp"
 
 namespace zsync::daemon {

@@ -1,5 +1,3 @@
-#include "daemon/watch/feed.hpp"
-
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -10,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "daemon/watch/engine.hpp"
 #include "watch/scratch_dir_test.hpp"
 #include "zsync/zsync.hpp"
 

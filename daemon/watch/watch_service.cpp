@@ -10,8 +10,8 @@
 #include "daemon/fault/fault.hpp"
 #include "daemon/rpc/bridge.hpp"
 #include "daemon/watch/engine.hpp"
-#include "daemon/watch/feed.hpp"
 #include "daemon/watch/utf8.hpp"
+#include "daemon/watch/watch_proto.hpp"
 #include "watch/inotify_usage.hpp"
 #include "zsync/flow.hpp"
 #include "zsync/runtime.hpp"
@@ -22,7 +22,6 @@ namespace {
 
 constexpr size_t kMessageBytesTarget = 1 << 20;  // a larger batch is sent in parts
 constexpr size_t kChangeBytes = 40;              // of a change beside its paths, at most about
-constexpr int64_t kDurationSecondsMax = 86'400;  // beyond it every limit is exceeded anyway
 
 using Context = grpc::CallbackServerContext;
 
@@ -97,41 +96,13 @@ Task<absl::Status> send(StreamWriter<v1::WatchBatch>& out, WatchBatch batch,
   co_return co_await out.write(std::move(message));
 }
 
-absl::StatusOr<std::chrono::nanoseconds> to_time(const google::protobuf::Duration& duration,
-                                                 const char* field) {
-  if (duration.seconds() < 0 || duration.nanos() < 0 || duration.seconds() > kDurationSecondsMax) {
-    return fault(absl::StatusCode::kInvalidArgument,
-                 absl::StrCat(field, " is negative or too long"),
-                 {field,
-                  "LIMIT",
-                  "settle_max = 60 s, max_wait_max = 600 s",
-                  "give a time within the limit, or leave it out",
-                  {}});
-  }
-  return std::chrono::seconds(duration.seconds()) + std::chrono::nanoseconds(duration.nanos());
-}
-
 template <typename Request>
 absl::StatusOr<WatchRequest> from_proto(Request proto) {
   WatchRequest request;
   request.path = std::move(*proto.mutable_path());
   request.since = std::move(*proto.mutable_since());
-  v1::WatchFilter& filter = *proto.mutable_filter();
-  request.globs.assign(filter.globs().begin(), filter.globs().end());
-  request.ignore.assign(filter.ignore().begin(), filter.ignore().end());
-  request.gitignore = !filter.no_gitignore();
-  request.changed_content = filter.changed_content();
-  request.defer.assign(filter.defer().begin(), filter.defer().end());
-  request.drop.assign(filter.drop().begin(), filter.drop().end());
-  if (filter.has_settle()) {
-    absl::StatusOr<std::chrono::nanoseconds> settle = to_time(filter.settle(), "filter.settle");
-    if (!settle.ok()) return settle.status();
-    request.settle = *settle;
-  }
-  if (filter.has_max_wait()) {
-    absl::StatusOr<std::chrono::nanoseconds> limit = to_time(filter.max_wait(), "filter.max_wait");
-    if (!limit.ok()) return limit.status();
-    request.max_wait = *limit;
+  if (absl::Status taken = take_filter(std::move(*proto.mutable_filter()), request); !taken.ok()) {
+    return taken;
   }
   return request;
 }

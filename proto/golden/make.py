@@ -20,7 +20,7 @@ def messages_of(v1) -> dict:
     from google.protobuf import descriptor_pool
 
     pool, found = descriptor_pool.Default(), {}
-    for noun in ("common", "tasks", "channels", "watch", "daemon", "events", "traces", "projects", "functions"):
+    for noun in ("common", "tasks", "channels", "watch", "daemon", "events", "traces", "projects", "functions", "triggers"):
         for name in pool.FindFileByName(f"zsync/v1/{noun}.proto").message_types_by_name:
             found[name] = getattr(v1, name)
     return found

@@ -22,6 +22,7 @@
 #include "zsync/client/projects.hpp"
 #include "zsync/client/tasks.hpp"
 #include "zsync/client/traces.hpp"
+#include "zsync/client/triggers.hpp"
 #include "zsync/client/watch.hpp"
 
 namespace zsync::client {
@@ -50,6 +51,8 @@ class Client {
   [[nodiscard]] Functions functions() { return Functions(*connection_); }
   // Changes of files below directories.
   [[nodiscard]] Watch watch() { return Watch(*connection_); }
+  // Tasks that such changes submit.
+  [[nodiscard]] Triggers triggers() { return Triggers(*connection_); }
   // The daemon itself: what it is, has to do, is set to.
   [[nodiscard]] Daemon daemon() { return Daemon(*connection_); }
   // The daemon's log of what happened.

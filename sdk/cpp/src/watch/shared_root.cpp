@@ -115,6 +115,9 @@ Listing Subscription::take_listing() {
 const std::string& Subscription::root() const { return root_->path(); }
 
 std::string Subscription::fallback() const { return root_->facts().fallback; }
+bool Subscription::settling() const {
+  return subscriber_->settling_.load(std::memory_order_relaxed);
+}
 
 SharedRoot::SharedRoot(std::unique_ptr<Source> source, std::string instance,
                        std::chrono::nanoseconds linger, std::unique_ptr<TreeFile> file)
@@ -364,6 +367,7 @@ void SharedRoot::distribute() {
     batcher.add_gap(gap, clock, now);
     if (subscriber->behind_) continue;
     batcher.add(changes, clock, now);
+    subscriber->settling_.store(batcher.paths() > 0, std::memory_order_relaxed);
     const bool asks = wants(*subscriber) && !subscriber->silence_.silent();
     if (batcher.paths() >= subscriber->paths_max_ && !asks) {
       batcher.forget_changes();
@@ -429,6 +433,7 @@ Task<bool> SharedRoot::serve(bool caught_up, Batcher::Time looked) {
   for (const std::shared_ptr<Subscriber>& subscriber : present()) {
     if (!wants(*subscriber)) continue;
     std::optional<Told> told = co_await told_for(*subscriber, caught_up, looked);
+    subscriber->settling_.store(subscriber->batcher_.paths() > 0, std::memory_order_relaxed);
     if (!told) continue;
     deliver(*subscriber, *std::move(told));
     served = true;

@@ -6,6 +6,7 @@
 // threads that may block.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -111,6 +112,8 @@ class Subscriber {
   bool flush_ = false;   // what came before a state that drops is due
   bool behind_ = false;  // the Batcher was emptied: the difference since told_ is owed
 
+  std::atomic<bool> settling_{false};  // the Batcher holds something
+
   Notify changed_;
   // Guarded by SharedRoot::lock_.
   bool wanted_ = false;
@@ -142,6 +145,8 @@ class Subscription {
   [[nodiscard]] const std::string& root() const;  // canonical
   // Why the tree is polled and what would change that; empty while the kernel tells.
   [[nodiscard]] std::string fallback() const;
+  // Something has changed that no batch has told yet. Threads: any.
+  [[nodiscard]] bool settling() const;
 
  private:
   void leave();
