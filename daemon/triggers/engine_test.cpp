@@ -207,11 +207,15 @@ TEST_F(TriggersTest, ChangesDuringARunMakeOneFollowingRun) {
 
 TEST_F(TriggersTest, ChangesWhileNoDaemonRunsFireOnce) {
   make();
-  live([](Daemon& daemon) -> Task<void> { co_await until_state(daemon, TriggerState::kIdle); });
+  std::string clock;
+  live([&clock](Daemon& daemon) -> Task<void> {
+    clock = (co_await until_state(daemon, TriggerState::kIdle)).record.clock;
+  });
   write("a.c", "1");
   write("b.c", "1");
-  live([](Daemon& daemon) -> Task<void> {
+  live([&clock](Daemon& daemon) -> Task<void> {
     const TriggerView fired = co_await until_run(daemon, 1);
+    EXPECT_NE(fired.record.clock, clock) << "it is decided up to here";
     EXPECT_THAT(fired.record.last.changed, ElementsAre("a.c", "b.c"));
   });
   live([](Daemon& daemon) -> Task<void> {  // the run counts as under way until its task ends

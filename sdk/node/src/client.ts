@@ -8,6 +8,7 @@ import type { FunctionResult } from "./gen/zsync/v1/tasks_pb.js";
 import { Daemon, Events, Traces, Watch } from "./observe.js";
 import { Projects } from "./projects.js";
 import { type Command, type Completed, type SpecOptions, Tasks } from "./tasks.js";
+import { Triggers } from "./triggers.js";
 
 const cancelOnInterruptTimeoutMs = 5000;
 
@@ -36,6 +37,7 @@ export class Client {
   readonly tasks: Tasks;
   readonly channels: Channels;
   readonly watch: Watch;
+  readonly triggers: Triggers;
   readonly events: Events;
   readonly traces: Traces;
   readonly projects: Projects;
@@ -46,6 +48,7 @@ export class Client {
     this.tasks = new Tasks(connection);
     this.channels = new Channels(connection);
     this.watch = new Watch(connection);
+    this.triggers = new Triggers(connection);
     this.events = new Events(connection);
     this.traces = new Traces(connection);
     this.projects = new Projects(connection);

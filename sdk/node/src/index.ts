@@ -15,5 +15,6 @@ export type { HeldWatchState, WatchOptions } from "./observe.js";
 export { Projects, type UpOptions } from "./projects.js";
 export { type ScheduleOptions, Schedules, TaskArray } from "./schedules.js";
 export { type Command, type Completed, type LimitOptions, type RetryOptions, type RetryWhen, type SpecOptions, Task, type TaskFilter, type TaskGroupOptions, TaskInput, isFinal, spec } from "./tasks.js";
+export { type TriggerOptions, Triggers } from "./triggers.js";
 /** The messages of zsync.v1; each has a schema for create(), toJson(), ... of @bufbuild/protobuf. */
 export * as v1 from "./v1.js";

@@ -36,6 +36,20 @@ export interface WatchOptions {
   since?: string;
 }
 
+/** As the wire has it. */
+export function watchFilter(watch: WatchOptions) {
+  return {
+    globs: watch.globs ?? [],
+    ignore: watch.ignore ?? [],
+    noGitignore: watch.gitignore === false,
+    changedContent: watch.changedContent === true,
+    defer: watch.defer ?? [],
+    drop: watch.drop ?? [],
+    ...(watch.settleMs === undefined ? {} : { settle: duration(watch.settleMs) }),
+    ...(watch.maxWaitMs === undefined ? {} : { maxWait: duration(watch.maxWaitMs) }),
+  };
+}
+
 export interface HeldWatchState {
   /** Subscriptions that are silent because of it. */
   silent: number;
@@ -71,16 +85,7 @@ export class Watch {
     const request = {
       path: resolve(path),
       since: watch.since ?? "",
-      filter: {
-        globs: watch.globs ?? [],
-        ignore: watch.ignore ?? [],
-        noGitignore: watch.gitignore === false,
-        changedContent: watch.changedContent === true,
-        defer: watch.defer ?? [],
-        drop: watch.drop ?? [],
-        ...(watch.settleMs === undefined ? {} : { settle: duration(watch.settleMs) }),
-        ...(watch.maxWaitMs === undefined ? {} : { maxWait: duration(watch.maxWaitMs) }),
-      },
+      filter: watchFilter(watch),
     };
     // A large batch comes in parts, the clock in the last: only a whole one is given out.
     let whole = new Whole();

@@ -7,4 +7,5 @@ export * from "./gen/zsync/v1/functions_pb.js";
 export * from "./gen/zsync/v1/projects_pb.js";
 export * from "./gen/zsync/v1/tasks_pb.js";
 export * from "./gen/zsync/v1/traces_pb.js";
+export * from "./gen/zsync/v1/triggers_pb.js";
 export * from "./gen/zsync/v1/watch_pb.js";

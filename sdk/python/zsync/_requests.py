@@ -396,6 +396,17 @@ def subscribe(
     return request
 
 
+def create_trigger(
+    name: str, like: v1.SubscribeWatchRequest, writes: Iterable[str], task: v1.TaskSpec, replace: bool
+) -> v1.CreateTriggerRequest:
+    request = v1.CreateTriggerRequest(replace=replace)
+    request.spec.name, request.spec.path = name, like.path
+    request.spec.filter.CopyFrom(like.filter)
+    request.spec.writes.extend(writes)
+    request.spec.task.CopyFrom(task)
+    return request
+
+
 def query(
     path: Argument, since: str, globs: Iterable[str], ignore: Iterable[str], gitignore: bool
 ) -> v1.QueryWatchRequest:

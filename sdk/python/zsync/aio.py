@@ -29,6 +29,7 @@ from zsync._projects_aio import Projects
 from zsync._requests import Argument, Completed, Duration, SpecOptions, seconds
 from zsync.client import CANCEL_ON_INTERRUPT_TIMEOUT_S, CHANNEL_OPTIONS
 from zsync._schedules_aio import Planning
+from zsync._triggers_aio import Triggers
 from zsync._watch_aio import Watch
 from zsync.errors import Conflict, DeadlineExceeded, Error, from_status
 
@@ -367,6 +368,7 @@ class Client(Calling):
         self.tasks = Tasks(self._driver)
         self.channels = Channels(self._driver)
         self.watch = Watch(self._driver)
+        self.triggers = Triggers(self._driver)
         self.events = Events(self._driver)
         self.traces = Traces(self._driver)
         self.projects = Projects(self._driver)

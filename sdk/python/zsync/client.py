@@ -31,6 +31,7 @@ from zsync._observe import Daemon, Events, Traces
 from zsync._projects import Projects
 from zsync._requests import Argument, Completed, Duration, SpecOptions, seconds
 from zsync._schedules import Planning
+from zsync._triggers import Triggers
 from zsync._watch import Watch
 from zsync.errors import Conflict, DeadlineExceeded, Error, from_status
 
@@ -372,6 +373,7 @@ class Client(Calling):
         self.tasks = Tasks(self._driver)
         self.channels = Channels(self._driver)
         self.watch = Watch(self._driver)
+        self.triggers = Triggers(self._driver)
         self.events = Events(self._driver)
         self.traces = Traces(self._driver)
         self.projects = Projects(self._driver)
