@@ -17,6 +17,7 @@
 #include "cli/render/text.hpp"
 #include "cli/signals.hpp"
 #include "cli/task_stream.hpp"
+#include "cli/watch_triggers.hpp"
 #include "cli/words.hpp"
 
 extern char** environ;
@@ -251,6 +252,24 @@ std::string table_of(Context& context, const v1::Project& project) {
                        : table.text(context.out.width(), context.color());
 }
 
+// Below its steps and services; nothing where it has none.
+void show_triggers(Context& context, const std::string& project) {
+  absl::StatusOr<client::Client*> client = context.client();
+  const absl::StatusOr<client::CallOptions> call = context.call();
+  if (!client.ok() || !call.ok()) return;
+  const auto reply = (*client)->triggers().list(project, *call);
+  if (!reply.ok() || reply->triggers_size() == 0) return;
+  Table table({"TRIGGER", "STATE", "RUNS", "LAST RUN"});
+  for (const v1::Trigger& trigger : reply->triggers()) {
+    table.add({{trigger.spec().name()},
+               {trigger_state_text(trigger.state())},
+               {absl::StrCat(trigger.runs())},
+               {printable(trigger_last_text(trigger))}});
+  }
+  context.out.write("\n" + table.text(context.out.width(), context.color()));
+  context.out.flush();
+}
+
 absl::StatusOr<int> shown(Context& context, const absl::StatusOr<v1::Project>& project) {
   if (!project.ok()) return project.status();
   context.show(*project, project->name(), [&] { return table_of(context, *project); });
@@ -391,11 +410,15 @@ std::string project_near(const std::string& given) {
 }
 
 absl::StatusOr<int> show_project(Context& context, const std::string& project) {
-  return shown(context, call_project(context, project,
-                                     [](client::Projects projects, const std::string& name,
-                                        const client::CallOptions& call) {
-                                       return projects.get(name, call);
-                                     }));
+  const auto found =
+      call_project(context, project,
+                   [](client::Projects projects, const std::string& name,
+                      const client::CallOptions& call) { return projects.get(name, call); });
+  const absl::StatusOr<int> code = shown(context, found);
+  if (found.ok() && !context.json() && !context.jsonl() && !context.names()) {
+    show_triggers(context, found->name());
+  }
+  return code;
 }
 
 std::optional<v1::ProjectUnit> unit_nearby(Context& context, const std::string& name) {

@@ -227,8 +227,8 @@ RpcOptions rpc_options(const Config& config) {
           static_cast<uint32_t>(config.connections_per_uid_max), getuid()};
 }
 
-// The engines; schedules, triggers and projects submit tasks, and know nothing else of the others
-// but that triggers watch.
+// The engines; schedules, triggers and projects submit tasks, triggers watch, and projects have
+// triggers: beyond that they know nothing of each other.
 struct Engines {
   TasksEngine& tasks;
   Schedules& schedules;
@@ -415,7 +415,7 @@ Task<absl::StatusOr<std::optional<Candidate>>> serve(LiveConfig& live, State& st
   WatchEngine watch(watch_options(config), ids);
   TriggersEngine triggers(*state.store, *state.events, ids, tasks, watch, unix_nano_now);
   if (absl::Status status = co_await triggers.start(); !status.ok()) co_return status;
-  ProjectsEngine projects(*state.store, *state.events, ids, tasks, unix_nano_now);
+  ProjectsEngine projects(*state.store, *state.events, ids, tasks, triggers, unix_nano_now);
   if (absl::Status status = co_await projects.start(); !status.ok()) co_return status;
   ChannelsEngine channels(channels_options(config), *state.store, *state.events, ids,
                           unix_nano_now);

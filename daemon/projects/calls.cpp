@@ -155,6 +155,15 @@ Task<absl::StatusOr<ProjectView>> ProjectsEngine::up(ProjectWanted wanted, Submi
   }
   run.set_spec(*spec);
   if (absl::Status status = check_units(run, wanted.units); !status.ok()) co_return status;
+  // A project that was refused because of them is not up; what is there of them is replaced by the
+  // next try.
+  if (wanted.units.empty()) {
+    absl::Status set = co_await set_triggers(record, *spec, by);
+    if (!set.ok()) co_return set;
+  }
+  if (!name_before.empty() && name_before != name) {
+    if (absl::Status gone = co_await remove_triggers(name_before, {}); !gone.ok()) co_return gone;
+  }
   run.want(wanted.units, clock_());
   if (absl::Status saved = co_await save(entry, &run, &record); !saved.ok()) co_return saved;
   {
@@ -183,6 +192,10 @@ Task<absl::StatusOr<ProjectView>> ProjectsEngine::down(std::string project,
       run = entry->run;
     }
     if (absl::Status status = check_units(run, units); !status.ok()) co_return status;
+    if (units.empty()) {
+      absl::Status gone = co_await remove_triggers(entry->record.name, {});
+      if (!gone.ok()) co_return gone;
+    }
     run.unwant(units, clock_());
     if (absl::Status saved = co_await save(entry, &run, nullptr); !saved.ok()) co_return saved;
     events_.append("project.down", entry->record.name);
@@ -316,6 +329,9 @@ Task<absl::Status> ProjectsEngine::remove(std::string project) {
                       absl::StrCat("project \"", entry->record.name, "\" is up"),
                       {"project", "UP", "", "bring it down first: zsyncctl down", {}});
     }
+  }
+  if (absl::Status gone = co_await remove_triggers(entry->record.name, {}); !gone.ok()) {
+    co_return gone;
   }
   const std::string id = entry->record.id;
   absl::Status committed =

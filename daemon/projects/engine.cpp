@@ -24,8 +24,13 @@ std::string key_of(const ProjectRecord& record, const std::string& unit, uint64_
 }  // namespace
 
 ProjectsEngine::ProjectsEngine(Store& store, EventLog& events, UlidGenerator& ids,
-                               TasksEngine& tasks, Clock clock)
-    : store_(store), events_(events), ids_(ids), tasks_(tasks), clock_(std::move(clock)) {}
+                               TasksEngine& tasks, TriggersEngine& triggers, Clock clock)
+    : store_(store),
+      events_(events),
+      ids_(ids),
+      tasks_(tasks),
+      triggers_(triggers),
+      clock_(std::move(clock)) {}
 
 ProjectsEngine::~ProjectsEngine() = default;
 

@@ -24,6 +24,7 @@
 #include "daemon/store/store.hpp"
 #include "daemon/store/ulid.hpp"
 #include "daemon/tasks/engine.hpp"
+#include "daemon/triggers/engine.hpp"
 #include "zsync/executor.hpp"
 #include "zsync/notify.hpp"
 #include "zsync/rt/lock.hpp"
@@ -62,7 +63,7 @@ class ProjectsEngine {
   using Sink = std::function<Task<absl::Status>(ProjectView)>;
 
   ProjectsEngine(Store& store, EventLog& events, UlidGenerator& ids, TasksEngine& tasks,
-                 Clock clock);
+                 TriggersEngine& triggers, Clock clock);
   ~ProjectsEngine();
 
   // Reads the store and goes on with what runs. After TasksEngine::start().
@@ -114,6 +115,10 @@ class ProjectsEngine {
   std::vector<std::string> tries();
   Task<void> forget(std::vector<std::string> tries);
   absl::StatusOr<EntryPtr> entry_for(const ProjectWanted& wanted, const std::string& name);
+  // triggers.cpp
+  Task<absl::Status> set_triggers(const ProjectRecord& record, const ProjectSpec& spec,
+                                  Submitter by);
+  Task<absl::Status> remove_triggers(std::string project, std::set<std::string> kept);
   static absl::Status check_units(const ProjectRun& run, const std::vector<std::string>& units);
 
   Task<void> drive(EntryPtr entry);
@@ -135,6 +140,7 @@ class ProjectsEngine {
   EventLog& events_;
   UlidGenerator& ids_;
   TasksEngine& tasks_;
+  TriggersEngine& triggers_;
   const Clock clock_;
 
   rt::Lock mutex_;

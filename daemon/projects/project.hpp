@@ -11,7 +11,8 @@ namespace zsync::daemon {
 
 // Limits of one file.
 inline constexpr size_t kProjectFileBytesMax = 256 << 10;
-inline constexpr size_t kProjectUnitsMax = 256;         // steps and services together
+inline constexpr size_t kProjectUnitsMax = 256;  // steps and services together
+inline constexpr size_t kProjectTriggersMax = 64;
 inline constexpr size_t kProjectNameBytesMax = 63;      // of a project, a step, a service
 inline constexpr size_t kProjectListMax = 64;           // names in one list: after, locks, ...
 inline constexpr size_t kProjectProblemsMax = 100;      // that are told of one file
@@ -78,9 +79,26 @@ struct UnitSpec {
   std::vector<std::string> restart_on;  // steps
 };
 
+// A command that zsyncd runs on changes while the project is up.
+struct TriggerEntry {
+  std::string name;
+  ProjectCommand command;
+  std::string dir;                 // watched, below the project's directory; empty: that directory
+  std::vector<std::string> globs;  // empty: every path
+  std::vector<std::string> ignore;
+  std::vector<std::string> writes;
+  uint64_t settle_ms = 0;  // 0: the watch's own
+  std::string cwd;         // absolute, or below the project's directory; empty: that directory
+  std::map<std::string, std::string> env;
+  std::vector<std::string> locks;
+  uint64_t timeout_ms = 0;   // of its run; 0: none
+  uint64_t deadline_ms = 0;  // of its run and the wait before; 0: none
+};
+
 struct ProjectSpec {
   std::string name;             // empty: the file names none
   std::vector<UnitSpec> units;  // what others wait for comes first
+  std::vector<TriggerEntry> triggers;
 
   // Its place in `units`, or -1.
   int find(const std::string& name) const;

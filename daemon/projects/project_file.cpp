@@ -15,6 +15,7 @@
 #include "daemon/config/closest.hpp"
 #include "daemon/config/units.hpp"
 #include "daemon/config/yaml_tree.hpp"
+#include "watch/glob.hpp"
 
 namespace zsync::daemon {
 namespace {
@@ -244,6 +245,8 @@ class FileReader {
         if (read_text(entry, project_.name) && !is_project_word(project_.name)) {
           complain(entry.value, absl::StrCat("project: \"", project_.name, "\" ", kNoName));
         }
+      } else if (key.name == "triggers") {
+        read_triggers(entry);
       } else {
         read_units(entry, key.name == "services");
       }
@@ -304,16 +307,74 @@ class FileReader {
                  });
     // What it is measured by may stand behind it.
     if (ready != nullptr) read_ready(*ready, path + ".ready", unit);
-    if (unit.command.run.empty() == unit.command.shell.empty() && !refused_command_) {
-      complain(entry.line, entry.column,
-               absl::StrCat(path,
-                            unit.command.run.empty()
-                                ? " has no command: give it run: [make, all], or shell: "
-                                : " has both run and shell: keep one",
-                            unit.command.run.empty() ? "\"make all\"" : ""));
-    }
-    refused_command_ = false;
+    check_command(entry, path, unit.command);
     project_.units.push_back(std::move(unit));
+  }
+
+  void check_command(const Entry& entry, const std::string& path, const ProjectCommand& command) {
+    const bool refused = std::exchange(refused_command_, false);
+    if (command.run.empty() != command.shell.empty() || refused) return;
+    complain(entry.line, entry.column,
+             absl::StrCat(path, command.run.empty()
+                                    ? " has no command: give it run: [make, all], or shell: "
+                                      "\"make all\""
+                                    : " has both run and shell: keep one"));
+  }
+
+  void read_triggers(const Entry& section) {
+    if (section.value.kind != Kind::map || section.value.entries.size() > kProjectTriggersMax) {
+      complain(section.value, absl::StrCat("triggers: put at most ", kProjectTriggersMax,
+                                           " names below it, and what each is below those"));
+      return;
+    }
+    std::set<std::string> names;
+    for (const Entry& entry : section.value.entries) {
+      if (!is_project_word(entry.name)) {
+        complain(entry.line, entry.column, absl::StrCat("\"", entry.name, "\" ", kNoName));
+      } else if (!names.insert(entry.name).second) {
+        complain(entry.line, entry.column,
+                 absl::StrCat("trigger \"", entry.name, "\" is there twice: keep one"));
+      } else if (entry.value.kind != Kind::map) {
+        complain(entry.line, entry.column,
+                 absl::StrCat("triggers.", entry.name,
+                              " needs keys, like {watch: \"*.sql\", run: [make, migrate]}"));
+      } else {
+        read_trigger(entry, absl::StrCat("triggers.", entry.name));
+      }
+    }
+  }
+
+  void read_trigger(const Entry& entry, const std::string& path) {
+    TriggerEntry trigger;
+    trigger.name = entry.name;
+    UnitSpec like;  // what a step may have as well
+    read_section(FileSection::kTrigger, path, entry.value,
+                 [&](const FileKey& key, const Entry& value) {
+                   if (key.name == "watch") return read_globs(value, trigger.globs);
+                   if (key.name == "writes") return read_globs(value, trigger.writes);
+                   if (key.name == "settle") return read_duration(value, trigger.settle_ms);
+                   if (key.name == "dir") return void(read_text(value, trigger.dir));
+                   if (key.name != "ignore") return read_unit_key(key, value, path, like);
+                   for (const YamlTree* name : read_names(value)) {
+                     trigger.ignore.push_back(name->text);
+                   }
+                 });
+    check_command(entry, path, like.command);
+    trigger.command = std::move(like.command);
+    trigger.cwd = std::move(like.cwd);
+    trigger.env = std::move(like.env);
+    trigger.locks = std::move(like.locks);
+    trigger.timeout_ms = like.timeout_ms;
+    trigger.deadline_ms = like.deadline_ms;
+    project_.triggers.push_back(std::move(trigger));
+  }
+
+  void read_globs(const Entry& entry, std::vector<std::string>& out) {
+    for (const YamlTree* name : read_names(entry)) {
+      const absl::Status compiled = watching::Glob::compile(name->text).status();
+      if (!compiled.ok()) complain(*name, absl::StrCat(entry.name, ": ", compiled.message()));
+      out.push_back(name->text);
+    }
   }
 
   void read_unit_key(const FileKey& key, const Entry& entry, const std::string& path,

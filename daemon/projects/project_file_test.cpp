@@ -102,6 +102,49 @@ services:
                           "need names of their own"));
 }
 
+TEST(ProjectFile, TriggersAreReadWithWhatTheyWatch) {
+  const ProjectSpec shop = good(R"(
+version: 1
+triggers:
+  migrate:
+    watch: ["*.sql", "migrations/**"]
+    dir: db
+    run: [make, migrate]
+    writes: "*.log"
+    ignore: [tmp/]
+    settle: 200ms
+    lock: db
+    timeout: 2m
+    env: {MODE: dev}
+  any: {shell: "make all"}
+)");
+  ASSERT_EQ(shop.triggers.size(), 2u);
+  const TriggerEntry& migrate = shop.triggers[0];
+  EXPECT_EQ(migrate.name, "migrate");
+  EXPECT_THAT(migrate.globs, ElementsAre("*.sql", "migrations/**"));
+  EXPECT_THAT(migrate.writes, ElementsAre("*.log"));
+  EXPECT_THAT(migrate.ignore, ElementsAre("tmp/"));
+  EXPECT_EQ(migrate.dir, "db");
+  EXPECT_EQ(migrate.settle_ms, 200u);
+  EXPECT_THAT(migrate.locks, ElementsAre("db"));
+  EXPECT_EQ(migrate.timeout_ms, 120'000u);
+  EXPECT_EQ(migrate.env.at("MODE"), "dev");
+  EXPECT_THAT(migrate.command.run, ElementsAre("make", "migrate"));
+  EXPECT_EQ(shop.triggers[1].command.shell, "make all");
+  EXPECT_TRUE(shop.triggers[1].globs.empty());
+}
+
+TEST(ProjectFile, WhatIsWrongWithATriggerIsToldWithItsPlace) {
+  const std::vector<std::string> found = problems(
+      "version: 1\ntriggers:\n  a: {watch: '[x', run: [b]}\n  c: {watch: '*.c'}\n"
+      "  d: {runn: [b]}\n  e: 1\n");
+  EXPECT_THAT(found, ::testing::Contains(::testing::StartsWith("f:3:14: watch: ")));
+  EXPECT_THAT(found, ::testing::Contains(::testing::StartsWith(
+                         "f:4:3: triggers.c has no command: give it run: [make, all]")));
+  EXPECT_THAT(found, ::testing::Contains(::testing::HasSubstr("did you mean \"run\"?")));
+  EXPECT_THAT(found, ::testing::Contains(::testing::StartsWith("f:6:3: triggers.e needs keys")));
+}
+
 TEST(ProjectFile, WhatIsNotBuiltYetIsRefusedByNameAndLine) {
   EXPECT_THAT(problems("version: 1\nplace: {}\nsteps:\n  s: {run: [a], out: [b]}\n"),
               ElementsAre("f:2:1: key \"place\": running steps on other machines is not built yet: "
@@ -205,6 +248,9 @@ TEST(ProjectFile, EachKeyOfTheTableIsTaken) {
         break;
       case FileSection::kService:
         text += "}\nservices: {u: {" + command + pair + "}}\n";
+        break;
+      case FileSection::kTrigger:
+        text += "}\ntriggers: {t: {" + command + pair + "}}\n";
         break;
       case FileSection::kReady: {
         const bool way =

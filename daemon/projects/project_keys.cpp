@@ -14,7 +14,7 @@ constexpr FileKey kKeys[] = {
     {S::kTop, "project", V::kText, "Its name; the directory's own where it is left out."},
     {S::kTop, "steps", V::kUnits, "Commands that run to their end, by name."},
     {S::kTop, "services", V::kUnits, "Commands that are kept running, by name."},
-    {S::kTop, "triggers", V::kUnbuilt, "commands that changed files start"},
+    {S::kTop, "triggers", V::kUnits, "Commands that changed files start, by name."},
     {S::kTop, "channels", V::kUnbuilt, "channels of a project"},
     {S::kTop, "place", V::kUnbuilt, "running steps on other machines"},
 
@@ -49,6 +49,20 @@ constexpr FileKey kKeys[] = {
     {S::kService, "url", V::kUnbuilt, "names of services in URLs"},
     {S::kService, "live_reload", V::kUnbuilt, "reloading pages in browsers"},
 
+    {S::kTrigger, "watch", V::kNames, "Globs: a change of a path that matches one starts it."},
+    {S::kTrigger, "run", V::kWords, "The command, as a list: no shell reads it."},
+    {S::kTrigger, "shell", V::kText, "Instead of run: a line for /bin/sh."},
+    {S::kTrigger, "dir", V::kText, "What is watched, from the project's directory on."},
+    {S::kTrigger, "ignore", V::kNames, "Paths that are not watched, in .gitignore syntax."},
+    {S::kTrigger, "writes", V::kNames, "Globs of what the command writes: never starts it."},
+    {S::kTrigger, "settle", V::kDuration, "Quiet time before it starts (50ms)."},
+    {S::kTrigger, "env", V::kPairs, "Set over the variables of who brings it up."},
+    {S::kTrigger, "cwd", V::kText, "Where it runs, from the project's directory on."},
+    {S::kTrigger, "lock", V::kNames, "At most one task at a time holds a lock."},
+    {S::kTrigger, "locks", V::kNames, "The same."},
+    {S::kTrigger, "timeout", V::kDuration, "Of a run."},
+    {S::kTrigger, "deadline", V::kDuration, "Of a run, and of the wait in its queue before."},
+
     {S::kReady, "log", V::kText, "A line of its output holds this text."},
     {S::kReady, "tcp", V::kPort, "This port takes a connection; auto: its own."},
     {S::kReady, "http", V::kText, "GET of this path on its port is answered with 200 to 399."},
@@ -63,6 +77,11 @@ constexpr FileKey kKeys[] = {
     {S::kRestart, "backoff_max", V::kDuration, "What it grows to (60s)."},
     {S::kRestart, "max", V::kCount, "Restarts in a row before it is given up (10)."},
 };
+
+FileSection section_of(const FileKey& units) {
+  if (units.name == "steps") return S::kStep;
+  return units.name == "services" ? S::kService : S::kTrigger;
+}
 
 std::string object_of(FileSection section, const std::string& indent);
 
@@ -97,7 +116,7 @@ std::string schema_of(const FileKey& key, const std::string& indent) {
                           "\"minimum\": 1, \"maximum\": 65535}]}");
     case V::kUnits:
       return absl::StrCat("{", doc, ", \"type\": \"object\", \"additionalProperties\": ",
-                          object_of(key.name == "steps" ? S::kStep : S::kService, indent), "}");
+                          object_of(section_of(key), indent), "}");
     case V::kReady:
       return absl::StrCat("{", doc, ", \"allOf\": [", object_of(S::kReady, indent), "]}");
     case V::kRestart:
@@ -116,7 +135,7 @@ std::string object_of(FileSection section, const std::string& indent) {
   std::string out = "{\n" + inner + "\"type\": \"object\", \"additionalProperties\": false,\n";
   if (section == S::kTop) absl::StrAppend(&out, inner, "\"required\": [\"version\"],\n");
   if (section == S::kRestart) absl::StrAppend(&out, inner, "\"required\": [\"when\"],\n");
-  if (section == S::kStep || section == S::kService) {
+  if (section == S::kStep || section == S::kService || section == S::kTrigger) {
     absl::StrAppend(&out, inner,
                     "\"oneOf\": [{\"required\": [\"run\"]}, {\"required\": [\"shell\"]}],\n");
   }

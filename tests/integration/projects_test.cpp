@@ -247,6 +247,45 @@ TEST_F(ProjectsTest, AStepThatSucceedsAgainRestartsTheServicesThatAskForIt) {
   EXPECT_EQ(unit("db").task(), db);
 }
 
+TEST_F(ProjectsTest, ItsTriggersAreThereWhileItIsUp) {
+  const auto names = [this] {
+    std::vector<std::string> names;
+    const auto triggers = client().triggers().list("shop");
+    EXPECT_TRUE(triggers.ok()) << triggers.status();
+    for (const v1::Trigger& trigger : triggers->triggers()) names.push_back(trigger.spec().name());
+    return names;
+  };
+  const auto runs = [this](const std::string& name) {
+    const auto found = client().triggers().get(name);
+    EXPECT_TRUE(found.ok()) << found.status();
+    return found.ok() ? found->runs() : 0;
+  };
+  const std::string steps = "steps:\n  one: {run: ['true']}\n";
+  const std::string migrate =
+      "  migrate: {watch: '*.sql', shell: 'echo $ZSYNC_PROJECT $ZSYNC_CHANGED $MODE', "
+      "env: {MODE: dev}}\n";
+  write(steps + "triggers:\n" + migrate + "  other: {watch: '*.x', run: ['true']}\n");
+  up_detached();
+  EXPECT_THAT(names(), ::testing::ElementsAre("shop.migrate", "shop.other"));
+  touch("a.sql");
+  ASSERT_TRUE(kit::poll_until([&] { return runs("shop.migrate") == 1; }));
+  const std::string task = client().triggers().get("shop.migrate")->last().task();
+  EXPECT_EQ(output_of(task), "shop a.sql dev\n");
+  EXPECT_EQ(get(task).spec().labels().at("project"), "shop");
+  EXPECT_THAT(in_project({"ps", "--project", "shop"}).out, HasSubstr("migrate"));
+
+  restart_daemon();
+  write(steps + "triggers:\n" + migrate);
+  up_detached();
+  EXPECT_THAT(names(), ::testing::ElementsAre("shop.migrate"));
+  EXPECT_EQ(runs("shop.migrate"), 1u) << "what is the same stays";
+
+  EXPECT_EQ(in_project({"down"}).code, 0);
+  EXPECT_TRUE(names().empty());
+  ASSERT_EQ(ctl({"watch", "trigger", "add", "shop.migrate", root(), "--", "true"}).code, 0);
+  EXPECT_THAT(in_project({"up", "--detach"}).err, HasSubstr("not this project's"));
+}
+
 TEST_F(ProjectsTest, AFileWithMistakesIsRefusedWithAllOfThem) {
   write(
       "services:\n  api:\n    run: [sleep, '1']\n    redy: {log: x}\n  api: {run: [x]}\n"
