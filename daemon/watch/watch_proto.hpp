@@ -4,8 +4,8 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "daemon/store/utf8.hpp"
 #include "daemon/watch/engine.hpp"
-#include "daemon/watch/utf8.hpp"
 #include "zsync/v1/watch.pb.h"
 
 namespace zsync::daemon {

@@ -1,4 +1,4 @@
-#include "daemon/watch/utf8.hpp"
+#include "daemon/store/utf8.hpp"
 
 #include <gtest/gtest.h>
 
