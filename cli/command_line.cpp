@@ -28,6 +28,7 @@ void add_all(Command& app, Context& context) {
   add_channels(app, context);
   add_watch(app, context);
   add_events(app, context);
+  add_diagnostics(app, context);
   add_traces(app, context);
   add_daemon(app, context);
   add_completion(app, context);

@@ -18,6 +18,7 @@ void add_watch(Command& app, Context& context);
 void add_daemon(Command& app, Context& context);
 void add_events(Command& app, Context& context);
 void add_traces(Command& app, Context& context);
+void add_diagnostics(Command& app, Context& context);
 void add_doctor(Command& app, Context& context);
 void add_completion(Command& app, Context& context);
 

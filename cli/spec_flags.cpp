@@ -301,6 +301,12 @@ void add_spec_flags(Command& app, SpecFlags& flags) {
       ->type_name("KEY");
   app.add_flag("-t,--tty", flags.tty,
                "Run on a terminal of its own, which `tasks attach` shows and types on");
+  app.add_option("--matcher", flags.matchers,
+                 "Turn what this tool prints into diagnostics: gcc (clang), tsc, pytest, "
+                 "cargo-json, go; may be repeated")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->type_name("TOOL");
   app.add_flag("--keep-children", flags.keep_children,
                "Leave the processes that the command leaves behind");
 }
@@ -323,6 +329,7 @@ absl::StatusOr<v1::TaskSpec> make_spec(const SpecFlags& flags) {
   spec.set_idempotency_key(flags.idempotency_key);
   spec.set_keep_children(flags.keep_children);
   if (flags.tty) set_terminal(spec);
+  for (const std::string& matcher : flags.matchers) spec.add_matchers(matcher);
   for (const std::string& text : flags.labels) {
     const auto label = parse_pair(text, "--label");
     if (!label.ok()) return label.status();

@@ -47,6 +47,7 @@ struct SpecFlags {
   std::string idempotency_key;
   bool keep_children = false;
   bool tty = false;
+  std::vector<std::string> matchers;
   std::string kill_grace;
 };
 

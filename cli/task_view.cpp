@@ -94,6 +94,17 @@ void add_deadlines(const v1::Task& task, std::vector<std::pair<std::string, std:
                                                 : human_duration(slack));
 }
 
+std::string counts_text(const v1::DiagnosticCounts& counts) {
+  std::string text =
+      absl::StrCat(counts.errors(), counts.errors() == 1 ? " error, " : " errors, ",
+                   counts.warnings(), counts.warnings() == 1 ? " warning" : " warnings");
+  if (counts.notes() > 0) {
+    absl::StrAppend(&text, ", ", counts.notes(), counts.notes() == 1 ? " note" : " notes");
+  }
+  if (counts.left_out() > 0) absl::StrAppend(&text, "; ", counts.left_out(), " more left out");
+  return text;
+}
+
 void add_result(const v1::Task& task, std::vector<std::pair<std::string, std::string>>& lines) {
   if (!task.has_result()) return;
   if (task.result().has_error()) {
@@ -201,6 +212,8 @@ std::string task_details(const v1::Task& task, bool color) {
   }
   add("limits", limits_text(task.spec().limits()));
   add("limits held", task.limits_note());
+  for (const std::string& matcher : task.spec().matchers()) add("matcher", matcher);
+  if (task.has_diagnostics()) add("diagnostics", counts_text(task.diagnostics()));
   if (task.spec().has_timeout()) {
     add("timeout", human_duration(to_nanoseconds(task.spec().timeout())));
   }

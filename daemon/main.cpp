@@ -15,6 +15,9 @@
 #include "daemon/channels/channels_service.hpp"
 #include "daemon/channels/engine.hpp"
 #include "daemon/config/sources.hpp"
+#include "daemon/diagnostics/diagnostic_store.hpp"
+#include "daemon/diagnostics/diagnostics_service.hpp"
+#include "daemon/diagnostics/engine.hpp"
 #include "daemon/events/event_log.hpp"
 #include "daemon/events/events_service.hpp"
 #include "daemon/ops/daemon_service.hpp"
@@ -114,7 +117,8 @@ StoreOptions store_options(const std::string& dir) {
   options.migrations = {{1, kTaskSchemaV1},      {2, kChannelSchemaV2},  {3, kChannelSchemaV3},
                         {4, kTaskSchemaV4},      {5, kTaskSchemaV5},     {6, kTaskSchemaV6},
                         {7, kChannelSchemaV7},   {8, kScheduleSchemaV8}, {9, kTaskSchemaV9},
-                        {10, kProjectSchemaV10}, {11, kTaskSchemaV11},   {12, kTriggerSchemaV12}};
+                        {10, kProjectSchemaV10}, {11, kTaskSchemaV11},   {12, kTriggerSchemaV12},
+                        {13, kDiagnosticsSchemaV13}};
   return options;
 }
 
@@ -167,6 +171,8 @@ absl::Status check_state(const std::string& dir) {
     if (status.ok()) {
       status = load_triggers(db, [](TriggerRecord) { return absl::OkStatus(); });
     }
+    if (status.ok()) status = load_sets(db, [](DiagnosticSet) {});
+    if (status.ok()) status = load_runs(db, [](const std::string&, RunRow) {});
     return status;
   });
 }
@@ -227,8 +233,8 @@ RpcOptions rpc_options(const Config& config) {
           static_cast<uint32_t>(config.connections_per_uid_max), getuid()};
 }
 
-// The engines; schedules, triggers and projects submit tasks, triggers watch, and projects have
-// triggers: beyond that they know nothing of each other.
+// The engines; schedules, triggers and projects submit tasks, triggers watch, projects have
+// triggers, and diagnostics reads what tasks print: beyond that they know nothing of each other.
 struct Engines {
   TasksEngine& tasks;
   Schedules& schedules;
@@ -236,6 +242,7 @@ struct Engines {
   ProjectsEngine& projects;
   ChannelsEngine& channels;
   WatchEngine& watch;
+  DiagnosticsEngine& diagnostics;
 };
 
 // Completes when the daemon has been without clients and work for `idle_exit`.
@@ -399,6 +406,24 @@ DaemonFacts facts_of(LiveConfig& live, const Start& start, Successor& successor,
   return facts;
 }
 
+std::vector<std::unique_ptr<grpc::Service>> make_services(CallGate& gate, const DaemonFacts& facts,
+                                                          EventLog& events,
+                                                          const Engines& engines) {
+  std::vector<std::unique_ptr<grpc::Service>> services;
+  services.push_back(make_daemon_service(gate, facts));
+  services.push_back(make_events_service(gate, events));
+  services.push_back(
+      make_tasks_service(gate, engines.tasks, engines.schedules, engines.diagnostics));
+  services.push_back(make_functions_service(gate, engines.tasks));
+  services.push_back(make_channels_service(gate, engines.channels));
+  services.push_back(make_watch_service(gate, engines.watch));
+  services.push_back(make_traces_service(gate, events));
+  services.push_back(make_projects_service(gate, engines.projects));
+  services.push_back(make_triggers_service(gate, engines.triggers));
+  services.push_back(make_diagnostics_service(gate, engines.diagnostics));
+  return services;
+}
+
 // -> who takes over.
 Task<absl::StatusOr<std::optional<Candidate>>> serve(LiveConfig& live, State& state, Start start) {
   const Config config = live.get().config;
@@ -406,10 +431,17 @@ Task<absl::StatusOr<std::optional<Candidate>>> serve(LiveConfig& live, State& st
   UlidGenerator ids([] { return static_cast<uint64_t>(unix_nano_now() / 1'000'000); }, random_bits);
   TaskCgroups cgroups;
   cgroups.detect();
-  TasksEngine tasks(tasks_options(config, start.listener.path(), start.open_files_soft),
-                    *state.store, *state.events, ids, cgroups, unix_nano_now);
+  std::function<void(const std::string&)> matched_attempt;  // set before one begins
+  TasksOptions tasks_setup = tasks_options(config, start.listener.path(), start.open_files_soft);
+  tasks_setup.matched_attempt = [&](const std::string& task) { matched_attempt(task); };
+  TasksEngine tasks(std::move(tasks_setup), *state.store, *state.events, ids, cgroups,
+                    unix_nano_now);
+  DiagnosticsEngine diagnostics(*state.store, *state.events, tasks, home_directory(),
+                                unix_nano_now);
+  matched_attempt = [&](const std::string& task) { diagnostics.follow(task); };
   if (start.guard) start.guard->engines_run();
   if (absl::Status status = co_await tasks.start(); !status.ok()) co_return status;
+  if (absl::Status status = co_await diagnostics.start(); !status.ok()) co_return status;
   Schedules schedules(*state.store, *state.events, ids, tasks, unix_nano_now);
   if (absl::Status status = co_await schedules.start(); !status.ok()) co_return status;
   WatchEngine watch(watch_options(config), ids);
@@ -421,7 +453,7 @@ Task<absl::StatusOr<std::optional<Candidate>>> serve(LiveConfig& live, State& st
                           unix_nano_now);
   if (absl::Status status = channels.start(); !status.ok()) co_return status;
   co_await bring_channels_back(channels, *state.events, config, start.inherited.has_value());
-  const Engines engines{tasks, schedules, triggers, projects, channels, watch};
+  const Engines engines{tasks, schedules, triggers, projects, channels, watch, diagnostics};
 
   CallGate gate(runtime, getuid(), static_cast<uint32_t>(config.calls_per_uid_max));
   Notify asked_to_stop;
@@ -435,13 +467,7 @@ Task<absl::StatusOr<std::optional<Candidate>>> serve(LiveConfig& live, State& st
                         config.state_dir, cgroups.explanation(), cgroups.available()};
   };
   facts.stats = [&] { return stats_of(state, engines, *server); };
-  const std::unique_ptr<grpc::Service> services[] = {
-      make_daemon_service(gate, facts),           make_events_service(gate, *state.events),
-      make_tasks_service(gate, tasks, schedules), make_functions_service(gate, tasks),
-      make_channels_service(gate, channels),      make_watch_service(gate, watch),
-      make_traces_service(gate, *state.events),   make_projects_service(gate, projects),
-      make_triggers_service(gate, triggers),
-  };
+  const auto services = make_services(gate, facts, *state.events, engines);
   std::vector<grpc::Service*> registered;
   for (const auto& service : services) registered.push_back(service.get());
   RpcServer rpc(rpc_options(config), registered, make_unbuilt_services, [](absl::Status status) {
@@ -460,6 +486,7 @@ Task<absl::StatusOr<std::optional<Candidate>>> serve(LiveConfig& live, State& st
   co_await triggers.stop();
   co_await watch.stop();
   co_await schedules.stop();
+  co_await diagnostics.stop();
   co_await tasks.stop();
   const std::optional<Candidate> next = successor.chosen();
   if (next) co_await carry_channels(channels, *state.events, config);

@@ -17,6 +17,7 @@
 #include "zsync/v1/channels.pb.h"
 #include "zsync/v1/common.pb.h"
 #include "zsync/v1/daemon.pb.h"
+#include "zsync/v1/diagnostics.pb.h"
 #include "zsync/v1/events.pb.h"
 #include "zsync/v1/functions.pb.h"
 #include "zsync/v1/projects.pb.h"
@@ -36,7 +37,7 @@ std::vector<const pb::Descriptor*> message_kinds() {
   for (const pb::Descriptor* one :
        {Record::descriptor(), Task::descriptor(), Channel::descriptor(), WatchBatch::descriptor(),
         DaemonInfo::descriptor(), Event::descriptor(), TraceSummary::descriptor(),
-        Function::descriptor(), Project::descriptor(), Trigger::descriptor()}) {
+        Function::descriptor(), Project::descriptor(), Trigger::descriptor(), Diagnostic::descriptor()}) {
     const pb::FileDescriptor* file = one->file();
     for (int i = 0; i < file->message_type_count(); ++i) kinds.push_back(file->message_type(i));
   }

@@ -21,6 +21,7 @@ const std::vector<Noun>& nouns() {
        "the registry is not built yet"},
       {"cluster", "zsync.v1.Cluster", Availability::kNotBuiltYet, "the cluster is not built yet"},
       {"projects", "zsync.v1.Projects", Availability::kAvailable, ""},
+      {"diagnostics", "zsync.v1.Diagnostics", Availability::kAvailable, ""},
       {"traces", "zsync.v1.Traces", Availability::kAvailable, ""},
       {"limits", "zsync.v1.Limits", Availability::kNotBuiltYet, "rate limits are not built yet"},
   };

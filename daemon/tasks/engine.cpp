@@ -192,6 +192,9 @@ void TasksEngine::begin_attempt(const EntryPtr& entry) {
   record.limits_note = limits_note(record.spec->limits, cgroups_);
   entry->shim_version = 0;
   entry->orders = unbounded<ShimOrder>();
+  if (!record.spec->matchers.empty() && options_.matched_attempt) {
+    options_.matched_attempt(record.id);
+  }
   runners_.spawn(run(entry));
 }
 
@@ -505,6 +508,7 @@ std::vector<TaskRecord> TasksEngine::list(const TaskFilter& filter) {
     if (!filter.group.empty() && group_of(spec) != filter.group) return false;
     if (!filter.name.empty() && spec.name != filter.name) return false;
     if (!filter.has_label.empty() && !spec.labels.contains(filter.has_label)) return false;
+    if (filter.has_matchers && spec.matchers.empty()) return false;
     if (!filter.array.empty() && (!spec.array || spec.array->id != filter.array)) return false;
     return std::all_of(filter.labels.begin(), filter.labels.end(), [&spec](const auto& label) {
       auto found = spec.labels.find(label.first);

@@ -9,6 +9,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "daemon/diagnostics/diagnostics.hpp"
 #include "daemon/fault/fault.hpp"
 
 namespace zsync::daemon {
@@ -190,6 +191,27 @@ absl::Status check_order(const TaskSpec& spec) {
   return absl::OkStatus();
 }
 
+absl::Status check_matchers(const TaskSpec& spec) {
+  if (spec.matchers.size() > kMatchersMax) {
+    return invalid("spec.matchers", absl::StrCat("it has ", spec.matchers.size(), " matchers"),
+                   "name those of the tools that it runs",
+                   absl::StrCat("matchers_max = ", kMatchersMax));
+  }
+  if (!spec.matchers.empty() && spec.function) {
+    return invalid("spec.matchers", "a function call has no output to match", "leave them out");
+  }
+  std::set<MatcherKind> seen;
+  for (const std::string& name : spec.matchers) {
+    const absl::StatusOr<MatcherKind> kind = matcher_of(name, "spec.matchers");
+    if (!kind.ok()) return kind.status();
+    if (!seen.insert(*kind).second) {
+      return invalid("spec.matchers", absl::StrCat("the matcher \"", name, "\" is there twice"),
+                     "name each matcher once");
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status check_resources(const TaskSpec& spec) {
   if (spec.resources.size() > kResourcesMax) {
     return invalid("spec.resources", absl::StrCat("it needs ", spec.resources.size(), " resources"),
@@ -296,7 +318,7 @@ std::optional<TaskAttempt> newest_attempt(const TaskRecord& record) {
 
 absl::Status validate(const TaskSpec& spec) {
   for (auto check : {check_command, check_environment, check_words, check_order, check_resources,
-                     check_numbers}) {
+                     check_matchers, check_numbers}) {
     if (absl::Status status = check(spec); !status.ok()) return status;
   }
   if (spec.terminal.rows != 0 && !spec.stdin_bytes.empty()) {

@@ -115,6 +115,7 @@ struct TaskSpec {
   TaskLimits limits;
   shim::TerminalSize terminal;                   // 0 rows: none
   std::shared_ptr<const FunctionCall> function;  // null: it is a command
+  std::vector<std::string> matchers;             // by name; what its output is searched with
 
   // Whether Input reaches the command.
   bool takes_input() const { return stdin_stream || terminal.rows != 0; }

@@ -71,6 +71,7 @@ enum Tag : uint8_t {
   kFunctionContentType,
   kFunctionWaitForWorker,
   kPeriod = 90,
+  kMatcher = 100,
 };
 
 class Encoder {
@@ -234,6 +235,9 @@ void take_order_field(TaskSpec& spec, uint8_t tag, std::string_view value) {
       break;
     case kStartAt:
       spec.start_at_unix_nano = number_of(value);
+      break;
+    case kMatcher:
+      spec.matchers.emplace_back(value);
       break;
     case kLock:
       spec.locks.emplace_back(value);
@@ -449,6 +453,7 @@ std::string encode_task_spec(const TaskSpec& spec) {
     out.text_if(kFunctionContentType, spec.function->content_type);
     out.number_if(kFunctionWaitForWorker, spec.function->wait_for_worker);
   }
+  for (const std::string& matcher : spec.matchers) out.text(kMatcher, matcher);
   return out.take();
 }
 

@@ -29,6 +29,8 @@ struct TasksOptions {
   std::map<std::string, GroupSettings> groups;  // from the configuration, until they are changed
   std::map<std::string, uint32_t> resources;    // likewise: their capacities
   std::function<uint64_t()> random_bits;        // for the jitter of retries
+  // Told when an attempt of a task with matchers begins; must neither wait nor call the engine.
+  std::function<void(const std::string& id)> matched_attempt;
 };
 
 struct Submitter {
@@ -48,6 +50,7 @@ struct TaskFilter {
   std::map<std::string, std::string> labels;
   std::string has_label;  // with any value
   std::string array;
+  bool has_matchers = false;
   bool oldest_first = false;
   std::string after;  // id of the last one of the page before
   size_t limit = 100;

@@ -147,6 +147,7 @@ void set_spec(v1::TaskSpec& proto, const TaskSpec& spec) {
   proto.set_start_deadline_unix_nano(spec.start_deadline_unix_nano);
   if (spec.deadline_ms) set_duration(*proto.mutable_deadline(), spec.deadline_ms);
   proto.set_deadline_unix_nano(spec.deadline_unix_nano);
+  for (const std::string& matcher : spec.matchers) proto.add_matchers(matcher);
 }
 
 // What a task needs, and by when.
@@ -299,6 +300,7 @@ absl::StatusOr<TaskSpec> from_proto(v1::TaskSpec proto, const Environment& likel
     spec.function =
         std::make_shared<const FunctionCall>(from_proto(std::move(*proto.mutable_function())));
   }
+  spec.matchers.assign(proto.matchers().begin(), proto.matchers().end());
   return spec;
 }
 

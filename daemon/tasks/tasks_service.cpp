@@ -3,6 +3,7 @@
 #include <iterator>
 #include <utility>
 
+#include "daemon/diagnostics/engine.hpp"
 #include "daemon/fault/fault.hpp"
 #include "daemon/rpc/bridge.hpp"
 #include "daemon/tasks/engine.hpp"
@@ -199,8 +200,8 @@ bool uses_machine(const TaskRecord& record) {
 
 class Service final : public v1::Tasks::CallbackService {
  public:
-  Service(CallGate& gate, TasksEngine& engine, Schedules& schedules)
-      : gate_(gate), engine_(engine), schedules_(schedules) {}
+  Service(CallGate& gate, TasksEngine& engine, Schedules& schedules, DiagnosticsEngine& diagnostics)
+      : gate_(gate), engine_(engine), schedules_(schedules), diagnostics_(diagnostics) {}
 
   grpc::ServerUnaryReactor* Submit(Context* context, const v1::SubmitTasksRequest* request,
                                    v1::SubmitTasksReply* reply) override {
@@ -214,11 +215,12 @@ class Service final : public v1::Tasks::CallbackService {
     // A large result is on the disk, and what a running command uses in /proc: neither is read by
     // gRPC's reaction.
     const absl::StatusOr<TaskRecord> record = engine_.get(request->id());
-    if (record.ok() &&
-        ((record->result && !record->result->payload_here) || uses_machine(*record))) {
-      return unary_call(
-          gate_, context, request, reply,
-          [this](CallContext, v1::GetTaskRequest request) { return whole(engine_, request.id()); });
+    if (record.ok() && ((record->result && !record->result->payload_here) ||
+                        uses_machine(*record) || !record->spec->matchers.empty())) {
+      return unary_call(gate_, context, request, reply,
+                        [this](CallContext, v1::GetTaskRequest request) {
+                          return whole(engine_, diagnostics_, request.id());
+                        });
     }
     return immediate_call(gate_, context, request, reply,
                           [this](const v1::GetTaskRequest& request) -> absl::StatusOr<v1::Task> {
@@ -447,14 +449,27 @@ class Service final : public v1::Tasks::CallbackService {
     }
     co_return reply;
   }
-  static Task<absl::StatusOr<v1::Task>> whole(TasksEngine& engine, std::string id) {
+  static Task<absl::StatusOr<v1::Task>> whole(TasksEngine& engine, DiagnosticsEngine& diagnostics,
+                                              std::string id) {
     absl::StatusOr<TaskRecord> record = engine.get(id);
     if (record.ok()) record = engine.with_result(std::move(*record));
     absl::StatusOr<v1::Task> task = translated(record);
+    if (task.ok()) co_await add_counts(diagnostics, *record, *task);
     if (!task.ok() || !uses_machine(*record)) co_return task;
     const pid_t pid = static_cast<pid_t>(record->pid);
     add_live_usage(*task, co_await rt::call_blocking([pid] { return live_usage(pid); }));
     co_return task;
+  }
+  static Task<void> add_counts(DiagnosticsEngine& diagnostics, const TaskRecord& record,
+                               v1::Task& task) {
+    if (record.spec->matchers.empty() || record.attempt == 0) co_return;
+    const std::optional<DiagnosticCounts> counts = co_await diagnostics.counts_of(record.id);
+    if (!counts) co_return;
+    v1::DiagnosticCounts& proto = *task.mutable_diagnostics();
+    proto.set_errors(counts->errors);
+    proto.set_warnings(counts->warnings);
+    proto.set_notes(counts->notes);
+    proto.set_left_out(counts->left_out);
   }
   static Task<absl::StatusOr<v1::Task>> retry(TasksEngine& engine, std::string id) {
     co_return translated(co_await engine.retry(std::move(id)));
@@ -506,13 +521,15 @@ class Service final : public v1::Tasks::CallbackService {
   CallGate& gate_;
   TasksEngine& engine_;
   Schedules& schedules_;
+  DiagnosticsEngine& diagnostics_;
 };
 
 }  // namespace
 
 std::unique_ptr<grpc::Service> make_tasks_service(CallGate& gate, TasksEngine& engine,
-                                                  Schedules& schedules) {
-  return std::make_unique<Service>(gate, engine, schedules);
+                                                  Schedules& schedules,
+                                                  DiagnosticsEngine& diagnostics) {
+  return std::make_unique<Service>(gate, engine, schedules, diagnostics);
 }
 
 }  // namespace zsync::daemon

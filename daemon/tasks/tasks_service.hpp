@@ -10,10 +10,12 @@ class Service;
 namespace zsync::daemon {
 
 class CallGate;
+class DiagnosticsEngine;
 class Schedules;
 class TasksEngine;
 
 std::unique_ptr<grpc::Service> make_tasks_service(CallGate& gate, TasksEngine& engine,
-                                                  Schedules& schedules);
+                                                  Schedules& schedules,
+                                                  DiagnosticsEngine& diagnostics);
 
 }  // namespace zsync::daemon

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NOUNS = ("common", "tasks", "channels", "watch", "daemon", "events", "traces", "projects", "functions", "triggers")
+NOUNS = ("common", "tasks", "channels", "watch", "daemon", "events", "traces", "projects", "functions", "triggers", "diagnostics")
 
 
 def proto_root() -> Path:

@@ -2,6 +2,7 @@
 export * from "./gen/zsync/v1/channels_pb.js";
 export * from "./gen/zsync/v1/common_pb.js";
 export * from "./gen/zsync/v1/daemon_pb.js";
+export * from "./gen/zsync/v1/diagnostics_pb.js";
 export * from "./gen/zsync/v1/events_pb.js";
 export * from "./gen/zsync/v1/functions_pb.js";
 export * from "./gen/zsync/v1/projects_pb.js";

@@ -33,7 +33,7 @@ it("src/gen is what the protos say", (context) => {
   const out = mkdtempSync(join(tmpdir(), "zg"));
   const command: string = JSON.parse(readFileSync(join(package_, "package.json"), "utf8")).scripts.generate;
   execFileSync("sh", ["-c", command.replace("--es_out=src/gen", `--es_out=${out}`)], { cwd: package_ });
-  for (const noun of ["channels", "common", "daemon", "events", "functions", "projects", "tasks", "traces", "triggers", "watch"]) {
+  for (const noun of ["channels", "common", "daemon", "diagnostics", "events", "functions", "projects", "tasks", "traces", "triggers", "watch"]) {
     const file = `zsync/v1/${noun}_pb.ts`;
     const same = readFileSync(join(out, file)).equals(readFileSync(join(package_, "src/gen", file)));
     assert.ok(same, `src/gen/${file} is not what the proto says: npm run generate`);

@@ -7,7 +7,7 @@ from harness import ROOT
 from zsync import v1
 
 GOLDEN = ROOT / "proto" / "golden"
-NOUNS = ("common", "tasks", "channels", "watch", "daemon", "events", "traces", "projects", "functions", "triggers")
+NOUNS = ("common", "tasks", "channels", "watch", "daemon", "events", "traces", "projects", "functions", "triggers", "diagnostics")
 
 
 def kinds():

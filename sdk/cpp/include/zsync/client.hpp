@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "zsync/client/channels.hpp"
 #include "zsync/client/daemon.hpp"
+#include "zsync/client/diagnostics.hpp"
 #include "zsync/client/endpoint.hpp"
 #include "zsync/client/error.hpp"
 #include "zsync/client/events.hpp"
@@ -59,6 +60,8 @@ class Client {
   [[nodiscard]] Events events() { return Events(*connection_); }
   // What led to what.
   [[nodiscard]] Traces traces() { return Traces(*connection_); }
+  // What the tools that tasks ran have said about places of files.
+  [[nodiscard]] Diagnostics diagnostics() { return Diagnostics(*connection_); }
   // Steps and services of a zsync.yaml.
   [[nodiscard]] Projects projects() { return Projects(*connection_); }
 
