@@ -360,6 +360,7 @@ TaskSpec ProjectsEngine::task_of(const ProjectRecord& record, const ProjectRun& 
   task.locks = spec.locks;
   task.timeout_ms = spec.timeout_ms;
   task.deadline_ms = spec.deadline_ms;
+  task.matchers = spec.matchers;
   return task;
 }
 

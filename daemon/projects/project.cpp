@@ -48,6 +48,7 @@ std::string normalized(const UnitSpec& unit) {
   add(out, unit.ready.text);
   absl::StrAppend(&out, unit.ready.port, ",");
   add(out, unit.ready.exec);
+  if (!unit.matchers.empty()) add(out, unit.matchers);
   return out;
 }
 

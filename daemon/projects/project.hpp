@@ -71,6 +71,7 @@ struct UnitSpec {
   // Of a step; 0: none.
   uint64_t timeout_ms = 0;   // of its run
   uint64_t deadline_ms = 0;  // of its run and the wait before
+  std::vector<std::string> matchers;
   // Of a service.
   PortKind port_kind = PortKind::kNone;
   uint16_t port = 0;  // kFixed

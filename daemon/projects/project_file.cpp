@@ -15,6 +15,8 @@
 #include "daemon/config/closest.hpp"
 #include "daemon/config/units.hpp"
 #include "daemon/config/yaml_tree.hpp"
+#include "daemon/diagnostics/diagnostics.hpp"
+#include "daemon/fault/fault.hpp"
 #include "watch/glob.hpp"
 
 namespace zsync::daemon {
@@ -311,6 +313,23 @@ class FileReader {
     project_.units.push_back(std::move(unit));
   }
 
+  void read_matchers(const Entry& entry, std::vector<std::string>& matchers) {
+    std::set<MatcherKind> seen;
+    for (const YamlTree* name : read_names(entry)) {
+      const absl::StatusOr<MatcherKind> kind = matcher_of(name->text, "matcher");
+      if (!kind.ok()) {
+        complain(*name,
+                 absl::StrCat(kind.status().message(), "; ", fault_detail(kind.status())->hint));
+      } else if (!seen.insert(*kind).second) {
+        complain(*name, absl::StrCat("matcher: \"", name->text, "\" is there twice"));
+      } else if (matchers.size() == kMatchersMax) {
+        complain(*name, absl::StrCat("matcher: at most ", kMatchersMax, " are allowed"));
+      } else {
+        matchers.push_back(name->text);
+      }
+    }
+  }
+
   void check_command(const Entry& entry, const std::string& path, const ProjectCommand& command) {
     const bool refused = std::exchange(refused_command_, false);
     if (command.run.empty() != command.shell.empty() || refused) return;
@@ -394,6 +413,8 @@ class FileReader {
       read_pairs(entry, unit.env);
     } else if (key.name == "cwd") {
       read_text(entry, unit.cwd);
+    } else if (key.name == "matcher") {
+      read_matchers(entry, unit.matchers);
     } else if (key.value == FileValue::kNames) {
       for (const YamlTree* name : read_names(entry)) unit.locks.push_back(name->text);
     } else if (key.name == "timeout") {

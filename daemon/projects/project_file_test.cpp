@@ -54,7 +54,7 @@ services:
     env: {MODE: dev, LEVEL: 3}
   db: {shell: "postgres -D .pg", ready: {log: ready to accept}, restart: always, port: 5433}
 steps:
-  build: {run: [make], lock: target, cwd: src, timeout: 2m, deadline: 1h}
+  build: {run: [make], lock: target, cwd: src, timeout: 2m, deadline: 1h, matcher: [gcc, go]}
 )");
   EXPECT_EQ(shop.name, "shop");
   ASSERT_THAT(names(shop), ElementsAre("db", "build", "api"));
@@ -68,6 +68,7 @@ steps:
   EXPECT_FALSE(build.service);
   EXPECT_THAT(build.locks, ElementsAre("target"));
   EXPECT_EQ(build.timeout_ms, 120'000u);
+  EXPECT_THAT(build.matchers, ElementsAre("gcc", "go"));
   EXPECT_EQ(build.deadline_ms, 3'600'000u);
   const UnitSpec& api = shop.units[2];
   EXPECT_THAT(api.command.run, ElementsAre("target/api", "--fast"));
@@ -232,6 +233,7 @@ TEST(ProjectFile, EachKeyOfTheTableIsTaken) {
                : key.name == "http"                 ? "/x"
                : key.name == "restart_on"           ? "other"
                : key.name == "after"                ? "other"
+               : key.name == "matcher"              ? "gcc"
                                                     : "text";
     }
   };

@@ -31,7 +31,8 @@ constexpr FileKey kKeys[] = {
     {S::kStep, "in", V::kUnbuilt, "knowing by its inputs that a step has nothing to do"},
     {S::kStep, "out", V::kUnbuilt, "keeping what a step makes"},
     {S::kStep, "on", V::kUnbuilt, "steps that a saved file starts"},
-    {S::kStep, "matcher", V::kUnbuilt, "finding problems in the output of a step"},
+    {S::kStep, "matcher", V::kNames,
+     "Tools whose output becomes diagnostics: gcc, clang, tsc, pytest, cargo-json, go."},
     {S::kStep, "needs", V::kUnbuilt, "installing what a step needs"},
 
     {S::kService, "run", V::kWords, "The command, as a list: no shell reads it."},

@@ -242,6 +242,19 @@ TEST_F(Diagnostics, WithoutMatchersATaskHasNone) {
   EXPECT_FALSE(get(id).has_diagnostics());
 }
 
+TEST_F(Diagnostics, AStepOfAProjectIsASourceOfItsOwn) {
+  std::ofstream(file("zsync.yaml")) << "version: 1\nproject: shop\nsteps:\n  build:\n"
+                                       "    shell: \"printf 'a.c:1:1: error: no\\\\n'; exit 1\"\n"
+                                       "    matcher: [clang, tsc]\n";
+  EXPECT_EQ(ctl({"up", "-f", file("zsync.yaml")}).code, 1);
+  EXPECT_THAT(told(), ElementsAre("shop/build " + file("a.c") + " 1"));
+  std::ofstream(file("bad.yaml"))
+      << "version: 1\nsteps: {a: {run: [x], matcher: [gc, gcc, clang, go, go]}}\n";
+  const std::string problems = ctl({"projects", "check", file("bad.yaml")}).err;
+  EXPECT_THAT(problems, HasSubstr("there is no matcher \"gc\"; those known are gcc"));
+  EXPECT_THAT(problems, HasSubstr("\"clang\" is there twice"));
+}
+
 TEST_F(Diagnostics, WhatIsNoMatcherIsRefusedWithTheCure) {
   const kit::Ran unknown = ctl({"tasks", "submit", "--matcher", "pyest", "--", "true"});
   EXPECT_NE(unknown.code, 0);

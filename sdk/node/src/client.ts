@@ -5,7 +5,7 @@ import { reach, socketPath } from "./endpoint.js";
 import { Canceled, DeadlineExceeded } from "./errors.js";
 import { type CallingOptions, Functions, type Handler, type ServeOptions } from "./functions.js";
 import type { FunctionResult } from "./gen/zsync/v1/tasks_pb.js";
-import { Daemon, Events, Traces, Watch } from "./observe.js";
+import { Daemon, Diagnostics, Events, Traces, Watch } from "./observe.js";
 import { Projects } from "./projects.js";
 import { type Command, type Completed, type SpecOptions, Tasks } from "./tasks.js";
 import { Triggers } from "./triggers.js";
@@ -40,6 +40,7 @@ export class Client {
   readonly triggers: Triggers;
   readonly events: Events;
   readonly traces: Traces;
+  readonly diagnostics: Diagnostics;
   readonly projects: Projects;
   readonly daemon: Daemon;
   readonly functions: Functions;
@@ -51,6 +52,7 @@ export class Client {
     this.triggers = new Triggers(connection);
     this.events = new Events(connection);
     this.traces = new Traces(connection);
+    this.diagnostics = new Diagnostics(connection);
     this.projects = new Projects(connection);
     this.daemon = new Daemon(connection);
     this.functions = new Functions(connection, this.tasks);

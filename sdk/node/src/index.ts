@@ -11,7 +11,7 @@ export {
 } from "./errors.js";
 export { type CallingOptions, FunctionFailed, Functions, type Handler, type HandlerResult, type ServeOptions, type ServedCall } from "./functions.js";
 export { socketPath, stateDirectory } from "./endpoint.js";
-export type { HeldWatchState, WatchOptions } from "./observe.js";
+export type { DiagnosticsOptions, HeldWatchState, WatchOptions } from "./observe.js";
 export { Projects, type UpOptions } from "./projects.js";
 export { type ScheduleOptions, Schedules, TaskArray } from "./schedules.js";
 export { type Command, type Completed, type LimitOptions, type RetryOptions, type RetryWhen, type SpecOptions, Task, type TaskFilter, type TaskGroupOptions, TaskInput, isFinal, spec } from "./tasks.js";

@@ -6,6 +6,9 @@ import type { CallOptions, Connection } from "./connection.js";
 import { NotFound, Unavailable, makeError } from "./errors.js";
 import type { Gap } from "./gen/zsync/v1/common_pb.js";
 import { type ConfigValue, Daemon as DaemonService, type DaemonInfo, type DaemonStats, type Finding, type UpgradeReply } from "./gen/zsync/v1/daemon_pb.js";
+import {
+  type DiagnosticSet, type DiagnosticSetBatch, DiagnosticSeverity, Diagnostics as DiagnosticsService,
+} from "./gen/zsync/v1/diagnostics_pb.js";
 import { type Event, Events as EventsService } from "./gen/zsync/v1/events_pb.js";
 import { type Trace, Traces as TracesService, type TraceSummary } from "./gen/zsync/v1/traces_pb.js";
 import { type HeldState, Watch as WatchService, type WatchBatch, WatchBatchSchema, type WatchRoot, type WatchUsageReply } from "./gen/zsync/v1/watch_pb.js";
@@ -196,6 +199,44 @@ export class Traces {
   /** `id`: of a trace, or its first 4 digits or more; of a task; or "last". */
   get(id: string, options: CallOptions = {}): Promise<Trace> {
     return this.connection.unary(TracesService.method.get, { id }, options, true);
+  }
+}
+
+export interface DiagnosticsOptions extends CallOptions {
+  /** Of this file, or below this directory. */
+  path?: string;
+  source?: string;
+  /** These and worse. */
+  severity?: "error" | "warning" | "note";
+}
+
+const severities = { error: DiagnosticSeverity.ERROR, warning: DiagnosticSeverity.WARNING, note: DiagnosticSeverity.NOTE };
+
+function diagnosticFilter({ path, source = "", severity }: DiagnosticsOptions) {
+  return { pathPrefix: path ? resolve(path) : "", source, severity: severity ? severities[severity] : DiagnosticSeverity.UNSPECIFIED };
+}
+
+export class Diagnostics {
+  constructor(private readonly connection: Connection) {}
+
+  /** The newest set of each file and source; what a task printed is in them once it has ended. */
+  async list(options: DiagnosticsOptions = {}): Promise<DiagnosticSet[]> {
+    const bounds = this.connection.bounds(options);
+    const filter = diagnosticFilter(options);
+    const sets: DiagnosticSet[] = [];
+    let pageToken = "";
+    do {
+      const page = await this.connection.unary(DiagnosticsService.method.list, { filter, pageToken }, bounds.options(), true);
+      sets.push(...page.sets);
+      pageToken = page.nextPageToken;
+    } while (pageToken);
+    return sets;
+  }
+
+  /** First the sets that are there, then each that changed; an empty one was cleared, `reset` begins anew. */
+  async *subscribe(options: DiagnosticsOptions = {}): AsyncGenerator<DiagnosticSetBatch, void, void> {
+    const asked = () => ({ filter: diagnosticFilter(options) });
+    yield* this.connection.follow(DiagnosticsService.method.subscribe, asked, this.connection.bounds(options));
   }
 }
 

@@ -74,6 +74,25 @@ describe("zsync client", { skip, timeout: 240_000 }, () => {
     await failure(NotFound, client.traces.get("beef"));
   });
 
+  it("lists and follows what a task printed", async () => {
+    const build = async (code: number) => {
+      const line = `[ ${code} = 0 ] || printf '/w/a.c:1:2: error: no [-Wx]\\n'; exit ${code}`;
+      await client.run(["sh", "-c", line], { name: "build", cwd: "/", matchers: ["gcc"] });
+    };
+    await build(1);
+    const [found] = await client.diagnostics.list({ path: "/w", source: "build in /", severity: "error" });
+    assert.deepEqual([found?.path, found?.diagnostics[0]?.line, found?.diagnostics[0]?.code], ["/w/a.c", 1, "-Wx"]);
+    let heard = 0;
+    for await (const batch of client.diagnostics.subscribe()) {
+      heard += 1;
+      assert.equal(batch.reset, heard === 1);
+      assert.equal(batch.sets[0]?.diagnostics.length, heard === 1 ? 1 : 0);
+      if (heard === 2) break;
+      await build(0);
+    }
+    assert.deepEqual(await client.diagnostics.list(), []);
+  });
+
   it("brings a project up, follows it and takes it down", async () => {
     const folder = mkdtempSync(join(tmpdir(), "zsync-node-"));
     const file = join(folder, "zsync.yaml");

@@ -53,6 +53,16 @@ class TasksTest(AioTest):
         self.assertEqual(3, len(trace.spans))
         self.assertIn(trace.summary.id, [summary.id for summary in await self.client.traces.list(limit=5)])
 
+    async def test_what_a_task_printed_is_listed_and_followed(self):
+        line = "printf '/w/a.c:1:2: error: no [-Wx]\\n'; exit 1"
+        task = await self.client.tasks.submit("sh", "-c", line, name="aio", cwd="/", matchers=["gcc"])
+        await task.wait()
+        (found,) = await self.client.diagnostics.list(source="aio in /")
+        self.assertEqual("no", found.diagnostics[0].message)
+        async for batch in self.client.diagnostics.subscribe(source="aio in /"):
+            self.assertEqual(["/w/a.c"], [one.path for one in batch.sets])
+            break
+
     async def test_a_project_is_brought_up_followed_and_taken_down(self):
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "zsync.yaml")

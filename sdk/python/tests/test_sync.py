@@ -1,4 +1,5 @@
 """zsync.Client against a real zsyncd."""
+import contextlib
 import signal
 import tempfile
 import threading
@@ -301,6 +302,32 @@ class DaemonNounTest(SyncTest):
         self.assertIn(trace.summary.id, [summary.id for summary in self.client.traces.list()])
         with self.assertRaises(zsync.NotFound):
             self.client.traces.get("beef")
+
+
+class DiagnosticsTest(SyncTest):
+    def test_what_a_task_printed_is_listed_followed_and_cleared(self):
+        def build(code: int) -> None:
+            line = f"[ {code} = 0 ] || printf '/w/a.c:1:2: error: no [-Wx]\\n'; exit {code}"
+            task = self.client.tasks.submit("sh", "-c", line, name="build", cwd="/", matchers=["gcc"])
+            task.wait()
+
+        build(1)
+        (found,) = self.client.diagnostics.list("/w", source="build in /", severity="error")
+        self.assertEqual(("/w/a.c", 1, "no", "-Wx"), (found.path, *self.first_of(found)))
+        with contextlib.closing(self.client.diagnostics.subscribe()) as batches:
+            first = next(batches)
+            self.assertTrue(first.reset)
+            self.assertEqual(["/w/a.c"], [one.path for one in first.sets])
+            build(0)
+            self.assertEqual(0, len(next(batches).sets[0].diagnostics))
+        self.assertEqual([], list(self.client.diagnostics.list()))
+        with self.assertRaises(ValueError):
+            self.client.diagnostics.list(severity="bad")
+
+    @staticmethod
+    def first_of(found):
+        one = found.diagnostics[0]
+        return one.line, one.message, one.code
 
 
 class ProjectsTest(SyncTest):

@@ -263,6 +263,25 @@ def follow_project(settings: Settings, request: v1.FollowProjectRequest, deadlin
     yield from follow(settings, "Projects.Follow", request, deadline, lambda *_: None, lambda project: (project,))
 
 
+def subscribe_diagnostics(settings: Settings, request: v1.SubscribeDiagnosticsRequest, deadline: Deadline) -> Steps:
+    """Emits DiagnosticSetBatch; each stream begins with what is there, so there is no cursor to move."""
+    yield from follow(settings, "Diagnostics.Subscribe", request, deadline, lambda *_: None, lambda batch: (batch,))
+
+
+def list_diagnostics(settings: Settings, filter: v1.DiagnosticFilter, deadline: Deadline) -> Steps:
+    """Every page -> ListDiagnosticsReply."""
+    whole = v1.ListDiagnosticsReply()
+    token = ""
+    while True:
+        request = v1.ListDiagnosticsRequest(filter=filter, page_token=token)
+        page = yield from unary(settings, "Diagnostics.List", request, deadline, True)
+        whole.sets.extend(page.sets)
+        whole.left_out = page.left_out
+        token = page.next_page_token
+        if not token:
+            return whole
+
+
 class _OutputCursor:
     """Where an output stream stands: seq starts anew with each attempt, so a resumed stream names its attempt."""
 

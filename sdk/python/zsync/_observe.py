@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from zsync import _core, v1
-from zsync._requests import Duration
+from zsync._requests import Duration, diagnostic_filter
 from zsync._upgrade import UPGRADE_TIMEOUT_S, upgrade
 
 if TYPE_CHECKING:
@@ -37,6 +37,30 @@ class Traces:
     def get(self, id: str, *, timeout: Duration | None = None) -> v1.Trace:
         """`id`: of a trace, or its first 4 digits or more; of a task; or "last"."""
         return self._driver.unary("Traces.Get", v1.GetTraceRequest(id=id), timeout, True)
+
+
+class Diagnostics:
+    def __init__(self, driver: _Driver):
+        self._driver = driver
+
+    def list(
+        self, path: str = "", *, source: str = "", severity: str = "", timeout: Duration | None = None
+    ) -> Sequence[v1.DiagnosticSet]:
+        """The newest set of each file and source; what a task printed is in them once it has ended.
+
+        `path`: of this file, or below this directory; `severity`: error, warning or note; these and worse.
+        """
+        driver = self._driver
+        wanted = diagnostic_filter(path, source, severity)
+        return driver.run(_core.list_diagnostics(driver.settings, wanted, driver.deadline(timeout))).sets
+
+    def subscribe(
+        self, path: str = "", *, source: str = "", severity: str = "", timeout: Duration | None = None
+    ) -> Iterator[v1.DiagnosticSetBatch]:
+        """First the sets that are there, then each that changed; an empty one was cleared, `reset` begins anew."""
+        driver = self._driver
+        request = v1.SubscribeDiagnosticsRequest(filter=diagnostic_filter(path, source, severity))
+        return driver.iterate(_core.subscribe_diagnostics(driver.settings, request, driver.deadline(timeout)))
 
 
 class Daemon:

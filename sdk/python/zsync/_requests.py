@@ -72,6 +72,7 @@ class SpecOptions(TypedDict, total=False):
     delay: Duration
     start_at: datetime
     locks: Iterable[str]
+    matchers: Iterable[str]
     resources: Mapping[str, int]
     start_deadline: Duration | datetime
     deadline: Duration | datetime
@@ -81,6 +82,20 @@ class SpecOptions(TypedDict, total=False):
     terminal: tuple[int, int]
     array: str
     matrix: Mapping[str, Iterable[str]]
+
+
+def diagnostic_filter(path: str, source: str, severity: str) -> v1.DiagnosticFilter:
+    """`severity`: error, warning or note; these and worse."""
+    words = {
+        "": v1.DIAGNOSTIC_SEVERITY_UNSPECIFIED,
+        "error": v1.DIAGNOSTIC_SEVERITY_ERROR,
+        "warning": v1.DIAGNOSTIC_SEVERITY_WARNING,
+        "note": v1.DIAGNOSTIC_SEVERITY_NOTE,
+    }
+    if severity not in words:
+        raise ValueError(f'severity "{severity}" is none of error, warning, note')
+    prefix = os.path.abspath(path) if path else ""
+    return v1.DiagnosticFilter(path_prefix=prefix, source=source, severity=words[severity])
 
 
 def seconds(duration: Duration | None) -> float | None:
@@ -168,6 +183,7 @@ def spec(command: Sequence[Argument | Sequence[Argument] | v1.TaskSpec], options
         task, how = (each, "ok") if isinstance(each, str) else each
         message.after.add(task=task, condition=_CONDITIONS[how])
     message.locks.extend(values.pop("locks", None) or ())
+    message.matchers.extend(values.pop("matchers", None) or ())
     for resource, amount in (values.pop("resources", None) or {}).items():
         message.resources.add(name=resource, amount=amount)
     if (array := values.pop("array", None)) is not None:

@@ -24,7 +24,7 @@ import grpc.aio
 from zsync import _core, _endpoint, _requests, client, v1
 from zsync._channels_aio import Channels, Sender
 from zsync._functions_aio import Calling, Functions
-from zsync._observe_aio import Daemon, Events, Traces
+from zsync._observe_aio import Daemon, Diagnostics, Events, Traces
 from zsync._projects_aio import Projects
 from zsync._requests import Argument, Completed, Duration, SpecOptions, seconds
 from zsync.client import CANCEL_ON_INTERRUPT_TIMEOUT_S, CHANNEL_OPTIONS
@@ -371,6 +371,7 @@ class Client(Calling):
         self.triggers = Triggers(self._driver)
         self.events = Events(self._driver)
         self.traces = Traces(self._driver)
+        self.diagnostics = Diagnostics(self._driver)
         self.projects = Projects(self._driver)
         self.daemon = Daemon(self._driver)
         self.functions = Functions(self)

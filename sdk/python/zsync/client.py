@@ -27,7 +27,7 @@ import grpc
 from zsync import _core, _endpoint, _requests, v1
 from zsync._channels import Channels, Sender
 from zsync._functions import Calling, Functions
-from zsync._observe import Daemon, Events, Traces
+from zsync._observe import Daemon, Diagnostics, Events, Traces
 from zsync._projects import Projects
 from zsync._requests import Argument, Completed, Duration, SpecOptions, seconds
 from zsync._schedules import Planning
@@ -376,6 +376,7 @@ class Client(Calling):
         self.triggers = Triggers(self._driver)
         self.events = Events(self._driver)
         self.traces = Traces(self._driver)
+        self.diagnostics = Diagnostics(self._driver)
         self.projects = Projects(self._driver)
         self.daemon = Daemon(self._driver)
         self.functions = Functions(self)
