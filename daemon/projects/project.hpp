@@ -88,8 +88,9 @@ struct TriggerEntry {
   std::vector<std::string> globs;  // empty: every path
   std::vector<std::string> ignore;
   std::vector<std::string> writes;
-  uint64_t settle_ms = 0;  // 0: the watch's own
-  std::string cwd;         // absolute, or below the project's directory; empty: that directory
+  uint64_t settle_ms = 0;             // 0: the watch's own
+  std::vector<std::string> matchers;  // as in UnitSpec
+  std::string cwd;  // absolute, or below the project's directory; empty: that directory
   std::map<std::string, std::string> env;
   std::vector<std::string> locks;
   uint64_t timeout_ms = 0;   // of its run; 0: none

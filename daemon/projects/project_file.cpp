@@ -383,6 +383,7 @@ class FileReader {
     trigger.cwd = std::move(like.cwd);
     trigger.env = std::move(like.env);
     trigger.locks = std::move(like.locks);
+    trigger.matchers = std::move(like.matchers);
     trigger.timeout_ms = like.timeout_ms;
     trigger.deadline_ms = like.deadline_ms;
     project_.triggers.push_back(std::move(trigger));

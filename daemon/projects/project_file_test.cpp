@@ -116,6 +116,7 @@ triggers:
     settle: 200ms
     lock: db
     timeout: 2m
+    matcher: gcc
     env: {MODE: dev}
   any: {shell: "make all"}
 )");
@@ -129,6 +130,7 @@ triggers:
   EXPECT_EQ(migrate.settle_ms, 200u);
   EXPECT_THAT(migrate.locks, ElementsAre("db"));
   EXPECT_EQ(migrate.timeout_ms, 120'000u);
+  EXPECT_THAT(migrate.matchers, ElementsAre("gcc"));
   EXPECT_EQ(migrate.env.at("MODE"), "dev");
   EXPECT_THAT(migrate.command.run, ElementsAre("make", "migrate"));
   EXPECT_EQ(shop.triggers[1].command.shell, "make all");

@@ -63,6 +63,8 @@ constexpr FileKey kKeys[] = {
     {S::kTrigger, "locks", V::kNames, "The same."},
     {S::kTrigger, "timeout", V::kDuration, "Of a run."},
     {S::kTrigger, "deadline", V::kDuration, "Of a run, and of the wait in its queue before."},
+    {S::kTrigger, "matcher", V::kNames,
+     "Tools whose output becomes diagnostics: gcc, clang, tsc, pytest, cargo-json, go."},
 
     {S::kReady, "log", V::kText, "A line of its output holds this text."},
     {S::kReady, "tcp", V::kPort, "This port takes a connection; auto: its own."},

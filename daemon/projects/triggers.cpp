@@ -39,6 +39,7 @@ TriggerSpec trigger_of(const ProjectRecord& record, const TriggerEntry& entry) {
   task.env = Environment(std::move(env));
   task.labels = {{kProjectLabel, record.name}};
   task.locks = entry.locks;
+  task.matchers = entry.matchers;
   task.timeout_ms = entry.timeout_ms;
   task.deadline_ms = entry.deadline_ms;
   spec.task = std::make_shared<const TaskSpec>(std::move(task));
