@@ -27,6 +27,8 @@ absl::Status of_spec(const absl::Status& status) {
 std::string next_step(const TriggerView& view) {
   const std::string resume =
       absl::StrCat("`zsyncctl watch trigger resume ", view.record.spec.name, "`");
+  const bool asked = view.record.run_follows;
+  if (asked && view.state != TriggerState::kRunning) return "a run at once: it was asked for";
   switch (view.state) {
     case TriggerState::kStarting:
       return "the directory is being read";
@@ -35,7 +37,7 @@ std::string next_step(const TriggerView& view) {
     case TriggerState::kSettling:
       return "a run once the changes are quiet";
     case TriggerState::kRunning:
-      if (view.record.run_follows) return "another run after this one: it was asked for";
+      if (asked) return "another run after this one: it was asked for";
       if (view.pending > 0) return "another run after this one, where content has changed";
       return "when this run has ended, one for what changes meanwhile";
     case TriggerState::kPaused:

@@ -73,7 +73,7 @@ v1::Trigger to_proto(const TriggerView& view) {
   proto.set_runs(record.last.number);
   if (record.last.number != 0) put_run(record.last, *proto.mutable_last());
   proto.set_pending(view.pending);
-  proto.set_run_follows(record.run_follows && record.running());
+  proto.set_run_follows(record.run_follows);
   proto.set_refused(record.refused);
   proto.set_last_refusal(record.last_refusal);
   proto.set_clock(record.clock);

@@ -225,7 +225,7 @@ export type Trigger = Message<"zsync.v1.Trigger"> & {
   pending: bigint;
 
   /**
-   * one was asked for during the run
+   * one was asked for (Run) and has not begun
    *
    * @generated from field: bool run_follows = 13;
    */
