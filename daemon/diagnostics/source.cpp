@@ -13,6 +13,7 @@ namespace {
 constexpr char kProject[] = "project";  // labels of what submits tasks
 constexpr char kUnit[] = "unit";
 constexpr char kSchedule[] = "schedule";
+constexpr char kTrigger[] = "trigger";
 constexpr int kModuleLinesMax = 1000;  // of a go.mod, before the module's name
 
 // nullopt: there is no such file, or it names none.
@@ -41,6 +42,7 @@ std::string source_of(const TaskRecord& task, const std::string& cwd) {
   const std::string* unit = label(kUnit);
   if (project && unit) return absl::StrCat(*project, "/", *unit);
   if (const std::string* schedule = label(kSchedule)) return absl::StrCat("schedule ", *schedule);
+  if (const std::string* trigger = label(kTrigger)) return absl::StrCat("trigger ", *trigger);
   const std::string what = spec.name.empty() ? command_text(spec, kSourceBytesMax) : spec.name;
   return to_utf8(absl::StrCat(what, " in ", cwd));
 }

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "tests/integration/daemon_test.hpp"
 
@@ -207,6 +208,35 @@ TEST_F(TriggersIntegration, WhatIsWrongIsRefusedWithTheCure) {
   EXPECT_THAT(unknown.err, HasSubstr("did you mean t?"));
   EXPECT_THAT(add({"--dry-run", "--settle", "2s", "--glob", "*.c"}, {"make"}).out,
               ::testing::AllOf(HasSubstr("\"*.c\""), HasSubstr("2s")));
+}
+
+// What is wrong with a file is known once it is saved, and forgotten once it is mended.
+TEST_F(TriggersIntegration, ASavedFileIsCheckedAndItsDiagnosticsAreTheTriggers) {
+  const char* check =
+      "! grep -n oops a.c | sed 's/^\\([0-9]*\\):.*/a.c:\\1:1: error: oops/' | grep .";
+  ASSERT_EQ(add({"--matcher", "gcc", "--cwd", root_.string()}, {"sh", "-c", check}).code, 0);
+  write("a.c", "int a;\noops\n");
+  EXPECT_EQ(settled(1).last().exit_code(), 1);
+  const kit::Ran told = ctl({"diagnostics", "list"});
+  EXPECT_THAT(told.out, AllOf(HasSubstr("a.c:2:1: error: oops"), HasSubstr("(trigger t)")));
+  write("a.c", "int a;\n");
+  EXPECT_EQ(settled(2).last().exit_code(), 0);
+  EXPECT_THAT(ctl({"diagnostics", "list"}).out, Not(HasSubstr("oops")));
+}
+
+TEST_F(TriggersIntegration, AnUpgradeKeepsATriggerAndMissesNoChange) {
+  ASSERT_EQ(add({"--writes", "*.log", "--cwd", root_.string()}, {"sh", "-c", "cat a > b.log"}).code,
+            0);
+  write("a", "1");
+  EXPECT_EQ(settled(1).last().exit_code(), 0);
+  std::thread upgrading([&] { EXPECT_TRUE(client().daemon().upgrade().ok()) << daemon().log(); });
+  write("a", "2");
+  upgrading.join();
+  EXPECT_TRUE(kit::poll_until([&] {
+    std::ifstream file(root_ / "b.log");
+    std::string text;
+    return file >> text && text == "2" && trigger().state() == v1::TRIGGER_STATE_IDLE;
+  })) << trigger().DebugString();
 }
 
 }  // namespace
