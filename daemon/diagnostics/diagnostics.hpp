@@ -13,6 +13,8 @@ namespace zsync::daemon {
 
 // Limits of what one task's output turns into.
 inline constexpr size_t kDiagnosticLineBytesMax = 1 << 20;  // of a line; what is longer is cut
+// The same where lines are for people; matchers keep pieces of hundreds of them.
+inline constexpr size_t kDiagnosticPlainLineBytesMax = 16 << 10;
 inline constexpr size_t kDiagnosticMessageBytesMax = 4096;
 inline constexpr size_t kDiagnosticPathBytesMax = 4096;
 inline constexpr size_t kDiagnosticCodeBytesMax = 256;

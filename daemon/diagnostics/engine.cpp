@@ -92,16 +92,27 @@ Task<absl::Status> DiagnosticsEngine::start() {
 // Runs of one source replace one another in the order in which they ended.
 Task<void> DiagnosticsEngine::catch_up(std::vector<RunPtr> ended, std::vector<RunPtr> running) {
   for (RunPtr& run : ended) co_await read(std::move(run));
-  for (RunPtr& run : running) readers_.spawn(read(std::move(run)));
+  for (RunPtr& run : running) begin_reading(std::move(run));
+}
+
+// Nothing begins any more once stop() was called: it would not be cancelled, and an output that is
+// followed may go on for long.
+void DiagnosticsEngine::begin_reading(RunPtr run) {
+  rt::LockGuard guard(lock_);
+  if (started_) readers_.spawn(read(std::move(run)));
 }
 
 Task<void> DiagnosticsEngine::stop() {
+  {
+    rt::LockGuard guard(lock_);
+    started_ = false;
+  }
   readers_.cancel_all();
   co_await readers_.join_all();
 }
 
 void DiagnosticsEngine::follow(const std::string& task) {
-  if (RunPtr run = begin(task)) readers_.spawn(read(std::move(run)));
+  if (RunPtr run = begin(task)) begin_reading(std::move(run));
 }
 
 // nullptr: somebody reads it already.

@@ -81,6 +81,7 @@ class DiagnosticsEngine {
   using RunPtr = std::shared_ptr<Run>;
 
   RunPtr begin(const std::string& task);
+  void begin_reading(RunPtr run);
   Task<void> read(RunPtr run);
   Task<void> read_attempts(RunPtr run);
   Task<void> catch_up(std::vector<RunPtr> ended, std::vector<RunPtr> running);

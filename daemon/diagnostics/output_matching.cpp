@@ -10,13 +10,19 @@ OutputMatching::OutputMatching(std::vector<MatcherKind> kinds, MatchContext cont
 OutputMatching::Stream& OutputMatching::stream_of(uint8_t number) {
   const auto [at, made] = streams_.try_emplace(number);
   if (made) {
-    for (const MatcherKind kind : kinds_) at->second.matchers.push_back(make_matcher(kind));
+    for (const MatcherKind kind : kinds_) {
+      const bool plain = kind != MatcherKind::kCargoJson;
+      at->second.matchers.push_back(
+          {make_matcher(kind), plain ? kDiagnosticPlainLineBytesMax : kDiagnosticLineBytesMax});
+    }
   }
   return at->second;
 }
 
 void OutputMatching::match(Stream& stream, std::string_view line) {
-  for (const auto& matcher : stream.matchers) matcher->line(line, findings_);
+  for (const Reader& reader : stream.matchers) {
+    reader.matcher->line(line.substr(0, reader.line_bytes_max), findings_);
+  }
 }
 
 void OutputMatching::feed(uint8_t number, std::string_view bytes) {
@@ -31,7 +37,7 @@ void OutputMatching::gap() {
 void OutputMatching::finish() {
   for (auto& [number, stream] : streams_) {
     stream.lines.finish([&](std::string_view line) { match(stream, line); });
-    for (const auto& matcher : stream.matchers) matcher->finish(findings_);
+    for (const Reader& reader : stream.matchers) reader.matcher->finish(findings_);
   }
 }
 

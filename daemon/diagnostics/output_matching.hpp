@@ -1,6 +1,7 @@
 // OutputMatching: the output of one attempt goes in, what it tells comes out.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -27,9 +28,13 @@ class OutputMatching {
   Findings& findings() { return findings_; }
 
  private:
+  struct Reader {
+    std::unique_ptr<Matcher> matcher;
+    size_t line_bytes_max;
+  };
   struct Stream {
     OutputLines lines;
-    std::vector<std::unique_ptr<Matcher>> matchers;
+    std::vector<Reader> matchers;
   };
   Stream& stream_of(uint8_t number);
   void match(Stream& stream, std::string_view line);

@@ -14,6 +14,8 @@ namespace zsync::daemon {
 namespace {
 
 constexpr size_t kPlacesMax = 256;  // of one traceback; the innermost count
+constexpr size_t kReportedMax =
+    10'000;  // tests that are remembered; of more the summary tells again
 
 bool is_word(std::string_view text) {
   if (text.empty()) return false;
@@ -209,8 +211,9 @@ class PytestMatcher final : public Matcher {
       diagnostic.related.push_back({places[i].path, places[i].line, 0,
                                     places[i].what.empty() ? "called here" : places[i].what});
     }
-    reported_.insert(test);
-    if (test.empty()) reported_.insert(resolve_path(findings.directory(), diagnostic.path));
+    if (reported_.size() < kReportedMax) reported_.insert(test);
+    if (test.empty() && reported_.size() < kReportedMax)
+      reported_.insert(resolve_path(findings.directory(), diagnostic.path));
     findings.add(std::move(diagnostic));
     findings.part();
   }

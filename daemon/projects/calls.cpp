@@ -174,7 +174,7 @@ Task<absl::StatusOr<ProjectView>> ProjectsEngine::up(ProjectWanted wanted, Submi
   }
   events_.append("project.up", name);
   publish(entry, std::move(run));
-  if (name_before.empty()) runners_.spawn(drive(entry));
+  if (name_before.empty()) begin(drive(entry));
   entry->news.notify_all();
   co_return view_locked(*entry);
 }

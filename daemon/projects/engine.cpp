@@ -37,7 +37,7 @@ ProjectsEngine::~ProjectsEngine() = default;
 Task<absl::Status> ProjectsEngine::start() {
   absl::Status loaded = store_.read([this](Database& db) { return load(db); });
   if (!loaded.ok()) co_return loaded;
-  runners_.spawn(forget(tries()));  // before any of this daemon's own
+  begin(forget(tries()));  // before any of this daemon's own
   std::vector<EntryPtr> entries;
   {
     rt::LockGuard guard(mutex_);
@@ -45,7 +45,7 @@ Task<absl::Status> ProjectsEngine::start() {
   }
   for (const EntryPtr& entry : entries) {
     find_own_tasks(entry);
-    runners_.spawn(drive(entry));
+    begin(drive(entry));
   }
   co_return absl::OkStatus();
 }
@@ -96,7 +96,7 @@ void ProjectsEngine::find_own_tasks(const EntryPtr& entry) {
       run.ended(row.unit, row.generation, end_of(task), now);
     } else {
       const ProjectAction action{ProjectAction::Kind::kStart, row.unit, row.generation};
-      runners_.spawn(watch_task(entry, action, task.id));
+      begin(watch_task(entry, action, task.id));
     }
   }
 }
@@ -118,7 +118,16 @@ Task<void> ProjectsEngine::forget(std::vector<std::string> tries) {
   }
 }
 
+void ProjectsEngine::begin(Task<void> task) {
+  rt::LockGuard guard(mutex_);
+  if (!stopping_) runners_.spawn(std::move(task));
+}
+
 Task<void> ProjectsEngine::stop() {
+  {
+    rt::LockGuard guard(mutex_);
+    stopping_ = true;
+  }
   runners_.cancel_all();
   co_await runners_.join_all();
 }
@@ -182,7 +191,7 @@ Task<void> ProjectsEngine::advance(EntryPtr entry) {
       probe.exec_task.labels[kProbeLabel] = action.unit;
       probe.exec_task.labels.erase(kUnitLabel);
     }
-    runners_.spawn(watch_readiness(entry, action, std::move(probe)));
+    begin(watch_readiness(entry, action, std::move(probe)));
   }
 }
 
@@ -290,7 +299,7 @@ Task<void> ProjectsEngine::start_unit(EntryPtr entry, ProjectAction action) {
       post(entry, [action, id](ProjectRun& run, int64_t now) {
         run.launched(action.unit, action.generation, id, now);
       });
-      runners_.spawn(watch_task(entry, action, id));
+      begin(watch_task(entry, action, id));
       co_return;
     }
     if (fault_detail(submitted.status())) {  // a rule, and not the disk

@@ -121,6 +121,9 @@ class ProjectsEngine {
   Task<absl::Status> remove_triggers(std::string project, std::set<std::string> kept);
   static absl::Status check_units(const ProjectRun& run, const std::vector<std::string>& units);
 
+  // Nothing begins any more once stop() was called: it would not be cancelled, and what waits for
+  // the end of a service waits long.
+  void begin(Task<void> task);
   Task<void> drive(EntryPtr entry);
   Task<void> advance(EntryPtr entry);
   Task<absl::Status> save(EntryPtr entry, const ProjectRun* run, const ProjectRecord* record);
@@ -145,6 +148,7 @@ class ProjectsEngine {
 
   rt::Lock mutex_;
   std::map<std::string, EntryPtr> entries_ ABSL_GUARDED_BY(mutex_);  // by name
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   Mutex creating_;
   Executor runners_;
 };
