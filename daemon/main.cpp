@@ -114,10 +114,10 @@ struct State {
 StoreOptions store_options(const std::string& dir) {
   StoreOptions options;
   options.path = dir + "/store.db";
-  options.migrations = {{1, kTaskSchemaV1},      {2, kChannelSchemaV2},  {3, kChannelSchemaV3},
-                        {4, kTaskSchemaV4},      {5, kTaskSchemaV5},     {6, kTaskSchemaV6},
-                        {7, kChannelSchemaV7},   {8, kScheduleSchemaV8}, {9, kTaskSchemaV9},
-                        {10, kProjectSchemaV10}, {11, kTaskSchemaV11},   {12, kTriggerSchemaV12},
+  options.migrations = {{1, kTaskSchemaV1},         {2, kChannelSchemaV2},  {3, kChannelSchemaV3},
+                        {4, kTaskSchemaV4},         {5, kTaskSchemaV5},     {6, kTaskSchemaV6},
+                        {7, kChannelSchemaV7},      {8, kScheduleSchemaV8}, {9, kTaskSchemaV9},
+                        {10, kProjectSchemaV10},    {11, kTaskSchemaV11},   {12, kTriggerSchemaV12},
                         {13, kDiagnosticsSchemaV13}};
   return options;
 }
@@ -428,31 +428,29 @@ std::vector<std::unique_ptr<grpc::Service>> make_services(CallGate& gate, const 
 Task<absl::StatusOr<std::optional<Candidate>>> serve(LiveConfig& live, State& state, Start start) {
   const Config config = live.get().config;
   Runtime& runtime = *get_global_runtime();
+  EventLog& events = *state.events;
   UlidGenerator ids([] { return static_cast<uint64_t>(unix_nano_now() / 1'000'000); }, random_bits);
   TaskCgroups cgroups;
   cgroups.detect();
   std::function<void(const std::string&)> matched_attempt;  // set before one begins
   TasksOptions tasks_setup = tasks_options(config, start.listener.path(), start.open_files_soft);
   tasks_setup.matched_attempt = [&](const std::string& task) { matched_attempt(task); };
-  TasksEngine tasks(std::move(tasks_setup), *state.store, *state.events, ids, cgroups,
-                    unix_nano_now);
-  DiagnosticsEngine diagnostics(*state.store, *state.events, tasks, home_directory(),
-                                unix_nano_now);
+  TasksEngine tasks(std::move(tasks_setup), *state.store, events, ids, cgroups, unix_nano_now);
+  DiagnosticsEngine diagnostics(*state.store, events, tasks, home_directory(), unix_nano_now);
   matched_attempt = [&](const std::string& task) { diagnostics.follow(task); };
   if (start.guard) start.guard->engines_run();
   if (absl::Status status = co_await tasks.start(); !status.ok()) co_return status;
   if (absl::Status status = co_await diagnostics.start(); !status.ok()) co_return status;
-  Schedules schedules(*state.store, *state.events, ids, tasks, unix_nano_now);
+  Schedules schedules(*state.store, events, ids, tasks, unix_nano_now);
   if (absl::Status status = co_await schedules.start(); !status.ok()) co_return status;
   WatchEngine watch(watch_options(config), ids);
-  TriggersEngine triggers(*state.store, *state.events, ids, tasks, watch, unix_nano_now);
+  TriggersEngine triggers(*state.store, events, ids, tasks, watch, unix_nano_now);
   if (absl::Status status = co_await triggers.start(); !status.ok()) co_return status;
-  ProjectsEngine projects(*state.store, *state.events, ids, tasks, triggers, unix_nano_now);
+  ProjectsEngine projects(*state.store, events, ids, tasks, triggers, unix_nano_now);
   if (absl::Status status = co_await projects.start(); !status.ok()) co_return status;
-  ChannelsEngine channels(channels_options(config), *state.store, *state.events, ids,
-                          unix_nano_now);
+  ChannelsEngine channels(channels_options(config), *state.store, events, ids, unix_nano_now);
   if (absl::Status status = channels.start(); !status.ok()) co_return status;
-  co_await bring_channels_back(channels, *state.events, config, start.inherited.has_value());
+  co_await bring_channels_back(channels, events, config, start.inherited.has_value());
   const Engines engines{tasks, schedules, triggers, projects, channels, watch, diagnostics};
 
   CallGate gate(runtime, getuid(), static_cast<uint32_t>(config.calls_per_uid_max));
@@ -467,7 +465,7 @@ Task<absl::StatusOr<std::optional<Candidate>>> serve(LiveConfig& live, State& st
                         config.state_dir, cgroups.explanation(), cgroups.available()};
   };
   facts.stats = [&] { return stats_of(state, engines, *server); };
-  const auto services = make_services(gate, facts, *state.events, engines);
+  const auto services = make_services(gate, facts, events, engines);
   std::vector<grpc::Service*> registered;
   for (const auto& service : services) registered.push_back(service.get());
   RpcServer rpc(rpc_options(config), registered, make_unbuilt_services, [](absl::Status status) {
@@ -475,8 +473,8 @@ Task<absl::StatusOr<std::optional<Candidate>>> serve(LiveConfig& live, State& st
   });
   server = &rpc;
 
-  state.events->append("daemon.started", facts.instance, {{"version", ZSYNC_VERSION}});
-  tell_takeover(*state.events, start.inherited);
+  events.append("daemon.started", facts.instance, {{"version", ZSYNC_VERSION}});
+  tell_takeover(events, start.inherited);
   // 1. Serving ends first: nobody asks any more for what is being taken down.
   const std::string why =
       co_await serve_until_stopped(live, rpc, gate, start, engines, successor, asked_to_stop);
@@ -489,9 +487,9 @@ Task<absl::StatusOr<std::optional<Candidate>>> serve(LiveConfig& live, State& st
   co_await diagnostics.stop();
   co_await tasks.stop();
   const std::optional<Candidate> next = successor.chosen();
-  if (next) co_await carry_channels(channels, *state.events, config);
+  if (next) co_await carry_channels(channels, events, config);
   // 3. What was accepted is on disk.
-  state.events->append("daemon.stopped", facts.instance, {{"reason", why}});
+  events.append("daemon.stopped", facts.instance, {{"reason", why}});
   state.store->close();
   log(LogLevel::info, "stopped");
   co_return next;

@@ -37,7 +37,8 @@ std::vector<const pb::Descriptor*> message_kinds() {
   for (const pb::Descriptor* one :
        {Record::descriptor(), Task::descriptor(), Channel::descriptor(), WatchBatch::descriptor(),
         DaemonInfo::descriptor(), Event::descriptor(), TraceSummary::descriptor(),
-        Function::descriptor(), Project::descriptor(), Trigger::descriptor(), Diagnostic::descriptor()}) {
+        Function::descriptor(), Project::descriptor(), Trigger::descriptor(),
+        Diagnostic::descriptor()}) {
     const pb::FileDescriptor* file = one->file();
     for (int i = 0; i < file->message_type_count(); ++i) kinds.push_back(file->message_type(i));
   }

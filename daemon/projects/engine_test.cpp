@@ -5,7 +5,6 @@
 #include <filesystem>
 
 #include "daemon/projects/project_store.hpp"
-#include "daemon/triggers/trigger_store.hpp"
 #include "watch/scratch_dir_test.hpp"
 #include "zsync/runtime.hpp"
 #include "zsync/timeout.hpp"
@@ -21,10 +20,10 @@ class ProjectsTest : public ::testing::Test {
   ProjectsTest() {
     StoreOptions options;
     options.path = dir_ / "store.db";
-    options.migrations = {{1, kTaskSchemaV1},      {2, "SELECT 1"},      {3, "SELECT 1"},
-                          {4, kTaskSchemaV4},      {5, kTaskSchemaV5},   {6, kTaskSchemaV6},
-                          {7, "SELECT 1"},         {8, "SELECT 1"},      {9, kTaskSchemaV9},
-                          {10, kProjectSchemaV10}, {11, kTaskSchemaV11}, {12, kTriggerSchemaV12}};
+    options.migrations = {{1, kTaskSchemaV1},      {2, "SELECT 1"},     {3, "SELECT 1"},
+                          {4, kTaskSchemaV4},      {5, kTaskSchemaV5},  {6, kTaskSchemaV6},
+                          {7, "SELECT 1"},         {8, "SELECT 1"},     {9, kTaskSchemaV9},
+                          {10, kProjectSchemaV10}, {11, kTaskSchemaV11}};
     store_ = *Store::open(std::move(options));
     events_ = *EventLog::open(dir_ / "events", 1 << 20, [] { return int64_t{1}; });
     runtime_ = *Runtime::builder().workers(2).build();
@@ -48,7 +47,6 @@ class ProjectsTest : public ::testing::Test {
         paused.paused = true;
         EXPECT_TRUE((co_await tasks.set_group(group, paused, {})).ok());
       }
-      EXPECT_TRUE((co_await triggers.start()).ok());
       EXPECT_TRUE((co_await projects.start()).ok());
     }
     Task<void> stop_rest() {

@@ -1,5 +1,8 @@
 #include "daemon/projects/project.hpp"
 
+#include <algorithm>
+#include <map>
+
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 
@@ -71,6 +74,28 @@ bool is_project_word(const std::string& text) {
     if (!plain) return false;
   }
   return true;
+}
+
+std::vector<std::string> circle_in(const std::vector<UnitSpec>& left) {
+  std::map<std::string, std::string> waits_for;
+  for (const UnitSpec& unit : left) {
+    for (const std::string& name : unit.after) {
+      const bool among = std::any_of(left.begin(), left.end(),
+                                     [&](const UnitSpec& other) { return other.name == name; });
+      if (among) waits_for[unit.name] = name;
+    }
+  }
+  std::vector<std::string> way;
+  std::string at = left.front().name;
+  while (std::find(way.begin(), way.end(), at) == way.end()) {
+    way.push_back(at);
+    const auto next = waits_for.find(at);
+    if (next == waits_for.end()) return {};
+    at = next->second;
+  }
+  way.erase(way.begin(), std::find(way.begin(), way.end(), at));
+  way.push_back(at);
+  return way;
 }
 
 }  // namespace zsync::daemon

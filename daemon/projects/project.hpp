@@ -81,6 +81,10 @@ struct UnitSpec {
 };
 
 // A command that zsyncd runs on changes while the project is up.
+// Units that wait for each other, as a way from one back to itself; empty: the way from the first
+// of `left` leaves them.
+std::vector<std::string> circle_in(const std::vector<UnitSpec>& left);
+
 struct TriggerEntry {
   std::string name;
   ProjectCommand command;

@@ -572,27 +572,10 @@ class FileReader {
   }
 
   void complain_circle(const std::vector<UnitSpec>& left) {
-    std::map<std::string, std::string> waits_for;
-    for (const UnitSpec& unit : left) {
-      for (const std::string& name : unit.after) {
-        const bool among = std::any_of(left.begin(), left.end(),
-                                       [&](const UnitSpec& other) { return other.name == name; });
-        if (among) waits_for[unit.name] = name;
-      }
-    }
-    std::vector<std::string> way;
-    std::string at = left.front().name;
-    while (std::find(way.begin(), way.end(), at) == way.end()) {
-      way.push_back(at);
-      const auto next = waits_for.find(at);
-      if (next == waits_for.end()) return;  // it waits for one that was refused
-      at = next->second;
-    }
-    way.erase(way.begin(), std::find(way.begin(), way.end(), at));
-    if (way.size() == 1) return;  // told as such
-    way.push_back(at);
-    complain(lines_[at], 1,
-             absl::StrCat("these wait for each other: ", absl::StrJoin(way, " -> "),
+    const std::vector<std::string> circle = circle_in(left);
+    if (circle.size() < 3) return;  // told as such, or it waits for one that was refused
+    complain(lines_[circle.front()], 1,
+             absl::StrCat("these wait for each other: ", absl::StrJoin(circle, " -> "),
                           ": take one \"after\" away"));
   }
 

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { promisify } from "node:util";
 import { AlreadyExists, Canceled, Client, Conflict, DeadlineExceeded, type HeldWatchState, InvalidArgument, LimitExceeded, NotFound, Unavailable, socketPath, spec, v1 } from "../src/index.js";
-import { TestDaemon, collect, missing, root, text } from "./harness.js";
+import { TestDaemon, collect, failure, missing, root, text } from "./harness.js";
 
 const skip = missing.length > 0 ? `not built: ${missing.join(", ")}` : false;
 const lines = "i=0; while [ $i -lt 60 ]; do echo line $i; i=$((i+1)); sleep 0.03; done";
@@ -18,16 +18,6 @@ channel: two
 channel: three
 watch: notes.txt created
 `;
-
-async function failure<T extends Error>(kind: new (...words: never[]) => T, call: Promise<unknown>): Promise<T> {
-  try {
-    await call;
-  } catch (error) {
-    assert.ok(error instanceof kind, String(error));
-    return error;
-  }
-  assert.fail("no error");
-}
 
 describe("zsync client", { skip, timeout: 240_000 }, () => {
   let daemon: TestDaemon;
@@ -168,32 +158,6 @@ describe("zsync client", { skip, timeout: 240_000 }, () => {
     assert.equal((await (await client.tasks.submit(["true"], { group: "node", deadline: new Date(Date.now() + 1e7) })).wait()).state, v1.TaskState.SUCCEEDED);
   });
 
-  it("runs a command on changes by a trigger until that is removed", async () => {
-    const { triggers } = client;
-    const folder = mkdtempSync(join(tmpdir(), "zsync-trigger-"));
-    const trigger = { globs: ["*.txt"], writes: ["out.txt"], settleMs: 10, task: { labels: { a: "b" } } };
-    const made = await triggers.create("count", folder, ["sh", "-c", "echo $ZSYNC_TRIGGER $ZSYNC_CHANGED"], trigger);
-    assert.equal(made.spec?.path, folder);
-    await failure(AlreadyExists, triggers.create("count", folder, ["true"]));
-    await failure(NotFound, triggers.create("other", join(folder, "none"), ["true"]));
-    writeFileSync(join(folder, "out.txt"), "1");
-    writeFileSync(join(folder, "in.txt"), "1");
-    for await (const event of client.events.follow({ types: ["trigger.fired"], fromSeq: 1n })) {
-      if ("subject" in event && event.subject === "count") break;
-    }
-    const fired = await triggers.get("count");
-    assert.deepEqual(fired.last?.changed, ["in.txt"]);
-    const task = await client.tasks.get(fired.last?.task ?? "");
-    assert.deepEqual(task.spec?.labels, { a: "b", trigger: "count" });
-    assert.equal((await triggers.pause("count")).paused === undefined, false);
-    assert.equal((await triggers.run("count")).runFollows || (await triggers.get("count")).runs >= 1n, true);
-    assert.equal((await triggers.resume("count")).paused, undefined);
-    assert.deepEqual((await triggers.list()).map((one) => one.spec?.name), ["count"]);
-    assert.deepEqual(await triggers.list({ project: "none" }), []);
-    await triggers.remove("count");
-    assert.deepEqual(await triggers.list(), []);
-    rmSync(folder, { recursive: true });
-  });
   it("comes again by a schedule until that is removed", async () => {
     const { schedules } = client.tasks;
     const made = await schedules.create("often", ["true"], { everyMs: 1000, overlap: "queue", task: { labels: { a: "b" } } });

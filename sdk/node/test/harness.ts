@@ -1,4 +1,5 @@
 // A private zsyncd for the tests, in a folder of its own.
+import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { copyFileSync, existsSync, linkSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
@@ -91,3 +92,14 @@ export async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
 }
 
 export const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString();
+
+/** The error of this kind that the call ends with. */
+export async function failure<T extends Error>(kind: new (...words: never[]) => T, call: Promise<unknown>): Promise<T> {
+  try {
+    await call;
+  } catch (error) {
+    assert.ok(error instanceof kind, String(error));
+    return error;
+  }
+  assert.fail("no error");
+}
