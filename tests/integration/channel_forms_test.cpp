@@ -78,7 +78,8 @@ TEST_F(ChannelForms, ARequestIsAnsweredByACommandOrFailsAtOnceWithoutOne) {
   kit::Process responder(
       daemon().ctl_argv(
           {"channels", "reply", "upper", "-j", "2", "--", "sh", "-c",
-           "read -r w; case $w in fail) exit 4;; hang) sleep 60;; esac; echo \"<$w>\""}),
+           "read -r w; case $w in fail) exit 4;; hang) while sleep 0.1; do echo .; done;; esac; "
+           "echo \"<$w>\""}),  // one that hangs ends when nobody reads what it says
       {});
   ASSERT_TRUE(kit::poll_until([&] { return channel("upper").requests().responders() == 2; }));
   EXPECT_EQ(ctl({"channels", "request", "upper"}, "one\n").out, "<one>\n");
@@ -92,8 +93,10 @@ TEST_F(ChannelForms, ARequestIsAnsweredByACommandOrFailsAtOnceWithoutOne) {
   const auto failed = channels().request("upper", "fail\n");
   EXPECT_TRUE(absl::IsAborted(failed.status())) << failed.status();
   EXPECT_THAT(failed.status().message(), HasSubstr("exit code 4"));
-  const kit::Ran slow = ctl({"channels", "request", "upper", "-m", "hang", "--wait", "100ms"});
-  EXPECT_EQ(slow.code, 6) << slow.err;
+  client::CallOptions brief;
+  brief.timeout = std::chrono::seconds(1);
+  const auto slow = channels().request("upper", "hang\n", brief);
+  EXPECT_TRUE(absl::IsDeadlineExceeded(slow.status())) << slow.status();
   // Its responder is free again soon after: the command is ended with its request.
   ASSERT_TRUE(kit::poll_until([&] { return channel("upper").requests().late() == 1; }));
   EXPECT_EQ(channel("upper").requests().answered(), 10u);
@@ -104,7 +107,19 @@ TEST_F(ChannelForms, ARequestIsAnsweredByACommandOrFailsAtOnceWithoutOne) {
   const auto left = cut_off.get();
   EXPECT_TRUE(absl::IsUnavailable(left.status())) << left.status();
   EXPECT_THAT(left.status().message(), HasSubstr("went away before it replied"));
+  // Each of the two is a call of its own, and they end one after the other.
+  ASSERT_TRUE(kit::poll_until([&] { return channel("upper").requests().responders() == 0; }));
   EXPECT_TRUE(absl::IsFailedPrecondition(channels().request("upper", "x").status()));
+}
+
+TEST_F(ChannelForms, ARequestThatWaitsNoLongerSaysSo) {
+  create("slow", "request");
+  kit::Process responder(daemon().ctl_argv({"channels", "reply", "slow", "--", "sh", "-c",
+                                            "while sleep 0.1; do echo .; done"}),
+                         {});
+  ASSERT_TRUE(kit::poll_until([&] { return channel("slow").requests().responders() == 1; }));
+  const kit::Ran slow = ctl({"channels", "request", "slow", "-m", "x", "--wait", "100ms"});
+  EXPECT_EQ(slow.code, 6) << slow.err;
 }
 
 TEST_F(ChannelForms, AResponderThatIsEndedTakesItsCommandAlong) {
