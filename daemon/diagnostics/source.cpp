@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "daemon/diagnostics/line_scan.hpp"
-#include "daemon/store/utf8.hpp"
+#include "watch/utf8.hpp"
 
 namespace zsync::daemon {
 namespace {
@@ -44,7 +44,7 @@ std::string source_of(const TaskRecord& task, const std::string& cwd) {
   if (const std::string* schedule = label(kSchedule)) return absl::StrCat("schedule ", *schedule);
   if (const std::string* trigger = label(kTrigger)) return absl::StrCat("trigger ", *trigger);
   const std::string what = spec.name.empty() ? command_text(spec, kSourceBytesMax) : spec.name;
-  return to_utf8(absl::StrCat(what, " in ", cwd));
+  return watching::to_utf8(absl::StrCat(what, " in ", cwd));
 }
 
 MatchContext context_in(const std::string& cwd) {

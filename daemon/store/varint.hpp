@@ -1,4 +1,5 @@
-// Numbers of variable length, seven bits a byte, the lowest first: what a group's state is made of.
+// Numbers of variable length, seven bits a byte, the lowest first: what records without columns are
+// made of.
 #pragma once
 
 #include <cstdint>

@@ -6,13 +6,14 @@
 #include "daemon/fault/fault.hpp"
 #include "daemon/tasks/tasks_proto.hpp"
 #include "daemon/watch/watch_proto.hpp"
+#include "watch/utf8.hpp"
 
 namespace zsync::daemon {
 namespace {
 
 // File names need not be text.
 void add_text(std::string text, google::protobuf::RepeatedPtrField<std::string>& list) {
-  *list.Add() = to_utf8(text);
+  *list.Add() = watching::to_utf8(text);
 }
 
 void put_run(const TriggerRun& run, v1::TriggerRun& proto) {
@@ -54,13 +55,13 @@ v1::Trigger to_proto(const TriggerView& view) {
   v1::Trigger proto;
   v1::TriggerSpec& spec = *proto.mutable_spec();
   spec.set_name(record.spec.name);
-  spec.set_path(to_utf8(record.spec.watch.path));
+  spec.set_path(watching::to_utf8(record.spec.watch.path));
   *spec.mutable_filter() = filter_to_proto(record.spec.watch);
   for (const std::string& glob : record.spec.writes) spec.add_writes(glob);
   *spec.mutable_task() = spec_to_proto(*record.spec.task);
   proto.set_id(record.id);
   proto.set_state(static_cast<v1::TriggerState>(view.state));
-  proto.set_reason(to_utf8(view.reason));
+  proto.set_reason(watching::to_utf8(view.reason));
   proto.set_next(view.next);
   proto.set_created_unix_nano(record.created_unix_nano);
   if (record.paused.on()) {
@@ -69,7 +70,7 @@ v1::Trigger to_proto(const TriggerView& view) {
     proto.mutable_paused()->set_pid(record.paused.pid);
   }
   for (const std::string& path : record.loop) add_text(path, *proto.mutable_loop());
-  proto.set_cure(to_utf8(view.cure));
+  proto.set_cure(watching::to_utf8(view.cure));
   proto.set_runs(record.last.number);
   if (record.last.number != 0) put_run(record.last, *proto.mutable_last());
   proto.set_pending(view.pending);

@@ -4,7 +4,6 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "daemon/store/utf8.hpp"
 #include "daemon/watch/engine.hpp"
 #include "zsync/v1/watch.pb.h"
 

@@ -9,10 +9,10 @@
 #include "absl/time/time.h"
 #include "daemon/fault/fault.hpp"
 #include "daemon/rpc/bridge.hpp"
-#include "daemon/store/utf8.hpp"
 #include "daemon/watch/engine.hpp"
 #include "daemon/watch/watch_proto.hpp"
 #include "watch/inotify_usage.hpp"
+#include "watch/utf8.hpp"
 #include "zsync/flow.hpp"
 #include "zsync/runtime.hpp"
 #include "zsync/v1/watch.grpc.pb.h"
@@ -28,8 +28,8 @@ using Context = grpc::CallbackServerContext;
 // Sets the field, and the one with the exact bytes where the name is not UTF-8.
 template <typename SetText, typename SetBytes>
 void set_name(std::string name, SetText set_text, SetBytes set_bytes) {
-  if (is_utf8(name)) return set_text(std::move(name));
-  set_text(to_utf8(name));
+  if (watching::is_utf8(name)) return set_text(std::move(name));
+  set_text(watching::to_utf8(name));
   set_bytes(std::move(name));
 }
 
@@ -77,7 +77,7 @@ v1::WatchBatch to_proto(const watching::Told& told) {
 Task<absl::Status> send(StreamWriter<v1::WatchBatch>& out, WatchBatch batch,
                         const std::string& fallback) {
   v1::WatchBatch message;
-  message.set_fallback(to_utf8(fallback));
+  message.set_fallback(watching::to_utf8(fallback));
   message.set_fresh(batch.fresh);
   message.set_gap(std::string(watching::gap_name(batch.gap)));
   size_t bytes = 0;
@@ -189,7 +189,7 @@ Task<absl::StatusOr<v1::WatchUsageReply>> usage(WatchEngine& engine) {
   for (const watching::InotifyUser& user : found.users) {
     v1::WatchUser& proto = *reply.add_users();
     proto.set_pid(user.pid);
-    proto.set_command(to_utf8(user.command));
+    proto.set_command(watching::to_utf8(user.command));
     proto.set_instances(user.instances);
     proto.set_watches(user.watches);
     proto.set_zsyncd(user.pid == ::getpid());
@@ -243,24 +243,24 @@ v1::ListWatchesReply list(WatchEngine& engine) {
   v1::ListWatchesReply reply;
   for (watching::RootFacts& facts : engine.list()) {
     v1::WatchRoot& root = *reply.add_roots();
-    root.set_path(to_utf8(facts.path));
+    root.set_path(watching::to_utf8(facts.path));
     root.set_subscribers(static_cast<uint32_t>(facts.subscribers));
     root.set_directories(facts.directories);
     root.set_files(facts.files);
     root.set_clock(std::move(facts.clock));
     root.set_source(name_of(facts.source));
-    root.set_fallback(to_utf8(facts.fallback));
-    root.set_forgetful(to_utf8(facts.forgetful));
+    root.set_fallback(watching::to_utf8(facts.fallback));
+    root.set_forgetful(watching::to_utf8(facts.forgetful));
     say_why_silent(facts, root);
     if (!facts.ended.ok()) {
-      root.set_error(to_utf8(std::string(facts.ended.message())));
+      root.set_error(watching::to_utf8(std::string(facts.ended.message())));
     } else if (facts.missing) {
       root.set_error("the directory is gone; it is watched again as soon as it is back");
     }
   }
   for (const StateFacts& state : engine.states()) {
     v1::HeldState& held = *reply.add_states();
-    held.set_path(to_utf8(state.path));
+    held.set_path(watching::to_utf8(state.path));
     held.set_name(state.name);
     held.set_holders(state.holders);
     held.set_pid(state.pid);

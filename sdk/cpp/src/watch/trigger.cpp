@@ -5,43 +5,15 @@
 #include <string_view>
 
 #include "absl/strings/str_join.h"
+#include "watch/utf8.hpp"
 
 namespace zsync::watching {
-namespace {
-
-// The length of the character at the beginning, or 0 where there is none (RFC 3629).
-size_t character(std::string_view text) {
-  const auto byte = [&](size_t at) {
-    return at < text.size() ? static_cast<unsigned char>(text[at]) : 0u;
-  };
-  const unsigned first = byte(0);
-  if (first < 0x80) return 1;
-  const size_t size = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-  if (first < 0xc2 || first > 0xf4) return 0;
-  for (size_t i = 1; i < size; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return 0;
-  }
-  const bool overlong = (first == 0xe0 && byte(1) < 0xa0) || (first == 0xf0 && byte(1) < 0x90);
-  const bool beyond = (first == 0xed && byte(1) > 0x9f) || (first == 0xf4 && byte(1) > 0x8f);
-  return overlong || beyond ? 0 : size;
-}
-
-bool is_line(std::string_view path) {
-  while (!path.empty()) {
-    const size_t size = character(path);
-    if (size == 0 || path[0] == '\n' || path[0] == '\0') return false;
-    path.remove_prefix(size);
-  }
-  return true;
-}
-
-}  // namespace
 
 std::vector<std::string> changed_lines(const std::vector<std::string>& paths) {
   std::vector<std::string> lines;
   size_t bytes = 0;
   for (const std::string& path : paths) {
-    if (!is_line(path)) continue;
+    if (!is_utf8(path) || path.find_first_of(std::string_view("\n\0", 2)) != path.npos) continue;
     if (lines.size() == kChangedPathsMax || bytes + path.size() + 1 > kChangedBytesMax) break;
     bytes += path.size() + 1;
     lines.push_back(path);

@@ -1,9 +1,9 @@
-#include "daemon/store/utf8.hpp"
+#include "watch/utf8.hpp"
 
 #include <cstddef>
 #include <cstdint>
 
-namespace zsync::daemon {
+namespace zsync::watching {
 namespace {
 
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
@@ -45,4 +45,4 @@ std::string to_utf8(std::string_view bytes) {
   return out;
 }
 
-}  // namespace zsync::daemon
+}  // namespace zsync::watching

@@ -1,8 +1,8 @@
-#include "daemon/store/utf8.hpp"
+#include "watch/utf8.hpp"
 
 #include <gtest/gtest.h>
 
-namespace zsync::daemon {
+namespace zsync::watching {
 namespace {
 
 TEST(Utf8, TextStaysAsItIs) {
@@ -23,4 +23,4 @@ TEST(Utf8, EachByteThatBelongsToNoCharacterIsReplaced) {
 }
 
 }  // namespace
-}  // namespace zsync::daemon
+}  // namespace zsync::watching

@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-namespace zsync::daemon {
+namespace zsync::watching {
 
 // Without surrogates and overlong forms, at most U+10FFFF (RFC 3629).
 bool is_utf8(std::string_view bytes);
@@ -12,4 +12,4 @@ bool is_utf8(std::string_view bytes);
 // Each byte that does not belong to a character becomes U+FFFD.
 std::string to_utf8(std::string_view bytes);
 
-}  // namespace zsync::daemon
+}  // namespace zsync::watching
