@@ -1,7 +1,10 @@
 #include "daemon/config/closest.hpp"
 
 #include <algorithm>
-#include <vector>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "daemon/fault/fault.hpp"
 
 namespace zsync::daemon {
 namespace {
@@ -60,6 +63,19 @@ std::optional<std::string> closest_match(std::string_view word,
   }
   if (best == nullptr) return std::nullopt;
   return *best;
+}
+
+absl::Status unknown_name(std::string_view kind, std::string_view name,
+                          const std::vector<std::string>& names, std::string_view list) {
+  FaultDetail detail{
+      "name", "NOT_FOUND", "", absl::StrCat("`", std::string(list), "` shows them"), {}};
+  if (const std::optional<std::string> closest = closest_match(name, names)) {
+    detail.hint = absl::StrCat("did you mean ", *closest, "?");
+    detail.closest.push_back(*closest);
+  }
+  return fault(absl::StatusCode::kNotFound,
+               absl::StrCat("no ", std::string(kind), " \"", std::string(name), "\""),
+               std::move(detail));
 }
 
 }  // namespace zsync::daemon

@@ -6,6 +6,9 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
 
 namespace zsync::daemon {
 
@@ -21,5 +24,9 @@ size_t edit_distance(std::string_view a, std::string_view b);
 // nothing.
 std::optional<std::string> closest_match(std::string_view word,
                                          std::span<const std::string> candidates);
+
+// `no trigger "buld"`, with the closest of the names; `list` is the command that shows them all.
+absl::Status unknown_name(std::string_view kind, std::string_view name,
+                          const std::vector<std::string>& names, std::string_view list);
 
 }  // namespace zsync::daemon

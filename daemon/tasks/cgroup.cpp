@@ -87,10 +87,13 @@ std::string TaskCgroups::create(const std::string& task_id, const std::string& g
   std::string parent = root_;
   rt::LockGuard guard(lock_);  // also so that the last one of the group does not just take it along
   if (auto budget = budgets_.find(group); budget != budgets_.end()) {
-    parent = directory_of(group);
-    if (mkdir(parent.c_str(), 0755) != 0 && errno != EEXIST) return {};
-    (void)hand_on_controllers(parent);
-    write_budget(parent, budget->second);
+    // A name may be too long for a directory; then each task is held by its own limits alone.
+    const std::string of_group = directory_of(group);
+    if (mkdir(of_group.c_str(), 0755) == 0 || errno == EEXIST) {
+      parent = of_group;
+      (void)hand_on_controllers(parent);
+      write_budget(parent, budget->second);
+    }
   }
   std::string directory = absl::StrCat(parent, "/task-", task_id);
   if (mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) return {};

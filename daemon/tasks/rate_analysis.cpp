@@ -25,7 +25,7 @@ std::optional<int64_t> response(const std::vector<PeriodicTask>& ranked, size_t 
   const int64_t carried = places > 1 ? 1 : 0;
   const int64_t blocked = blocking(ranked, at, places);
   int64_t waits = 0;
-  while (true) {
+  for (size_t step = 0; step < kResponseStepsMax; ++step) {
     int64_t work = blocked;
     for (size_t i = 0; i < at; ++i) {
       work += (waits / ranked[i].period_ms + 1 + carried) * ranked[i].cost_ms;
@@ -36,6 +36,7 @@ std::optional<int64_t> response(const std::vector<PeriodicTask>& ranked, size_t 
     if (next == waits) return waits + task.cost_ms;
     waits = next;
   }
+  return std::nullopt;
 }
 
 }  // namespace

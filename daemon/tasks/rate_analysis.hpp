@@ -19,8 +19,12 @@ struct PeriodicTask {
   int64_t cost_ms = 0;  // what one run takes at most
 };
 
+// Steps towards the longest wait of one task; what has not settled by then counts as late.
+inline constexpr size_t kResponseStepsMax = 1'000;
+
 // Of each task the longest time from its run's coming to its end; nullopt: maybe longer than its
-// period. `places` run at once. As long as nothing else runs there.
+// period. `places` run at once. As long as nothing else runs there. At most kResponseStepsMax
+// passes over the tasks for each of them.
 std::vector<std::optional<int64_t>> worst_responses(const std::vector<PeriodicTask>& tasks,
                                                     uint32_t places);
 

@@ -33,6 +33,16 @@ TEST(RateAnalysis, ALongRunOfALongPeriodDelaysAShortOne) {
   EXPECT_THAT(worst_responses({{100, 10}, {10'000, 91}}, 1)[0], Eq(std::nullopt));
 }
 
+// Its wait grows by a thousandth of a second a step, over a year.
+TEST(RateAnalysis, WhatWouldTakeForEverToAnalyseCountsAsLate) {
+  const int64_t year = int64_t{366} * 24 * 3600 * 1000;
+  std::vector<PeriodicTask> tasks(100, {year, 1});
+  tasks[0] = {1000, 1000};
+  const auto responses = worst_responses(tasks, 1);
+  EXPECT_THAT(responses[0], Eq(std::nullopt));
+  EXPECT_THAT(responses[99], Eq(std::nullopt));
+}
+
 TEST(RateAnalysis, MorePlacesCarryMore) {
   const std::vector<PeriodicTask> tasks = {{100, 40}, {100, 40}, {400, 40}};
   EXPECT_THAT(worst_responses(tasks, 1)[1], Eq(std::nullopt));

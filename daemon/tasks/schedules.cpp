@@ -270,29 +270,37 @@ absl::StatusOr<Schedules::EntryPtr> Schedules::find(const std::string& name) {
   if (auto found = entries_.find(name); found != entries_.end()) return found->second;
   std::vector<std::string> names;
   for (const auto& [known, entry] : entries_) names.push_back(known);
-  const std::optional<std::string> closest = closest_match(name, names);
-  FaultDetail detail{"name", "NOT_FOUND", "", "`zsyncctl tasks schedule list` shows them", {}};
-  if (closest) detail.hint = absl::StrCat("did you mean ", *closest, "?");
-  if (closest) detail.closest.push_back(*closest);
-  return fault(absl::StatusCode::kNotFound, absl::StrCat("no schedule \"", name, "\""),
-               std::move(detail));
+  return unknown_name("schedule", name, names, "zsyncctl tasks schedule list");
 }
 
-ScheduleView Schedules::view(const Entry& entry) {
-  ScheduleView view{entry.record, entry.next};
+ScheduleView Schedules::view(const Entry& entry, GroupGuarantees& known) {
+  ScheduleView view{entry.record, entry.next, {}};
   if (entry.record.paused.on()) view.next_unix_nano.reset();
   const ScheduleSpec& spec = entry.record.spec;
   if (!spec.guaranteed()) return view;
-  const std::map<std::string, PeriodicTask> all = guaranteed_of(group_of(*spec.task));
+  const auto [at, made] = known.try_emplace(group_of(*spec.task));
+  if (made) at->second = guarantees_of(at->first);
+  view.guarantee = at->second.at(spec.name);
+  return view;
+}
+
+ScheduleView Schedules::view(const Entry& entry) {
+  GroupGuarantees none;
+  return view(entry, none);
+}
+
+std::map<std::string, Guarantee> Schedules::guarantees_of(const std::string& group) {
+  const std::map<std::string, PeriodicTask> all = guaranteed_of(group);
   std::vector<PeriodicTask> tasks;
   for (const auto& [name, task] : all) tasks.push_back(task);
-  Guarantee& guarantee = view.guarantee.emplace();
-  guarantee.utilization = utilization(tasks);
-  const GroupSettings group = settings_of(tasks_.groups(), group_of(*spec.task));
-  if (group.order != StartOrder::kRate) return view;
-  const auto at = static_cast<size_t>(std::distance(all.begin(), all.find(spec.name)));
-  guarantee.response_max_ms = worst_responses(tasks, group.parallel)[at];
-  return view;
+  std::vector<std::optional<int64_t>> responses(tasks.size());
+  const GroupSettings settings = settings_of(tasks_.groups(), group);
+  if (settings.order == StartOrder::kRate) responses = worst_responses(tasks, settings.parallel);
+  std::map<std::string, Guarantee> guarantees;
+  for (const auto& [name, task] : all) {
+    guarantees[name] = {responses[guarantees.size()], utilization(tasks)};
+  }
+  return guarantees;
 }
 
 std::map<std::string, PeriodicTask> Schedules::guaranteed_of(const std::string& group) {
@@ -320,6 +328,13 @@ absl::Status Schedules::admit(const ScheduleSpec& spec) {
                    absl::StrCat("`zsyncctl tasks group set ", name,
                                 " --order rate`, for one in which "
                                 "only such schedules run"));
+  }
+  const TaskLimits& limits = spec.task->limits;
+  if ((group.memory_bytes_max != 0 && limits.memory_bytes != 0) ||
+      (group.cpu_millis_max != 0 && limits.cpu_millis != 0)) {
+    return refused("spec.task.limits",
+                   absl::StrCat("a run may have to wait for the budget of group \"", name, "\""),
+                   "", "leave the limits out, or use a group without a budget");
   }
   std::map<std::string, PeriodicTask> all = guaranteed_of(name);
   all[spec.name] = periodic(spec);
@@ -355,7 +370,8 @@ absl::StatusOr<ScheduleView> Schedules::get(const std::string& name) {
 std::vector<ScheduleView> Schedules::list() {
   rt::LockGuard guard(mutex_);
   std::vector<ScheduleView> views;
-  for (const auto& [name, entry] : entries_) views.push_back(view(*entry));
+  GroupGuarantees known;
+  for (const auto& [name, entry] : entries_) views.push_back(view(*entry, known));
   return views;
 }
 

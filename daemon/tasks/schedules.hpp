@@ -87,8 +87,15 @@ class Schedules {
   using News = std::vector<std::pair<std::string, std::map<std::string, std::string>>>;
 
   absl::StatusOr<EntryPtr> find(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  using GroupGuarantees = std::map<std::string, std::map<std::string, Guarantee>>;
   ScheduleView view(const Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // The guaranteed ones of a group, by name.
+  // The same, with the guarantees of groups that are `known`; others are added.
+  ScheduleView view(const Entry& entry, GroupGuarantees& known)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Of all guaranteed schedules of a group, by name.
+  std::map<std::string, Guarantee> guarantees_of(const std::string& group)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Their periods and costs.
   std::map<std::string, PeriodicTask> guaranteed_of(const std::string& group)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status admit(const ScheduleSpec& spec) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

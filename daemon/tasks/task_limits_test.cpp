@@ -118,6 +118,9 @@ TEST_F(Limits, AGroupWithABudgetHoldsItsTasksTogether) {
   cgroups_.set_budget("ci/a", {});
   EXPECT_EQ(text_of(root_ / "group-ci%2Fa/memory.max"), "max");
   EXPECT_EQ(cgroups_.create("3", "ci/a"), root_ / "task-3");
+  const std::string long_name(128, '/');
+  cgroups_.set_budget(long_name, budget);
+  EXPECT_EQ(cgroups_.create("4", long_name), root_ / "task-4") << "no directory has such a name";
   cgroups_.remove("2", "ci/a");
   cgroups_.remove("3", "ci/a");
   EXPECT_FALSE(fs::exists(task));

@@ -234,12 +234,7 @@ absl::StatusOr<TriggersEngine::EntryPtr> TriggersEngine::find(const std::string&
   if (auto found = entries_.find(name); found != entries_.end()) return found->second;
   std::vector<std::string> names;
   for (const auto& [known, entry] : entries_) names.push_back(known);
-  const std::optional<std::string> closest = closest_match(name, names);
-  FaultDetail detail{"name", "NOT_FOUND", "", "`zsyncctl watch trigger list` shows them", {}};
-  if (closest) detail.hint = absl::StrCat("did you mean ", *closest, "?");
-  if (closest) detail.closest.push_back(*closest);
-  return fault(absl::StatusCode::kNotFound, absl::StrCat("no trigger \"", name, "\""),
-               std::move(detail));
+  return unknown_name("trigger", name, names, "zsyncctl watch trigger list");
 }
 
 absl::StatusOr<TriggersEngine::EntryPtr> TriggersEngine::find_locked(const std::string& name) {

@@ -74,6 +74,8 @@ TEST_F(SchedulesTest, AGuaranteedOneIsTakenOnlyWhereNoRunCanBeLate) {
               HasSubstr("give --timeout"));
   restart();
   EXPECT_THAT(ctl({"tasks", "schedule", "show", "fast"}).out, HasSubstr("ends within 1.5s"));
+  EXPECT_THAT(ctl({"tasks", "schedule", "list", "-o", "json"}).out,
+              HasSubstr("\"responseMax\":\"1.5"));
   ASSERT_TRUE(kit::poll_until([&] { return schedule("fast").runs() >= 1; }));
   EXPECT_EQ(wait(schedule("fast").last_task()).state(), v1::TASK_STATE_SUCCEEDED);
   EXPECT_EQ(ctl({"tasks", "group", "set", "rt", "--order", "priority"}).code, 0);
