@@ -21,7 +21,7 @@ size_t bytes_of(const DiagnosticSet& set) {
   return set.key.path.size() + set.key.source.size() + set.task.size() + bytes_of(set.diagnostics);
 }
 
-// A path has no line feed where it matters: what comes behind the first one is the source.
+// A path has no line feed (Findings): what comes behind the first one is the source.
 std::string token_of(const SetKey& key) { return absl::StrCat(key.path, "\n", key.source); }
 
 SetKey key_of(const std::string& token) {

@@ -1,9 +1,9 @@
 #include "daemon/diagnostics/diagnostic_store.hpp"
 
-#include <cstring>
-#include <optional>
 #include <span>
 #include <utility>
+
+#include "daemon/store/varint.hpp"
 
 namespace zsync::daemon {
 
@@ -22,103 +22,55 @@ namespace {
 
 constexpr char kVersion = 1;
 
-// Numbers are little endian, u32; texts are their size and their bytes.
-class Encoder {
- public:
-  void number(uint32_t value) {
-    bytes_.append(reinterpret_cast<const char*>(&value), sizeof value);
-  }
-  void text(std::string_view value) {
-    number(static_cast<uint32_t>(value.size()));
-    bytes_.append(value);
-  }
-  std::string take() { return std::move(bytes_); }
-
- private:
-  std::string bytes_{kVersion};
-};
-
-// What is damaged reads as nothing from there on.
-class Decoder {
- public:
-  explicit Decoder(std::string_view bytes) : bytes_(bytes) {}
-  uint32_t number() {
-    uint32_t value = 0;
-    if (bytes_.size() < sizeof value) {
-      bytes_ = {};
-      failed_ = true;
-      return 0;
-    }
-    std::memcpy(&value, bytes_.data(), sizeof value);
-    bytes_.remove_prefix(sizeof value);
-    return value;
-  }
-  std::string text() {
-    const size_t size = number();
-    if (bytes_.size() < size) {
-      bytes_ = {};
-      failed_ = true;
-      return "";
-    }
-    std::string value(bytes_.substr(0, size));
-    bytes_.remove_prefix(size);
-    return value;
-  }
-  bool more() const { return !bytes_.empty() && !failed_; }
-  bool failed() const { return failed_; }
-
- private:
-  std::string_view bytes_;
-  bool failed_ = false;
-};
-
 // Without the path, which is the set's.
 std::string encode(const std::vector<Diagnostic>& diagnostics) {
-  Encoder out;
+  std::string out{kVersion};
   for (const Diagnostic& d : diagnostics) {
     for (const uint32_t number :
          {d.line, d.column, d.end_line, d.end_column, static_cast<uint32_t>(d.severity)}) {
-      out.number(number);
+      put_varint(out, number);
     }
-    out.text(d.message);
-    out.text(d.code);
-    out.text(d.matcher);
-    out.number(static_cast<uint32_t>(d.related.size()));
+    put_text(out, d.message);
+    put_text(out, d.code);
+    put_text(out, d.matcher);
+    put_varint(out, d.related.size());
     for (const RelatedPlace& place : d.related) {
-      out.text(place.path);
-      out.number(place.line);
-      out.number(place.column);
-      out.text(place.message);
+      put_text(out, place.path);
+      put_varint(out, place.line);
+      put_varint(out, place.column);
+      put_text(out, place.message);
     }
   }
-  return out.take();
+  return out;
 }
 
+// What is damaged reads as nothing from there on.
 std::vector<Diagnostic> decode(std::string_view bytes, const std::string& path) {
   std::vector<Diagnostic> diagnostics;
   if (bytes.empty() || bytes.front() != kVersion) return diagnostics;
-  Decoder in(bytes.substr(1));
-  while (in.more()) {
+  VarintReader in(bytes.substr(1));
+  const auto number = [&in] { return static_cast<uint32_t>(in.next()); };
+  const auto text = [&in] { return std::string(in.take(in.next())); };
+  while (!in.at_end()) {
     Diagnostic d;
     d.path = path;
-    d.line = in.number();
-    d.column = in.number();
-    d.end_line = in.number();
-    d.end_column = in.number();
-    d.severity = static_cast<Severity>(in.number());
-    d.message = in.text();
-    d.code = in.text();
-    d.matcher = in.text();
-    const uint32_t places = in.number();
-    for (uint32_t i = 0; i < places && !in.failed(); ++i) {
+    d.line = number();
+    d.column = number();
+    d.end_line = number();
+    d.end_column = number();
+    d.severity = static_cast<Severity>(number());
+    d.message = text();
+    d.code = text();
+    d.matcher = text();
+    for (uint64_t left = in.next(); left > 0 && in.ok(); --left) {
       RelatedPlace place;
-      place.path = in.text();
-      place.line = in.number();
-      place.column = in.number();
-      place.message = in.text();
+      place.path = text();
+      place.line = number();
+      place.column = number();
+      place.message = text();
       d.related.push_back(std::move(place));
     }
-    if (!in.failed()) diagnostics.push_back(std::move(d));
+    if (in.ok()) diagnostics.push_back(std::move(d));
   }
   return diagnostics;
 }

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "daemon/store/utf8.hpp"
+#include "watch/utf8.hpp"
 
 namespace zsync::daemon {
 namespace {
@@ -17,7 +17,7 @@ std::string text_of(std::string_view bytes, size_t bytes_max) {
   if (end < bytes.size()) {
     while (end > 0 && (static_cast<unsigned char>(bytes[end]) & 0xC0) == 0x80) --end;
   }
-  return to_utf8(bytes.substr(0, end));
+  return watching::to_utf8(bytes.substr(0, end));
 }
 
 std::string key_of(const Diagnostic& diagnostic) {
@@ -63,6 +63,11 @@ bool Findings::has_room(size_t bytes) {
 
 bool Findings::add(Diagnostic diagnostic) {
   open_ = nullptr;
+  // JSON can spell what a line cannot hold; a path with a line feed would be two in every list.
+  if (diagnostic.path.find_first_of(std::string_view("\n\0", 2)) != std::string::npos) {
+    ++left_out_;
+    return false;
+  }
   diagnostic.path = text_of(resolve_path(directory(), diagnostic.path), kDiagnosticPathBytesMax);
   diagnostic.message = text_of(diagnostic.message, kDiagnosticMessageBytesMax);
   diagnostic.code = text_of(diagnostic.code, kDiagnosticCodeBytesMax);
@@ -100,7 +105,7 @@ void Findings::append(std::string_view line) {
   }
   bytes_ += line.size() + 1;
   changed_.insert(open_->path);
-  absl::StrAppend(&open_->message, "\n", to_utf8(line));
+  absl::StrAppend(&open_->message, "\n", watching::to_utf8(line));
 }
 
 void Findings::enter(std::string directory) {

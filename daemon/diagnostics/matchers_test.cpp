@@ -397,6 +397,19 @@ TEST(OutputMatching, ALineOfAnyLengthIsCut) {
   EXPECT_EQ(matching.findings().left_out(), 1u);
 }
 
+TEST(OutputMatching, APathWithALineFeedIsLeftOut) {
+  OutputMatching matching({MatcherKind::kCargoJson}, {"/w", "", ""});
+  for (const char* name : {"a\\nb.rs", "c.rs"}) {
+    matching.feed(1,
+                  absl::StrCat(R"({"reason":"compiler-message","message":{"level":"error",)",
+                               R"("message":"no","spans":[{"file_name":")", name,
+                               R"(","line_start":1,"column_start":1,"is_primary":true}]}})", "\n"));
+  }
+  matching.finish();
+  EXPECT_THAT(texts_of(matching.findings()), ElementsAre("/w/c.rs:1:1: error: no"));
+  EXPECT_EQ(matching.findings().left_out(), 1u);
+}
+
 TEST(OutputMatching, ALineWhoseBeginningIsMissingIsNone) {
   OutputMatching matching({MatcherKind::kGcc}, {"/w", "", ""});
   matching.feed(2, "a.c:1:1: err");
