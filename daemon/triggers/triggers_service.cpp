@@ -68,7 +68,10 @@ class Service final : public v1::Triggers::CallbackService {
         [this](const v1::ListTriggersRequest& asked) -> absl::StatusOr<v1::ListTriggersReply> {
           v1::ListTriggersReply triggers;
           for (const TriggerView& view : engine_.list(asked.project())) {
-            *triggers.add_triggers() = to_proto(view);
+            v1::TaskSpec& task =
+                *(*triggers.add_triggers() = to_proto(view)).mutable_spec()->mutable_task();
+            task.clear_env();
+            task.clear_stdin();
           }
           return triggers;
         });

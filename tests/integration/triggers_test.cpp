@@ -224,6 +224,16 @@ TEST_F(TriggersIntegration, ASavedFileIsCheckedAndItsDiagnosticsAreTheTriggers) 
   EXPECT_THAT(ctl({"diagnostics", "list"}).out, Not(HasSubstr("oops")));
 }
 
+TEST_F(TriggersIntegration, AListLeavesOutTheVariablesThatGetTells) {
+  ASSERT_EQ(add({"-e", "SIZE=large"}, {"true"}).code, 0);
+  EXPECT_EQ(trigger().spec().task().env().at("SIZE"), "large");
+  const auto all = client().triggers().list();
+  ASSERT_TRUE(all.ok()) << all.status();
+  ASSERT_EQ(all->triggers_size(), 1);
+  EXPECT_EQ(all->triggers(0).spec().task().argv(0), "true");
+  EXPECT_TRUE(all->triggers(0).spec().task().env().empty());
+}
+
 TEST_F(TriggersIntegration, AnUpgradeKeepsATriggerAndMissesNoChange) {
   ASSERT_EQ(add({"--writes", "*.log", "--cwd", root_.string()}, {"sh", "-c", "cat a > b.log"}).code,
             0);

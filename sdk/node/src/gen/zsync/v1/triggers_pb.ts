@@ -324,6 +324,8 @@ export const ListTriggersRequestSchema: GenMessage<ListTriggersRequest> = /*@__P
   messageDesc(file_zsync_v1_triggers, 5);
 
 /**
+ * By name; at most 256 (triggers_max). Without the variables and the stdin of their tasks, which may be large: Get has them.
+ *
  * @generated from message zsync.v1.ListTriggersReply
  */
 export type ListTriggersReply = Message<"zsync.v1.ListTriggersReply"> & {
