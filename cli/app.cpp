@@ -71,9 +71,6 @@ int parse(Command& app, Context& context, const std::vector<std::string>& args) 
     case Command::Outcome::kHelp:
       context.out.write(at.help());
       break;
-    case Command::Outcome::kHelpOfAll:
-      context.out.write(app.help_of_all());
-      break;
     case Command::Outcome::kVersion:
       context.out.write(absl::StrCat("zsyncctl ", ZSYNC_VERSION, "\n"));
       break;

@@ -203,6 +203,10 @@ Command* Command::callback(std::function<void()> named) {
   return this;
 }
 
+void Command::complete() {
+  if (const std::function<void()> complete = std::exchange(complete_, nullptr)) complete();
+}
+
 void Command::version_flag(const std::string& version) {
   keep(*app_.set_version_flag("--version", version));
 }
@@ -235,8 +239,6 @@ Command::Parsed Command::parse(const std::vector<std::string>& words) {
     app_.parse(reversed);
   } catch (const CLI::CallForHelp&) {
     return {Outcome::kHelp, ""};
-  } catch (const CLI::CallForAllHelp&) {
-    return {Outcome::kHelpOfAll, ""};
   } catch (const CLI::CallForVersion&) {
     return {Outcome::kVersion, ""};
   } catch (const CLI::ExtrasError&) {
@@ -254,8 +256,6 @@ std::vector<std::string> Command::unknown_words() const { return app_.remaining(
 std::string Command::help() const {
   return app_.help(parent_ == nullptr ? "" : parent_->full_name());
 }
-
-std::string Command::help_of_all() const { return app_.help("", CLI::AppFormatMode::All); }
 
 std::string bytes_text(std::string size) {
   try {

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace CLI {
@@ -54,7 +55,7 @@ class Flag {
 // A noun or verb; its parent owns it.
 class Command {
  public:
-  enum class Outcome { kParsed, kHelp, kHelpOfAll, kVersion, kUnknownWord, kMissing, kWrong };
+  enum class Outcome { kParsed, kHelp, kVersion, kUnknownWord, kMissing, kWrong };
   struct Parsed {
     Outcome outcome = Outcome::kParsed;
     std::string message;  // of kMissing and kWrong
@@ -94,6 +95,10 @@ class Command {
   Command* require_subcommand();
   Command* may_have_subcommand();  // one at most
   Command* callback(std::function<void()> named);
+  // What is needed only once the line names this command, as the flags that every command has:
+  // to make them for a hundred commands takes longer than to run one.
+  void when_named(std::function<void()> complete) { complete_ = std::move(complete); }
+  void complete();  // idempotent
   void version_flag(const std::string& version);
 
   const std::string& name() const;
@@ -112,7 +117,6 @@ class Command {
   // After parse(): the words that have no meaning here or below.
   std::vector<std::string> unknown_words() const;
   std::string help() const;
-  std::string help_of_all() const;
 
  private:
   Command(Command& parent, CLI::App& app);
@@ -123,6 +127,7 @@ class Command {
   std::unique_ptr<CLI::App> own_;  // of the outermost one
   CLI::App& app_;
   Command* parent_ = nullptr;
+  std::function<void()> complete_;
   std::deque<Flag> flags_;
   std::vector<std::unique_ptr<Command>> subcommands_;
 };

@@ -58,7 +58,7 @@ void add_globals(Command& app, Context& context, bool with_timeout) {
 Command* add_leaf(Command& parent, Context& context, const std::string& name,
                   const std::string& help, Action action, bool with_timeout) {
   Command* leaf = parent.add_subcommand(name, help);
-  add_globals(*leaf, context, with_timeout);
+  leaf->when_named([leaf, &context, with_timeout] { add_globals(*leaf, context, with_timeout); });
   leaf->callback([&context, action = std::move(action)] { context.action = action; });
   return leaf;
 }
@@ -97,6 +97,7 @@ Command* named_command(Command& app, const std::vector<std::string>& args) {
     }
     if (next == nullptr) break;
     current = next;
+    current->complete();
   }
   return current;
 }

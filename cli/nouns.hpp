@@ -45,7 +45,7 @@ TakesCommand takes_command(const Command& app);
 std::vector<std::string> split_off_command(Command& app, std::vector<std::string> args,
                                            std::vector<std::string>& command, bool& dashes);
 
-// The subcommand that the line names.
+// The subcommand that the line names; it and those above it are complete then.
 Command* named_command(Command& app, const std::vector<std::string>& args);
 
 }  // namespace zsync::cli

@@ -6,26 +6,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "cli/calls.hpp"
 #include "cli/durations.hpp"
-#include "cli/nouns.hpp"
 #include "cli/render/progress.hpp"
 #include "cli/render/text.hpp"
 #include "cli/task_view.hpp"
 
 namespace zsync::cli {
 namespace {
-
-// Connects, and calls with what every call is given.
-template <typename Reply>
-absl::StatusOr<Reply> call_tasks(
-    Context& context,
-    const std::function<absl::StatusOr<Reply>(client::Tasks, const client::CallOptions&)>& each) {
-  absl::StatusOr<client::Client*> client = context.client();
-  if (!client.ok()) return client.status();
-  const absl::StatusOr<client::CallOptions> call = context.call();
-  if (!call.ok()) return call.status();
-  return each((*client)->tasks(), *call);
-}
 
 std::string overload_text(const v1::TaskGroup& group) {
   if (group.queued_max() == 0) return "-";
@@ -60,9 +48,10 @@ const char* order_text(const v1::TaskGroup& group) {
 }
 
 absl::StatusOr<int> list_groups(Context& context) {
-  const auto reply = call_tasks<v1::ListGroupsReply>(
-      context,
-      [](client::Tasks tasks, const client::CallOptions& call) { return tasks.list_groups(call); });
+  const auto reply =
+      call_daemon(context, [](client::Client& client, const client::CallOptions& call) {
+        return client.tasks().list_groups(call);
+      });
   if (!reply.ok()) return reply.status();
   Table table({"GROUP", "PARALLEL", "RUNNING", "QUEUED", "MODE", "ORDER", "OVERLOAD", "BUDGET"});
   ListPrinter printer(context);
@@ -85,8 +74,8 @@ absl::StatusOr<int> list_groups(Context& context) {
 
 absl::StatusOr<int> set_group(Context& context, const v1::SetGroupRequest& request) {
   const auto group =
-      call_tasks<v1::TaskGroup>(context, [&](client::Tasks tasks, const client::CallOptions& call) {
-        return tasks.set_group(request, call);
+      call_daemon(context, [&](client::Client& client, const client::CallOptions& call) {
+        return client.tasks().set_group(request, call);
       });
   if (!group.ok()) return group.status();
   context.show(*group, group->name(), [&] {
@@ -179,9 +168,9 @@ void add_switch(Command& parent, Context& context, const char* verb, const char*
 }
 
 absl::StatusOr<int> list_resources(Context& context) {
-  const auto reply = call_tasks<v1::ListResourcesReply>(
-      context, [](client::Tasks tasks, const client::CallOptions& call) {
-        return tasks.list_resources(call);
+  const auto reply =
+      call_daemon(context, [](client::Client& client, const client::CallOptions& call) {
+        return client.tasks().list_resources(call);
       });
   if (!reply.ok()) return reply.status();
   Table table({"NAME", "KIND", "USED", "OF", "HOLDERS"});
@@ -201,9 +190,9 @@ absl::StatusOr<int> list_resources(Context& context) {
 }
 
 absl::StatusOr<int> set_resource(Context& context, const std::string& name, unsigned capacity) {
-  const auto resource = call_tasks<v1::TaskResource>(
-      context, [&](client::Tasks tasks, const client::CallOptions& call) {
-        return tasks.set_resource(name, capacity, call);
+  const auto resource =
+      call_daemon(context, [&](client::Client& client, const client::CallOptions& call) {
+        return client.tasks().set_resource(name, capacity, call);
       });
   if (!resource.ok()) return resource.status();
   context.show(*resource, resource->name(), [&] {

@@ -5,9 +5,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
+#include "cli/calls.hpp"
 #include "cli/durations.hpp"
 #include "cli/errors.hpp"
-#include "cli/nouns.hpp"
 #include "cli/render/json.hpp"
 #include "cli/render/progress.hpp"
 #include "cli/render/text.hpp"
@@ -25,17 +25,6 @@ struct AddFlags {
   bool guaranteed = false;
   bool dry_run = false;
 };
-
-template <typename Reply>
-absl::StatusOr<Reply> call_tasks(
-    Context& context,
-    const std::function<absl::StatusOr<Reply>(client::Tasks, const client::CallOptions&)>& each) {
-  absl::StatusOr<client::Client*> client = context.client();
-  if (!client.ok()) return client.status();
-  const absl::StatusOr<client::CallOptions> call = context.call();
-  if (!call.ok()) return call.status();
-  return each((*client)->tasks(), *call);
-}
 
 // Local: a schedule is about the clock on the wall.
 std::string local_time(std::int64_t unix_nano) {
@@ -124,10 +113,10 @@ absl::StatusOr<int> add(Context& context, const AddFlags& flags) {
     context.out.write(to_json(spec, true));
     return static_cast<int>(kExitOk);
   }
-  return show(context, call_tasks<v1::Schedule>(
-                           context, [&](client::Tasks tasks, const client::CallOptions& call) {
-                             return tasks.create_schedule(request, call);
-                           }));
+  return show(context,
+              call_daemon(context, [&](client::Client& client, const client::CallOptions& call) {
+                return client.tasks().create_schedule(request, call);
+              }));
 }
 
 void add_add(Command& noun, Context& context) {
@@ -169,9 +158,9 @@ void add_add(Command& noun, Context& context) {
 }
 
 absl::StatusOr<int> list(Context& context) {
-  const auto reply = call_tasks<v1::ListSchedulesReply>(
-      context, [](client::Tasks tasks, const client::CallOptions& call) {
-        return tasks.list_schedules(call);
+  const auto reply =
+      call_daemon(context, [](client::Client& client, const client::CallOptions& call) {
+        return client.tasks().list_schedules(call);
       });
   if (!reply.ok()) return reply.status();
   Table table({"NAME", "WHEN", "NEXT", "RUNS", "LAST TASK", "COMMAND"});
@@ -191,39 +180,10 @@ absl::StatusOr<int> list(Context& context) {
   return static_cast<int>(kExitOk);
 }
 
-// One that takes a name and gives the schedule back.
-void add_named(Command& noun, Context& context, const char* verb, const char* help,
-               std::function<absl::StatusOr<v1::Schedule>(client::Tasks, const std::string&,
-                                                          const client::CallOptions&)>
-                   each) {
-  auto name = std::make_shared<std::string>();
-  Command* leaf =
-      add_leaf(noun, context, verb, help, [&context, name, each]() -> absl::StatusOr<int> {
-        return show(context,
-                    call_tasks<v1::Schedule>(
-                        context, [&](client::Tasks tasks, const client::CallOptions& call) {
-                          return each(std::move(tasks), *name, call);
-                        }));
-      });
-  leaf->add_option("NAME", *name, "Name of the schedule")->required();
-}
-
-absl::StatusOr<int> remove(Context& context, const std::string& name) {
-  absl::StatusOr<client::Client*> client = context.client();
-  if (!client.ok()) return client.status();
-  const absl::StatusOr<client::CallOptions> call = context.call();
-  if (!call.ok()) return call.status();
-  if (absl::Status status = (*client)->tasks().remove_schedule(name, *call); !status.ok()) {
-    return status;
-  }
-  context.note(absl::StrCat("schedule ", name, " is gone; its tasks stay"));
-  return static_cast<int>(kExitOk);
-}
-
 absl::StatusOr<int> next(Context& context, const std::string& name, unsigned count) {
-  const auto reply = call_tasks<v1::UpcomingRunsReply>(
-      context, [&](client::Tasks tasks, const client::CallOptions& call) {
-        return tasks.upcoming_runs(name, count, call);
+  const auto reply =
+      call_daemon(context, [&](client::Client& client, const client::CallOptions& call) {
+        return client.tasks().upcoming_runs(name, count, call);
       });
   if (!reply.ok()) return reply.status();
   if (context.json() || context.jsonl()) {
@@ -243,23 +203,25 @@ void add_task_schedules(Command& tasks, Context& context) {
   add_add(*noun, context);
   add_leaf(*noun, context, "list", "Schedules, and when each comes next",
            [&context] { return list(context); });
-  add_named(*noun, context, "show", "One schedule in full",
-            [](client::Tasks tasks, const std::string& name, const client::CallOptions& call) {
-              return tasks.get_schedule(name, call);
-            });
-  add_named(*noun, context, "pause", "Let it fire no more; what runs goes on",
-            [](client::Tasks tasks, const std::string& name, const client::CallOptions& call) {
-              return tasks.pause_schedule(name, true, call);
-            });
-  add_named(*noun, context, "resume", "Let it fire again, from now on",
-            [](client::Tasks tasks, const std::string& name, const client::CallOptions& call) {
-              return tasks.pause_schedule(name, false, call);
-            });
-  auto removed = std::make_shared<std::string>();
-  Command* rm = add_leaf(*noun, context, "rm", "Forget a schedule; its tasks stay",
-                         [&context, removed] { return remove(context, *removed); });
-  rm->alias("remove");
-  rm->add_option("NAME", *removed, "Name of the schedule")->required();
+  add_named<v1::Schedule>(
+      *noun, context, "show", "One schedule in full", "schedule", show,
+      [](client::Client& client, const std::string& name, const client::CallOptions& call) {
+        return client.tasks().get_schedule(name, call);
+      });
+  add_named<v1::Schedule>(
+      *noun, context, "pause", "Let it fire no more; what runs goes on", "schedule", show,
+      [](client::Client& client, const std::string& name, const client::CallOptions& call) {
+        return client.tasks().pause_schedule(name, true, call);
+      });
+  add_named<v1::Schedule>(
+      *noun, context, "resume", "Let it fire again, from now on", "schedule", show,
+      [](client::Client& client, const std::string& name, const client::CallOptions& call) {
+        return client.tasks().pause_schedule(name, false, call);
+      });
+  add_removal(*noun, context, "rm", "remove", "schedule",
+              [](client::Client& client, const std::string& name, const client::CallOptions& call) {
+                return client.tasks().remove_schedule(name, call);
+              });
   auto preview = std::make_shared<std::pair<std::string, unsigned>>("", 5);
   Command* upcoming = add_leaf(*noun, context, "next", "The times that come", [&context, preview] {
     return next(context, preview->first, preview->second);

@@ -10,9 +10,9 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
+#include "cli/calls.hpp"
 #include "cli/durations.hpp"
 #include "cli/errors.hpp"
-#include "cli/nouns.hpp"
 #include "cli/render/json.hpp"
 #include "cli/render/text.hpp"
 #include "cli/spec_flags.hpp"
@@ -31,18 +31,6 @@ struct AddFlags {
   bool replace = false;
   bool dry_run = false;
 };
-
-template <typename Reply>
-absl::StatusOr<Reply> call_triggers(
-    Context& context,
-    const std::function<absl::StatusOr<Reply>(client::Triggers, const client::CallOptions&)>&
-        each) {
-  absl::StatusOr<client::Client*> client = context.client();
-  if (!client.ok()) return client.status();
-  const absl::StatusOr<client::CallOptions> call = context.call();
-  if (!call.ok()) return call.status();
-  return each((*client)->triggers(), *call);
-}
 
 std::string lower(const std::string& name, const char* prefix) {
   return absl::StrReplaceAll(absl::AsciiStrToLower(absl::StripPrefix(name, prefix)), {{"_", " "}});
@@ -155,9 +143,9 @@ absl::StatusOr<int> add(Context& context, const AddFlags& flags) {
     context.out.write(to_json(spec, true));
     return static_cast<int>(kExitOk);
   }
-  return show(context, call_triggers<v1::Trigger>(context, [&](client::Triggers triggers,
-                                                               const client::CallOptions& call) {
-                return triggers.create(request, call);
+  return show(context,
+              call_daemon(context, [&](client::Client& client, const client::CallOptions& call) {
+                return client.triggers().create(request, call);
               }));
 }
 
@@ -183,9 +171,9 @@ void add_add(Command& noun, Context& context) {
 }
 
 absl::StatusOr<int> list(Context& context, const std::string& project) {
-  const auto reply = call_triggers<v1::ListTriggersReply>(
-      context, [&](client::Triggers triggers, const client::CallOptions& call) {
-        return triggers.list(project, call);
+  const auto reply =
+      call_daemon(context, [&](client::Client& client, const client::CallOptions& call) {
+        return client.triggers().list(project, call);
       });
   if (!reply.ok()) return reply.status();
   Table table({"NAME", "STATE", "RUNS", "LAST RUN", "WATCHES", "COMMAND"});
@@ -202,33 +190,6 @@ absl::StatusOr<int> list(Context& context, const std::string& project) {
   printer.end();
   if (!context.json() && !context.jsonl() && !context.names())
     context.show_table(table, "no triggers");
-  return static_cast<int>(kExitOk);
-}
-
-// One that takes a name and gives the trigger back.
-void add_named(Command& noun, Context& context, const char* verb, const char* help,
-               std::function<absl::StatusOr<v1::Trigger>(client::Triggers, const std::string&,
-                                                         const client::CallOptions&)>
-                   each) {
-  auto name = std::make_shared<std::string>();
-  Command* leaf =
-      add_leaf(noun, context, verb, help, [&context, name, each]() -> absl::StatusOr<int> {
-        return show(context,
-                    call_triggers<v1::Trigger>(
-                        context, [&](client::Triggers triggers, const client::CallOptions& call) {
-                          return each(std::move(triggers), *name, call);
-                        }));
-      });
-  leaf->add_option("NAME", *name, "Name of the trigger")->required();
-}
-
-absl::StatusOr<int> remove(Context& context, const std::string& name) {
-  absl::StatusOr<client::Client*> client = context.client();
-  if (!client.ok()) return client.status();
-  const absl::StatusOr<client::CallOptions> call = context.call();
-  if (!call.ok()) return call.status();
-  if (absl::Status status = (*client)->triggers().remove(name, *call); !status.ok()) return status;
-  context.note(absl::StrCat("trigger ", name, " is gone; its tasks stay"));
   return static_cast<int>(kExitOk);
 }
 
@@ -264,23 +225,32 @@ void add_watch_triggers(Command& watch, Context& context) {
   Command* all = add_leaf(*noun, context, "list", "Triggers, and how each stands",
                           [&context, project] { return list(context, *project); });
   all->add_option("--project", *project, "Only those of this project")->type_name("NAME");
-  add_named(*noun, context, "show", "One trigger in full: its state, its last run, what comes next",
-            [](client::Triggers triggers, const std::string& name,
-               const client::CallOptions& call) { return triggers.get(name, call); });
-  add_named(*noun, context, "pause", "No further runs; what changes makes one when it is resumed",
-            [](client::Triggers triggers, const std::string& name,
-               const client::CallOptions& call) { return triggers.pause(name, call); });
-  add_named(*noun, context, "resume", "Let one go on that is paused, or was stopped as a loop",
-            [](client::Triggers triggers, const std::string& name,
-               const client::CallOptions& call) { return triggers.resume(name, call); });
-  add_named(*noun, context, "run", "A run now, whatever has changed",
-            [](client::Triggers triggers, const std::string& name,
-               const client::CallOptions& call) { return triggers.run(name, call); });
-  auto removed = std::make_shared<std::string>();
-  Command* rm = add_leaf(*noun, context, "remove", "Forget a trigger; its tasks stay",
-                         [&context, removed] { return remove(context, *removed); });
-  rm->alias("rm");
-  rm->add_option("NAME", *removed, "Name of the trigger")->required();
+  add_named<v1::Trigger>(
+      *noun, context, "show", "One trigger in full: its state, its last run, what comes next",
+      "trigger", show,
+      [](client::Client& client, const std::string& name, const client::CallOptions& call) {
+        return client.triggers().get(name, call);
+      });
+  add_named<v1::Trigger>(
+      *noun, context, "pause", "No further runs; what changes makes one when it is resumed",
+      "trigger", show,
+      [](client::Client& client, const std::string& name, const client::CallOptions& call) {
+        return client.triggers().pause(name, call);
+      });
+  add_named<v1::Trigger>(
+      *noun, context, "resume", "Let one go on that is paused, or was stopped as a loop", "trigger",
+      show, [](client::Client& client, const std::string& name, const client::CallOptions& call) {
+        return client.triggers().resume(name, call);
+      });
+  add_named<v1::Trigger>(
+      *noun, context, "run", "A run now, whatever has changed", "trigger", show,
+      [](client::Client& client, const std::string& name, const client::CallOptions& call) {
+        return client.triggers().run(name, call);
+      });
+  add_removal(*noun, context, "remove", "rm", "trigger",
+              [](client::Client& client, const std::string& name, const client::CallOptions& call) {
+                return client.triggers().remove(name, call);
+              });
 }
 
 }  // namespace zsync::cli
