@@ -27,23 +27,6 @@ std::vector<std::string> words_of(Command& command, bool flags) {
   return words;
 }
 
-// The first word that the parser could not place, with what was probably meant.
-std::string unknown_word(Command& app, const std::vector<std::string>& args) {
-  Command* at = named_command(app, args);
-  std::vector<std::string> extras = at->unknown_words();
-  if (extras.empty()) extras = app.unknown_words();
-  std::string word = extras.empty() ? "" : extras.front();
-  if (const std::size_t equals = word.find('='); word.rfind("--", 0) == 0 && equals != word.npos) {
-    word.resize(equals);
-  }
-  const bool flag = !word.empty() && word[0] == '-';
-  std::string text =
-      absl::StrCat("unknown ", flag ? "option" : "word", " \"", word, "\" for ", at->full_name());
-  const std::string near = closest(word, words_of(*at, flag));
-  if (!near.empty()) absl::StrAppend(&text, "\n  hint: did you mean \"", near, "\"?");
-  return text;
-}
-
 std::string missing_word(Command& at) {
   std::vector<std::string> verbs;
   for (const Command* sub : at.subcommands()) {
@@ -57,6 +40,23 @@ int print_usage_error(Context& context, Command& at, const std::string& message)
                                  " --help` shows what it takes\n"));
   context.err.flush();
   return context.passes_command_code ? kExitRunFailed : kExitUsage;
+}
+
+// Says which word the parser could not place, and what was probably meant.
+int print_unknown_word(Context& context, Command& app, const std::vector<std::string>& args) {
+  std::vector<std::string> extras = named_command(app, args)->unknown_words();
+  if (extras.empty()) extras = app.unknown_words();
+  std::string word = extras.empty() ? "" : extras.front();
+  Command& at = *named_command(app, {args.begin(), std::find(args.begin(), args.end(), word)});
+  if (const std::size_t equals = word.find('='); word.rfind("--", 0) == 0 && equals != word.npos) {
+    word.resize(equals);
+  }
+  const bool flag = !word.empty() && word[0] == '-';
+  std::string text =
+      absl::StrCat("unknown ", flag ? "option" : "word", " \"", word, "\" for ", at.full_name());
+  const std::string near = closest(word, words_of(at, flag));
+  if (!near.empty()) absl::StrAppend(&text, "\n  hint: did you mean \"", near, "\"?");
+  return print_usage_error(context, at, text);
 }
 
 int parse(Command& app, Context& context, const std::vector<std::string>& args) {
@@ -75,11 +75,12 @@ int parse(Command& app, Context& context, const std::vector<std::string>& args) 
       context.out.write(absl::StrCat("zsyncctl ", ZSYNC_VERSION, "\n"));
       break;
     case Command::Outcome::kUnknownWord:
-      return print_usage_error(context, at, unknown_word(app, ours));
+      return print_unknown_word(context, app, ours);
     case Command::Outcome::kMissing: {
       if (!at.lacks_subcommand()) return print_usage_error(context, at, parsed.message);
       const bool unknown = !at.unknown_words().empty() || !app.unknown_words().empty();
-      return print_usage_error(context, at, unknown ? unknown_word(app, ours) : missing_word(at));
+      if (unknown) return print_unknown_word(context, app, ours);
+      return print_usage_error(context, at, missing_word(at));
     }
     case Command::Outcome::kWrong:
       return print_usage_error(context, at, parsed.message);

@@ -35,6 +35,19 @@ TEST(CommandLine, AMistypedWordGetsTheClosestOne) {
   EXPECT_THAT(run_alone({"ps", "--quite"}).err, HasSubstr("did you mean \"--quiet\"?"));
 }
 
+TEST(CommandLine, AnUnknownWordBeforeANounIsTheOneThatIsNamed) {
+  const CliResult result = run_alone({"bogus", "tasks", "list"});
+  EXPECT_EQ(result.code, 2);
+  EXPECT_THAT(result.err, HasSubstr("unknown word \"bogus\" for zsyncctl\n"));
+  EXPECT_THAT(result.err, HasSubstr("`zsyncctl --help` shows"));
+}
+
+TEST(CommandLine, AVerbMayStandBehindAWordOfItsNoun) {
+  const CliResult result =
+      run_alone({"--socket", "/tmp/zsync-none/s", "--no-autostart", "watch", ".", "list"});
+  EXPECT_EQ(result.code, 4) << result.err;
+}
+
 TEST(CommandLine, UsageErrorsExitWithTwo) {
   for (std::vector<std::string> args : {std::vector<std::string>{},
                                         {"nonsense"},

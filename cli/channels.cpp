@@ -164,26 +164,28 @@ void add_create(Command& channels, Context& context) {
 }  // namespace
 
 void add_channels(Command& app, Context& context) {
-  Command* channels =
-      add_noun(app, "channels", "channel", "Named message streams between processes");
-  add_create(*channels, context);
-  add_channel_streams(*channels, context);
-  add_channel_select(*channels, context);
-  add_channel_groups(*channels, context);
-  add_channel_set(*channels, context);
-  add_channel_requests(*channels, context);
-  add_leaf(*channels, context, "list", "Every channel", [&context] { return list(context); });
-  add_one(*channels, context, "get",
-          "One channel in full, and what each of its consumers waits for (show)",
-          &client::Channels::get)
-      ->alias("show");
-  add_one(*channels, context, "close", "Later sends fail, receivers drain what is there",
-          &client::Channels::close);
-  auto names = std::make_shared<std::vector<std::string>>();
-  add_leaf(*channels, context, "remove", "Forget channels and what is in them",
-           [&context, names] { return remove(context, *names); })
-      ->add_option("NAME", *names, kNameHelp)
-      ->required();
+  add_noun(app, "channels", "channel", "Named message streams between processes",
+           [&context](Command& channels) {
+             add_create(channels, context);
+             add_channel_streams(channels, context);
+             add_channel_select(channels, context);
+             add_channel_groups(channels, context);
+             add_channel_set(channels, context);
+             add_channel_requests(channels, context);
+             add_leaf(channels, context, "list", "Every channel",
+                      [&context] { return list(context); });
+             add_one(channels, context, "get",
+                     "One channel in full, and what each of its consumers waits for (show)",
+                     &client::Channels::get)
+                 ->alias("show");
+             add_one(channels, context, "close", "Later sends fail, receivers drain what is there",
+                     &client::Channels::close);
+             auto names = std::make_shared<std::vector<std::string>>();
+             add_leaf(channels, context, "remove", "Forget channels and what is in them",
+                      [&context, names] { return remove(context, *names); })
+                 ->add_option("NAME", *names, kNameHelp)
+                 ->required();
+           });
 }
 
 }  // namespace zsync::cli

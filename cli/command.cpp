@@ -204,7 +204,7 @@ Command* Command::callback(std::function<void()> named) {
 }
 
 void Command::complete() {
-  if (const std::function<void()> complete = std::exchange(complete_, nullptr)) complete();
+  for (const std::function<void()>& add : std::exchange(missing_, {})) add();
 }
 
 void Command::version_flag(const std::string& version) {

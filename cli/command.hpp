@@ -95,9 +95,9 @@ class Command {
   Command* require_subcommand();
   Command* may_have_subcommand();  // one at most
   Command* callback(std::function<void()> named);
-  // What is needed only once the line names this command, as the flags that every command has:
-  // to make them for a hundred commands takes longer than to run one.
-  void when_named(std::function<void()> complete) { complete_ = std::move(complete); }
+  // What is needed only once the line names this command, as its verbs and the flags that every
+  // command has: to make them for a hundred commands takes longer than to run one. In this order.
+  void when_named(std::function<void()> add) { missing_.push_back(std::move(add)); }
   void complete();  // idempotent
   void version_flag(const std::string& version);
 
@@ -127,7 +127,7 @@ class Command {
   std::unique_ptr<CLI::App> own_;  // of the outermost one
   CLI::App& app_;
   Command* parent_ = nullptr;
-  std::function<void()> complete_;
+  std::vector<std::function<void()>> missing_;
   std::deque<Flag> flags_;
   std::vector<std::unique_ptr<Command>> subcommands_;
 };

@@ -63,12 +63,12 @@ Command* add_leaf(Command& parent, Context& context, const std::string& name,
   return leaf;
 }
 
-Command* add_noun(Command& app, const std::string& name, const std::string& singular,
-                  const std::string& help) {
+void add_noun(Command& app, const std::string& name, const std::string& singular,
+              const std::string& help, std::function<void(Command& noun)> add_verbs) {
   Command* noun = app.add_subcommand(name, help);
   if (!singular.empty()) noun->alias(singular);
   noun->require_subcommand();
-  return noun;
+  noun->when_named([noun, add_verbs = std::move(add_verbs)] { add_verbs(*noun); });
 }
 
 TakesCommand takes_command(const Command& app) {
@@ -95,7 +95,7 @@ Command* named_command(Command& app, const std::vector<std::string>& args) {
     for (Command* candidate : current->subcommands()) {
       if (candidate->is_called(args[i])) next = candidate;
     }
-    if (next == nullptr) break;
+    if (next == nullptr) continue;  // a word of its own, as in `watch . list`, or an unknown one
     current = next;
     current->complete();
   }

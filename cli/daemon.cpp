@@ -237,34 +237,35 @@ absl::StatusOr<int> show_logs(Context& context, bool follow) {
 }  // namespace
 
 void add_daemon(Command& app, Context& context) {
-  Command* daemon = add_noun(app, "daemon", "", "The zsyncd behind all this");
-  add_leaf(*daemon, context, "info", "What it is and what it can do",
-           show_reply(context, &client::Daemon::info, info_text));
-  add_leaf(*daemon, context, "stats", "How it is doing",
-           show_reply(context, &client::Daemon::stats, stats_text));
-  Command* config = daemon->add_subcommand("config", "Its settings");
-  config->require_subcommand();
-  auto origin = std::make_shared<bool>(false);
-  add_leaf(*config, context, "show", "Every setting", [&context, origin] {
-    return show_config(context, *origin);
-  })->add_flag("--origin", *origin, "Where each comes from");
-  add_leaf(*daemon, context, "start", "Start it unless it runs",
-           [&context] { return start(context); });
-  add_leaf(*daemon, context, "stop", "Stop it; running commands go on",
-           [&context] { return stop(context, true); });
-  add_leaf(*daemon, context, "restart", "Stop it and start it; running commands go on",
-           [&context] { return restart(context); });
-  auto args = std::make_shared<UpgradeArgs>();
-  Command* leaf = add_leaf(*daemon, context, "upgrade",
-                           "Have another zsyncd take over; commands, channels and clients go on",
-                           [&context, args] { return upgrade(context, *args); });
-  leaf->add_option("PROGRAM", args->program,
-                   "The new zsyncd; without: the file it was started from, as it is now");
-  leaf->add_flag("--check", args->check, "Only ask it whether it could");
-  auto follow = std::make_shared<bool>(false);
-  add_leaf(*daemon, context, "logs", "The end of its log file", [&context, follow] {
-    return show_logs(context, *follow);
-  })->add_flag("-f,--follow", *follow, "Stay for what comes");
+  add_noun(app, "daemon", "", "The zsyncd behind all this", [&context](Command& daemon) {
+    add_leaf(daemon, context, "info", "What it is and what it can do",
+             show_reply(context, &client::Daemon::info, info_text));
+    add_leaf(daemon, context, "stats", "How it is doing",
+             show_reply(context, &client::Daemon::stats, stats_text));
+    add_noun(daemon, "config", "", "Its settings", [&context](Command& config) {
+      auto origin = std::make_shared<bool>(false);
+      add_leaf(config, context, "show", "Every setting", [&context, origin] {
+        return show_config(context, *origin);
+      })->add_flag("--origin", *origin, "Where each comes from");
+    });
+    add_leaf(daemon, context, "start", "Start it unless it runs",
+             [&context] { return start(context); });
+    add_leaf(daemon, context, "stop", "Stop it; running commands go on",
+             [&context] { return stop(context, true); });
+    add_leaf(daemon, context, "restart", "Stop it and start it; running commands go on",
+             [&context] { return restart(context); });
+    auto args = std::make_shared<UpgradeArgs>();
+    Command* leaf = add_leaf(daemon, context, "upgrade",
+                             "Have another zsyncd take over; commands, channels and clients go on",
+                             [&context, args] { return upgrade(context, *args); });
+    leaf->add_option("PROGRAM", args->program,
+                     "The new zsyncd; without: the file it was started from, as it is now");
+    leaf->add_flag("--check", args->check, "Only ask it whether it could");
+    auto follow = std::make_shared<bool>(false);
+    add_leaf(daemon, context, "logs", "The end of its log file", [&context, follow] {
+      return show_logs(context, *follow);
+    })->add_flag("-f,--follow", *follow, "Stay for what comes");
+  });
 }
 
 }  // namespace zsync::cli

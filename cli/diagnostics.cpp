@@ -136,20 +136,24 @@ absl::StatusOr<int> list(Context& context, const DiagnosticFlags& flags) {
 }  // namespace
 
 void add_diagnostics(Command& app, Context& context) {
-  Command* diagnostics =
-      add_noun(app, "diagnostics", "diagnostic", "What tools have said about places of files");
-  const auto flags = std::make_shared<DiagnosticFlags>();
-  Command* all = add_leaf(*diagnostics, context, "list",
+  add_noun(app, "diagnostics", "diagnostic", "What tools have said about places of files",
+           [&context](Command& diagnostics) {
+             const auto flags = std::make_shared<DiagnosticFlags>();
+             Command* all =
+                 add_leaf(diagnostics, context, "list",
                           "The newest of each file and source, as in PATH:LINE:COLUMN: error: ...",
                           [&context, flags] { return list(context, *flags); });
-  all->add_option("--path", flags->path, "Only of this file, or below this directory")
-      ->type_name("PATH");
-  all->add_option("--source", flags->source, "Only of this one, as the list shows it in (...)")
-      ->type_name("SOURCE");
-  all->add_option("--severity", flags->severity, "Only these and worse: error, warning, note")
-      ->type_name("WORD")
-      ->one_of({"error", "warning", "note"});
-  all->add_flag("-f,--follow", flags->follow, "Stay, and print each set that changes");
+             all->add_option("--path", flags->path, "Only of this file, or below this directory")
+                 ->type_name("PATH");
+             all->add_option("--source", flags->source,
+                             "Only of this one, as the list shows it in (...)")
+                 ->type_name("SOURCE");
+             all->add_option("--severity", flags->severity,
+                             "Only these and worse: error, warning, note")
+                 ->type_name("WORD")
+                 ->one_of({"error", "warning", "note"});
+             all->add_flag("-f,--follow", flags->follow, "Stay, and print each set that changes");
+           });
 }
 
 }  // namespace zsync::cli

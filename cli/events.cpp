@@ -77,9 +77,11 @@ void add_verb(Command& events, Context& context, const char* name, const char* h
 }  // namespace
 
 void add_events(Command& app, Context& context) {
-  Command* events = add_noun(app, "events", "event", "The daemon's log of what happened");
-  add_verb(*events, context, "follow", "What happens, as it happens", true);
-  add_verb(*events, context, "list", "What has happened", false);
+  add_noun(app, "events", "event", "The daemon's log of what happened",
+           [&context](Command& events) {
+             add_verb(events, context, "follow", "What happens, as it happens", true);
+             add_verb(events, context, "list", "What has happened", false);
+           });
 }
 
 }  // namespace zsync::cli

@@ -233,21 +233,24 @@ void add_call(Command& functions, Context& context) {
 }  // namespace
 
 void add_functions(Command& app, Context& context) {
-  Command* functions = add_noun(app, "functions", "function",
-                                "Named work that clients do for others: serve it, call it");
-  add_leaf(*functions, context, "list", "Who serves what, and what waits",
-           [&context] { return list(context); });
-  auto flags = std::make_shared<ServeFlags>();
-  Command* leaf = add_leaf(*functions, context, "serve",
-                           "Run -- COMMAND for each call: its stdin is the payload, its stdout "
-                           "the result; another exit code than 0 is a failure",
-                           [&context, flags] { return serve(context, *flags); });
-  leaf->add_option("FUNCTION", flags->name, "Name of the function")->required();
-  leaf->add_option("-j,--concurrency", flags->concurrency, "Calls at once (default 1)")
-      ->between(1, kConcurrencyMax)
-      ->type_name("N");
-  leaf->add_option("--content-type", flags->content_type, "Of the results")->type_name("TYPE");
-  add_call(*functions, context);
+  add_noun(app, "functions", "function", "Named work that clients do for others: serve it, call it",
+           [&context](Command& functions) {
+             add_leaf(functions, context, "list", "Who serves what, and what waits",
+                      [&context] { return list(context); });
+             auto flags = std::make_shared<ServeFlags>();
+             Command* leaf =
+                 add_leaf(functions, context, "serve",
+                          "Run -- COMMAND for each call: its stdin is the payload, its stdout "
+                          "the result; another exit code than 0 is a failure",
+                          [&context, flags] { return serve(context, *flags); });
+             leaf->add_option("FUNCTION", flags->name, "Name of the function")->required();
+             leaf->add_option("-j,--concurrency", flags->concurrency, "Calls at once (default 1)")
+                 ->between(1, kConcurrencyMax)
+                 ->type_name("N");
+             leaf->add_option("--content-type", flags->content_type, "Of the results")
+                 ->type_name("TYPE");
+             add_call(functions, context);
+           });
 }
 
 }  // namespace zsync::cli

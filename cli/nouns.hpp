@@ -1,6 +1,7 @@
 // What every noun's file gives to the command line, and what it builds it with.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "cli/command.hpp"
@@ -32,9 +33,9 @@ void add_globals(Command& app, Context& context, bool with_timeout = true);
 Command* add_leaf(Command& parent, Context& context, const std::string& name,
                   const std::string& help, Action action, bool with_timeout = true);
 
-// A noun: one of its verbs is required.
-Command* add_noun(Command& app, const std::string& name, const std::string& singular,
-                  const std::string& help);
+// A noun: one of its verbs is required. `add_verbs` is called once the line names it.
+void add_noun(Command& app, const std::string& name, const std::string& singular,
+              const std::string& help, std::function<void(Command& noun)> add_verbs);
 
 // `name` of the command line takes the rest of it as a command: at once at its first word that is
 // no flag, or only after "--".

@@ -454,34 +454,38 @@ void add_projects(Command& app, Context& context) {
   add_up(app, context);
   add_down(app, context);
   add_restart(app, context);
-  Command* noun = add_noun(app, "projects", "project", "Steps and services of a zsync.yaml");
-  add_leaf(*noun, context, "list", "Projects, and whether they are up",
-           [&context] { return list(context); });
-  auto named = std::make_shared<std::string>();
-  Command* get = add_leaf(*noun, context, "get", "Steps and services of one, and their states",
-                          [&context, named] { return show_project(context, *named); });
-  get->add_option("PROJECT", *named, "Its name (default: that of the nearest zsync.yaml)");
-  get->alias("ps");
-  auto file = std::make_shared<std::string>();
-  Command* checked = add_leaf(*noun, context, "check", "Say what is wrong with a zsync.yaml",
-                              [&context, file] { return check(context, *file); });
-  checked->add_option("PATH", *file,
-                      "The file, or its directory (default: the nearest zsync.yaml)");
-  auto logged = std::make_shared<std::pair<std::string, std::vector<std::string>>>();
-  auto follow = std::make_shared<bool>(false);
-  Command* logs = add_leaf(*noun, context, "logs", "Output of steps and services, by their names",
-                           [&context, logged, follow] {
-                             return project_logs(context, logged->first, logged->second, *follow);
-                           });
-  logs->add_option("UNIT", logged->second, "Only these");
-  logs->add_option("--project", logged->first, "Its name (default: that of the nearest zsync.yaml)")
-      ->type_name("NAME");
-  logs->add_flag("-f,--follow", *follow, "Stay, also through restarts, until Ctrl-C");
-  auto removed = std::make_shared<std::string>();
-  Command* rm = add_leaf(*noun, context, "rm", "Forget a project that is down; its tasks stay",
-                         [&context, removed] { return remove(context, *removed); });
-  rm->alias("remove");
-  rm->add_option("PROJECT", *removed, "Its name, or the path of its directory")->required();
+  add_noun(
+      app, "projects", "project", "Steps and services of a zsync.yaml", [&context](Command& noun) {
+        add_leaf(noun, context, "list", "Projects, and whether they are up",
+                 [&context] { return list(context); });
+        auto named = std::make_shared<std::string>();
+        Command* get = add_leaf(noun, context, "get", "Steps and services of one, and their states",
+                                [&context, named] { return show_project(context, *named); });
+        get->add_option("PROJECT", *named, "Its name (default: that of the nearest zsync.yaml)");
+        get->alias("ps");
+        auto file = std::make_shared<std::string>();
+        Command* checked = add_leaf(noun, context, "check", "Say what is wrong with a zsync.yaml",
+                                    [&context, file] { return check(context, *file); });
+        checked->add_option("PATH", *file,
+                            "The file, or its directory (default: the nearest zsync.yaml)");
+        auto logged = std::make_shared<std::pair<std::string, std::vector<std::string>>>();
+        auto follow = std::make_shared<bool>(false);
+        Command* logs =
+            add_leaf(noun, context, "logs", "Output of steps and services, by their names",
+                     [&context, logged, follow] {
+                       return project_logs(context, logged->first, logged->second, *follow);
+                     });
+        logs->add_option("UNIT", logged->second, "Only these");
+        logs->add_option("--project", logged->first,
+                         "Its name (default: that of the nearest zsync.yaml)")
+            ->type_name("NAME");
+        logs->add_flag("-f,--follow", *follow, "Stay, also through restarts, until Ctrl-C");
+        auto removed = std::make_shared<std::string>();
+        Command* rm = add_leaf(noun, context, "rm", "Forget a project that is down; its tasks stay",
+                               [&context, removed] { return remove(context, *removed); });
+        rm->alias("remove");
+        rm->add_option("PROJECT", *removed, "Its name, or the path of its directory")->required();
+      });
 }
 
 }  // namespace zsync::cli

@@ -203,15 +203,21 @@ absl::StatusOr<int> set_resource(Context& context, const std::string& name, unsi
 }
 
 void add_resources(Command& tasks, Context& context) {
-  Command* noun = add_noun(tasks, "resource", "resources", "What tasks share, and how much of it");
-  add_leaf(*noun, context, "list", "Resources and locks, and which tasks have them",
-           [&context] { return list_resources(context); });
-  auto resource = std::make_shared<std::pair<std::string, unsigned>>();
-  Command* set = add_leaf(
-      *noun, context, "set", "How much of a resource there is",
-      [&context, resource] { return set_resource(context, resource->first, resource->second); });
-  set->add_option("NAME", resource->first, "Name of the resource, as in gpu")->required();
-  set->add_option("CAPACITY", resource->second, "0..1000000")->required()->between(0, 1'000'000);
+  add_noun(
+      tasks, "resource", "resources", "What tasks share, and how much of it",
+      [&context](Command& noun) {
+        add_leaf(noun, context, "list", "Resources and locks, and which tasks have them",
+                 [&context] { return list_resources(context); });
+        auto resource = std::make_shared<std::pair<std::string, unsigned>>();
+        Command* set =
+            add_leaf(noun, context, "set", "How much of a resource there is", [&context, resource] {
+              return set_resource(context, resource->first, resource->second);
+            });
+        set->add_option("NAME", resource->first, "Name of the resource, as in gpu")->required();
+        set->add_option("CAPACITY", resource->second, "0..1000000")
+            ->required()
+            ->between(0, 1'000'000);
+      });
 }
 
 }  // namespace
@@ -220,16 +226,17 @@ void add_task_groups(Command& tasks, Context& context) {
   add_leaf(tasks, context, "groups", "Groups and how many of each run at once",
            [&context] { return list_groups(context); });
   add_set(tasks, context, "set-group");
-  Command* group = add_noun(tasks, "group", "", "One group: what it runs and takes");
-  add_set(*group, context, "set");
-  add_switch(*group, context, "pause", "Start nothing of it any more; what runs goes on",
-             [](v1::SetGroupRequest& request) { request.set_paused(true); });
-  add_switch(*group, context, "resume", "Start its tasks again",
-             [](v1::SetGroupRequest& request) { request.set_paused(false); });
-  add_switch(*group, context, "drain", "Let it take no new tasks; what is queued runs",
-             [](v1::SetGroupRequest& request) { request.set_drained(true); });
-  add_switch(*group, context, "undrain", "Let it take tasks again",
-             [](v1::SetGroupRequest& request) { request.set_drained(false); });
+  add_noun(tasks, "group", "", "One group: what it runs and takes", [&context](Command& group) {
+    add_set(group, context, "set");
+    add_switch(group, context, "pause", "Start nothing of it any more; what runs goes on",
+               [](v1::SetGroupRequest& request) { request.set_paused(true); });
+    add_switch(group, context, "resume", "Start its tasks again",
+               [](v1::SetGroupRequest& request) { request.set_paused(false); });
+    add_switch(group, context, "drain", "Let it take no new tasks; what is queued runs",
+               [](v1::SetGroupRequest& request) { request.set_drained(true); });
+    add_switch(group, context, "undrain", "Let it take tasks again",
+               [](v1::SetGroupRequest& request) { request.set_drained(false); });
+  });
   add_resources(tasks, context);
 }
 

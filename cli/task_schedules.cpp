@@ -199,38 +199,40 @@ absl::StatusOr<int> next(Context& context, const std::string& name, unsigned cou
 }  // namespace
 
 void add_task_schedules(Command& tasks, Context& context) {
-  Command* noun = add_noun(tasks, "schedule", "schedules", "Tasks that come again");
-  add_add(*noun, context);
-  add_leaf(*noun, context, "list", "Schedules, and when each comes next",
-           [&context] { return list(context); });
-  add_named<v1::Schedule>(
-      *noun, context, "show", "One schedule in full", "schedule", show,
-      [](client::Client& client, const std::string& name, const client::CallOptions& call) {
-        return client.tasks().get_schedule(name, call);
-      });
-  add_named<v1::Schedule>(
-      *noun, context, "pause", "Let it fire no more; what runs goes on", "schedule", show,
-      [](client::Client& client, const std::string& name, const client::CallOptions& call) {
-        return client.tasks().pause_schedule(name, true, call);
-      });
-  add_named<v1::Schedule>(
-      *noun, context, "resume", "Let it fire again, from now on", "schedule", show,
-      [](client::Client& client, const std::string& name, const client::CallOptions& call) {
-        return client.tasks().pause_schedule(name, false, call);
-      });
-  add_removal(*noun, context, "rm", "remove", "schedule",
-              [](client::Client& client, const std::string& name, const client::CallOptions& call) {
-                return client.tasks().remove_schedule(name, call);
-              });
-  auto preview = std::make_shared<std::pair<std::string, unsigned>>("", 5);
-  Command* upcoming = add_leaf(*noun, context, "next", "The times that come", [&context, preview] {
-    return next(context, preview->first, preview->second);
+  add_noun(tasks, "schedule", "schedules", "Tasks that come again", [&context](Command& noun) {
+    add_add(noun, context);
+    add_leaf(noun, context, "list", "Schedules, and when each comes next",
+             [&context] { return list(context); });
+    add_named<v1::Schedule>(
+        noun, context, "show", "One schedule in full", "schedule", show,
+        [](client::Client& client, const std::string& name, const client::CallOptions& call) {
+          return client.tasks().get_schedule(name, call);
+        });
+    add_named<v1::Schedule>(
+        noun, context, "pause", "Let it fire no more; what runs goes on", "schedule", show,
+        [](client::Client& client, const std::string& name, const client::CallOptions& call) {
+          return client.tasks().pause_schedule(name, true, call);
+        });
+    add_named<v1::Schedule>(
+        noun, context, "resume", "Let it fire again, from now on", "schedule", show,
+        [](client::Client& client, const std::string& name, const client::CallOptions& call) {
+          return client.tasks().pause_schedule(name, false, call);
+        });
+    add_removal(
+        noun, context, "rm", "remove", "schedule",
+        [](client::Client& client, const std::string& name, const client::CallOptions& call) {
+          return client.tasks().remove_schedule(name, call);
+        });
+    auto preview = std::make_shared<std::pair<std::string, unsigned>>("", 5);
+    Command* upcoming = add_leaf(noun, context, "next", "The times that come", [&context, preview] {
+      return next(context, preview->first, preview->second);
+    });
+    upcoming->add_option("NAME", preview->first, "Name of the schedule")->required();
+    upcoming->add_option("-n", preview->second, "How many")
+        ->between(1, 1000)
+        ->type_name("N")
+        ->capture_default_str();
   });
-  upcoming->add_option("NAME", preview->first, "Name of the schedule")->required();
-  upcoming->add_option("-n", preview->second, "How many")
-      ->between(1, 1000)
-      ->type_name("N")
-      ->capture_default_str();
 }
 
 }  // namespace zsync::cli

@@ -194,26 +194,28 @@ absl::StatusOr<int> feed_input(Context& context, const std::string& id) {
 }  // namespace
 
 void add_tasks(Command& app, Context& context) {
-  Command* tasks = add_noun(app, "tasks", "task", "Commands under the daemon's supervision");
-  add_submit(*tasks, context);
-  add_list(*tasks, context);
-  add_get_and_wait(*tasks, context);
-  add_cancel(*tasks, context);
-  add_control(*tasks, context);
-  add_retry_and_remove(*tasks, context);
-  add_logs(*tasks, context, "output");
-  auto why_id = std::make_shared<std::string>();
-  add_leaf(*tasks, context, "why", "What a task is waiting for",
-           [&context, why_id] { return why(context, *why_id); })
-      ->add_option("ID", *why_id, kIdHelp)
-      ->required();
-  auto input_id = std::make_shared<std::string>();
-  add_leaf(*tasks, context, "input", "Feed stdin to a task that was submitted to take it",
-           [&context, input_id] { return feed_input(context, *input_id); })
-      ->add_option("ID", *input_id, kIdHelp)
-      ->required();
-  add_task_groups(*tasks, context);
-  add_task_schedules(*tasks, context);
+  add_noun(app, "tasks", "task", "Commands under the daemon's supervision",
+           [&context](Command& tasks) {
+             add_submit(tasks, context);
+             add_list(tasks, context);
+             add_get_and_wait(tasks, context);
+             add_cancel(tasks, context);
+             add_control(tasks, context);
+             add_retry_and_remove(tasks, context);
+             add_logs(tasks, context, "output");
+             auto why_id = std::make_shared<std::string>();
+             add_leaf(tasks, context, "why", "What a task is waiting for",
+                      [&context, why_id] { return why(context, *why_id); })
+                 ->add_option("ID", *why_id, kIdHelp)
+                 ->required();
+             auto input_id = std::make_shared<std::string>();
+             add_leaf(tasks, context, "input", "Feed stdin to a task that was submitted to take it",
+                      [&context, input_id] { return feed_input(context, *input_id); })
+                 ->add_option("ID", *input_id, kIdHelp)
+                 ->required();
+             add_task_groups(tasks, context);
+             add_task_schedules(tasks, context);
+           });
 }
 
 }  // namespace zsync::cli

@@ -103,18 +103,20 @@ absl::StatusOr<int> list(Context& context, std::uint32_t limit) {
 }  // namespace
 
 void add_traces(Command& app, Context& context) {
-  Command* traces =
-      add_noun(app, "traces", "trace", "What led to what, and how long each part took");
-  add_leaf(*traces, context, "last", "The trace where something happened last, as a waterfall",
-           [&context] { return show(context, "last"); });
-  const auto id = std::make_shared<std::string>();
-  Command* one = add_leaf(*traces, context, "show", "One trace, as a waterfall",
-                          [&context, id] { return show(context, *id); });
-  one->add_option("ID", *id, "Id of a trace, or its first digits; or of a task")->required();
-  const auto limit = std::make_shared<std::uint32_t>(0);
-  Command* all = add_leaf(*traces, context, "list", "The latest traces",
-                          [&context, limit] { return list(context, *limit); });
-  all->add_option("--limit", *limit, "How many at most (default: 20)")->type_name("N");
+  add_noun(
+      app, "traces", "trace", "What led to what, and how long each part took",
+      [&context](Command& traces) {
+        add_leaf(traces, context, "last", "The trace where something happened last, as a waterfall",
+                 [&context] { return show(context, "last"); });
+        const auto id = std::make_shared<std::string>();
+        Command* one = add_leaf(traces, context, "show", "One trace, as a waterfall",
+                                [&context, id] { return show(context, *id); });
+        one->add_option("ID", *id, "Id of a trace, or its first digits; or of a task")->required();
+        const auto limit = std::make_shared<std::uint32_t>(0);
+        Command* all = add_leaf(traces, context, "list", "The latest traces",
+                                [&context, limit] { return list(context, *limit); });
+        all->add_option("--limit", *limit, "How many at most (default: 20)")->type_name("N");
+      });
 }
 
 }  // namespace zsync::cli

@@ -218,27 +218,29 @@ void add_watch(Command& app, Context& context) {
                            [] { return static_cast<int>(kExitOk); });
   noun->alias("watches");
   noun->may_have_subcommand();
-  add_leaf(*noun, context, "list", "Directories that are being watched",
-           [&context] { return list(context); });
-  add_queries(*noun, context);
-  add_watch_state(*noun, context);
-  add_watch_triggers(*noun, context);
-  add_leaf(*noun, context, "usage", "Who uses the inotify watches of this machine",
-           [&context] { return usage(context); });
   // CLI11 calls the verb back before its noun.
   noun->callback([&context, flags, noun] {
     if (!noun->subcommand_named())
       context.action = [&context, flags] { return watch(context, *flags); };
   });
-  noun->add_option("DIR", flags->directory, "Directory (one that is called like a verb: ./list)");
-  add_watch_selection(*noun, *flags);
-  add_watch_pace(*noun, *flags);
-  add_watch_writes(*noun, *flags);
-  noun->add_option("--since", flags->since,
-                   "Clock of an earlier batch: its later changes come first")
-      ->type_name("CLOCK");
-  noun->footer(
-      "With -- COMMAND a task runs per batch, one at a time; ZSYNC_CHANGED holds the paths.");
+  noun->when_named([&context, flags, noun] {
+    add_leaf(*noun, context, "list", "Directories that are being watched",
+             [&context] { return list(context); });
+    add_queries(*noun, context);
+    add_watch_state(*noun, context);
+    add_watch_triggers(*noun, context);
+    add_leaf(*noun, context, "usage", "Who uses the inotify watches of this machine",
+             [&context] { return usage(context); });
+    noun->add_option("DIR", flags->directory, "Directory (one that is called like a verb: ./list)");
+    add_watch_selection(*noun, *flags);
+    add_watch_pace(*noun, *flags);
+    add_watch_writes(*noun, *flags);
+    noun->add_option("--since", flags->since,
+                     "Clock of an earlier batch: its later changes come first")
+        ->type_name("CLOCK");
+    noun->footer(
+        "With -- COMMAND a task runs per batch, one at a time; ZSYNC_CHANGED holds the paths.");
+  });
 }
 
 }  // namespace zsync::cli

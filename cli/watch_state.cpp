@@ -196,21 +196,24 @@ absl::StatusOr<int> list(Context& context) {
 }  // namespace
 
 void add_watch_state(Command& watch, Context& context) {
-  Command* noun =
-      add_noun(watch, "state", "states", "Named states, which make subscriptions silent");
-  add_leaf(*noun, context, "list", "States that are held, and by whom",
-           [&context] { return list(context); });
-  auto flags = std::make_shared<StateFlags>();
-  Command* leaf = add_leaf(*noun, context, "hold", "Hold a state while a command runs",
-                           [&context, flags] { return hold(context, *flags); });
-  leaf->add_option("NAME", flags->name, "Name of the state, as in build")->required();
-  leaf->add_option("DIR", flags->directory, "Directory: the state is one of all below it")
-      ->required();
-  leaf->footer(
-      "The command stands behind --, runs on this terminal, and its exit code is passed on. "
-      "Watches "
-      "with --defer NAME are silent until it ends; those with --drop NAME are never told what "
-      "changed meanwhile. If zsyncctl dies the state is left at once.");
+  add_noun(
+      watch, "state", "states", "Named states, which make subscriptions silent",
+      [&context](Command& noun) {
+        add_leaf(noun, context, "list", "States that are held, and by whom",
+                 [&context] { return list(context); });
+        auto flags = std::make_shared<StateFlags>();
+        Command* leaf = add_leaf(noun, context, "hold", "Hold a state while a command runs",
+                                 [&context, flags] { return hold(context, *flags); });
+        leaf->add_option("NAME", flags->name, "Name of the state, as in build")->required();
+        leaf->add_option("DIR", flags->directory, "Directory: the state is one of all below it")
+            ->required();
+        leaf->footer(
+            "The command stands behind --, runs on this terminal, and its exit code is passed on. "
+            "Watches "
+            "with --defer NAME are silent until it ends; those with --drop NAME are never told "
+            "what "
+            "changed meanwhile. If zsyncctl dies the state is left at once.");
+      });
 }
 
 }  // namespace zsync::cli

@@ -218,39 +218,43 @@ std::string trigger_last_text(const v1::Trigger& trigger) {
 }
 
 void add_watch_triggers(Command& watch, Context& context) {
-  Command* noun =
-      add_noun(watch, "trigger", "triggers", "Commands that zsyncd itself runs on changes");
-  add_add(*noun, context);
-  auto project = std::make_shared<std::string>();
-  Command* all = add_leaf(*noun, context, "list", "Triggers, and how each stands",
-                          [&context, project] { return list(context, *project); });
-  all->add_option("--project", *project, "Only those of this project")->type_name("NAME");
-  add_named<v1::Trigger>(
-      *noun, context, "show", "One trigger in full: its state, its last run, what comes next",
-      "trigger", show,
-      [](client::Client& client, const std::string& name, const client::CallOptions& call) {
-        return client.triggers().get(name, call);
+  add_noun(
+      watch, "trigger", "triggers", "Commands that zsyncd itself runs on changes",
+      [&context](Command& noun) {
+        add_add(noun, context);
+        auto project = std::make_shared<std::string>();
+        Command* all = add_leaf(noun, context, "list", "Triggers, and how each stands",
+                                [&context, project] { return list(context, *project); });
+        all->add_option("--project", *project, "Only those of this project")->type_name("NAME");
+        add_named<v1::Trigger>(
+            noun, context, "show", "One trigger in full: its state, its last run, what comes next",
+            "trigger", show,
+            [](client::Client& client, const std::string& name, const client::CallOptions& call) {
+              return client.triggers().get(name, call);
+            });
+        add_named<v1::Trigger>(
+            noun, context, "pause", "No further runs; what changes makes one when it is resumed",
+            "trigger", show,
+            [](client::Client& client, const std::string& name, const client::CallOptions& call) {
+              return client.triggers().pause(name, call);
+            });
+        add_named<v1::Trigger>(
+            noun, context, "resume", "Let one go on that is paused, or was stopped as a loop",
+            "trigger", show,
+            [](client::Client& client, const std::string& name, const client::CallOptions& call) {
+              return client.triggers().resume(name, call);
+            });
+        add_named<v1::Trigger>(
+            noun, context, "run", "A run now, whatever has changed", "trigger", show,
+            [](client::Client& client, const std::string& name, const client::CallOptions& call) {
+              return client.triggers().run(name, call);
+            });
+        add_removal(
+            noun, context, "remove", "rm", "trigger",
+            [](client::Client& client, const std::string& name, const client::CallOptions& call) {
+              return client.triggers().remove(name, call);
+            });
       });
-  add_named<v1::Trigger>(
-      *noun, context, "pause", "No further runs; what changes makes one when it is resumed",
-      "trigger", show,
-      [](client::Client& client, const std::string& name, const client::CallOptions& call) {
-        return client.triggers().pause(name, call);
-      });
-  add_named<v1::Trigger>(
-      *noun, context, "resume", "Let one go on that is paused, or was stopped as a loop", "trigger",
-      show, [](client::Client& client, const std::string& name, const client::CallOptions& call) {
-        return client.triggers().resume(name, call);
-      });
-  add_named<v1::Trigger>(
-      *noun, context, "run", "A run now, whatever has changed", "trigger", show,
-      [](client::Client& client, const std::string& name, const client::CallOptions& call) {
-        return client.triggers().run(name, call);
-      });
-  add_removal(*noun, context, "remove", "rm", "trigger",
-              [](client::Client& client, const std::string& name, const client::CallOptions& call) {
-                return client.triggers().remove(name, call);
-              });
 }
 
 }  // namespace zsync::cli
