@@ -29,6 +29,7 @@ std::string form_word(v1::ChannelForm form) {
 
 std::string capacity_of(const v1::ChannelSpec& spec) {
   if (spec.unbounded()) return "unbounded";
+  if (spec.form() == v1::CHANNEL_FORM_RING) return capacity_words(spec);
   const char* what = spec.form() == v1::CHANNEL_FORM_LATEST    ? " keys"
                      : spec.form() == v1::CHANNEL_FORM_REQUEST ? " requests"
                                                                : " messages";
@@ -40,6 +41,8 @@ std::string requests_line(const v1::RequestFigures& requests) {
                       requests.in_hand(), " in hand, ", requests.answered(), " answered, ",
                       requests.late(), " answered too late");
 }
+
+std::string place_line(std::int64_t pid) { return pid == 0 ? "none" : absl::StrCat("pid ", pid); }
 
 std::string group_line(const v1::ChannelGroup& group) {
   return absl::StrCat(group.lag(), " unsettled, ", group.in_hand(), " in hand, ", group.consumers(),
@@ -60,6 +63,11 @@ std::string consumer_line(const v1::ChannelConsumer& consumer) {
 }
 
 }  // namespace
+
+std::string capacity_words(const v1::ChannelSpec& spec) {
+  return spec.form() == v1::CHANNEL_FORM_RING ? human_bytes(spec.bytes_max())
+                                              : absl::StrCat(spec.capacity());
+}
 
 std::string kind_of(const v1::ChannelSpec& spec) {
   const std::string form = form_word(spec.form());
@@ -84,6 +92,10 @@ std::string channel_details(const v1::Channel& channel, bool color) {
       {"waiting", absl::StrCat(channel.senders_waiting(), " senders, ", channel.receivers_waiting(),
                                " receivers")},
       {"created", utc_time(channel.created_unix_nano())}};
+  if (channel.has_ring()) {
+    rows.push_back({"sender", place_line(channel.ring().sender_pid())});
+    rows.push_back({"receiver", place_line(channel.ring().receiver_pid())});
+  }
   if (channel.has_requests()) rows.push_back({"requests", requests_line(channel.requests())});
   describe_policy(channel, rows);
   if (!channel.why().empty()) rows.push_back({"why", printable(channel.why())});

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cli/channel_policy.hpp"
+#include "cli/channel_rings.hpp"
 #include "cli/errors.hpp"
 #include "cli/frames.hpp"
 #include "cli/nouns.hpp"
@@ -29,6 +30,7 @@ struct SendFlags {
   bool frames = false;
   std::vector<std::string> messages;
   std::string key, id;
+  bool shared_memory = false;
 };
 
 struct RecvFlags {
@@ -40,15 +42,15 @@ struct RecvFlags {
   StartFlags start;                          // of `follow`
   std::string group;
   bool no_ack = false;
+  bool shared_memory = false;
 };
 
 // Gathers messages into batches of a useful size.
-class Batches {
+class Batches final : public MessageSink {
  public:
   Batches(client::ChannelSender& sender, const SendFlags& flags) : sender_(sender), flags_(flags) {}
 
-  // False: the stream is over.
-  bool add(std::vector<std::string> messages) {
+  bool add(std::vector<std::string> messages) override {
     for (std::string& message : messages) {
       bytes_ += message.size();
       batch_.add_messages(std::move(message));
@@ -59,10 +61,11 @@ class Batches {
     }
     return true;
   }
-  bool send() {
+  bool send() override {
     bytes_ = 0;
     return batch_.messages().empty() || sender_.send(std::exchange(batch_, {}));
   }
+  bool flush() override { return send() && sender_.flush(); }
 
  private:
   client::ChannelSender& sender_;
@@ -71,33 +74,12 @@ class Batches {
   std::size_t bytes_ = 0;
 };
 
-// Sends what stdin holds; a stdin that is momentarily empty ends the batch, and what was sent is
-// acknowledged before we wait for more.
-absl::Status send_stdin(int fd, bool frames, client::ChannelSender& sender, Batches& batches) {
-  MessageReader reader(frames);
-  std::vector<char> buffer(kReadBytes);
-  while (true) {
-    if (wait_readable(fd, -1, 0) == Readable::kNo) {
-      if (!batches.send() || !sender.flush()) return absl::OkStatus();
-      wait_readable(fd, -1, -1);
-    }
-    const ssize_t got = ::read(fd, buffer.data(), buffer.size());
-    if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-    if (got < 0) return absl::UnknownError(absl::StrCat("read stdin: ", std::strerror(errno)));
-    std::vector<std::string> messages;
-    const std::string_view bytes(buffer.data(), static_cast<std::size_t>(got));
-    const absl::Status cut = got == 0 ? reader.finish(messages) : reader.feed(bytes, messages);
-    if (!batches.add(std::move(messages))) return absl::OkStatus();
-    if (!cut.ok() || got == 0) {
-      (void)batches.send();
-      return cut;
-    }
-  }
-}
-
 absl::StatusOr<int> send(Context& context, const SendFlags& flags) {
   if (!flags.id.empty() && flags.messages.size() != 1) {
     return usage_error("--id names one message: give one --message");
+  }
+  if (flags.shared_memory) {
+    return send_to_ring(context, flags.name, flags.frames, flags.messages);
   }
   absl::StatusOr<client::Client*> client = context.client();
   if (!client.ok()) return client.status();
@@ -107,7 +89,7 @@ absl::StatusOr<int> send(Context& context, const SendFlags& flags) {
   Batches batches(sender, flags);
   absl::Status cut;
   if (flags.messages.empty()) {
-    cut = send_stdin(context.in, flags.frames, sender, batches);
+    cut = send_stdin(context.in, flags.frames, batches);
   } else {
     (void)(batches.add(flags.messages) && batches.send());
   }
@@ -135,6 +117,9 @@ absl::StatusOr<v1::FollowChannelRequest> follow_request(const RecvFlags& flags) 
 }
 
 absl::StatusOr<int> receive(Context& context, const RecvFlags& flags) {
+  if (flags.shared_memory) {
+    return receive_from_ring(context, flags.name, flags.frames, flags.count);
+  }
   const bool follows = flags.follows || flags.follow_from.has_value();
   const absl::StatusOr<v1::FollowChannelRequest> follow = follow_request(flags);
   if (!follow.ok()) return follow.status();
@@ -192,6 +177,28 @@ void add_output_flags(Command& app, RecvFlags& flags) {
 
 }  // namespace
 
+absl::Status send_stdin(int fd, bool frames, MessageSink& sink) {
+  MessageReader reader(frames);
+  std::vector<char> buffer(kReadBytes);
+  while (true) {
+    if (wait_readable(fd, -1, 0) == Readable::kNo) {
+      if (!sink.flush()) return absl::OkStatus();
+      wait_readable(fd, -1, -1);
+    }
+    const ssize_t got = ::read(fd, buffer.data(), buffer.size());
+    if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+    if (got < 0) return absl::UnknownError(absl::StrCat("read stdin: ", std::strerror(errno)));
+    std::vector<std::string> messages;
+    const std::string_view bytes(buffer.data(), static_cast<std::size_t>(got));
+    const absl::Status cut = got == 0 ? reader.finish(messages) : reader.feed(bytes, messages);
+    if (!sink.add(std::move(messages))) return absl::OkStatus();
+    if (!cut.ok() || got == 0) {
+      (void)sink.send();
+      return cut;
+    }
+  }
+}
+
 void add_channel_streams(Command& channels, Context& context) {
   auto send_flags = std::make_shared<SendFlags>();
   Command* sending = add_leaf(channels, context, "send", "Send each line of stdin as a message",
@@ -206,15 +213,21 @@ void add_channel_streams(Command& channels, Context& context) {
       ->add_flag("--frames", send_flags->frames,
                  "Stdin holds frames: a length of 4 bytes, big endian, before each message")
       ->excludes(message);
+  auto* key = sending
+                  ->add_option(
+                      "--key", send_flags->key,
+                      "Groups have messages of one key in one consumer's hands at a time, in order")
+                  ->type_name("KEY");
+  auto* id = sending
+                 ->add_option("--id", send_flags->id,
+                              "Of the message: sent again within the channel's --dedup-window, it "
+                              "is not kept twice")
+                 ->type_name("ID");
   sending
-      ->add_option("--key", send_flags->key,
-                   "Groups have messages of one key in one consumer's hands at a time, in order")
-      ->type_name("KEY");
-  sending
-      ->add_option(
-          "--id", send_flags->id,
-          "Of the message: sent again within the channel's --dedup-window, it is not kept twice")
-      ->type_name("ID");
+      ->add_flag("--shared-memory", send_flags->shared_memory,
+                 "Straight into the receiver's memory: as the sender of a channel of the form ring")
+      ->excludes(key)
+      ->excludes(id);
 
   auto recv_flags = std::make_shared<RecvFlags>();
   Command* recv = add_leaf(channels, context, "recv",
@@ -232,6 +245,10 @@ void add_channel_streams(Command& channels, Context& context) {
   recv->add_flag("--no-ack", recv_flags->no_ack,
                  "Acknowledge nothing: `channels ack` does, as long as this command runs")
       ->needs(group);
+  recv->add_flag("--shared-memory", recv_flags->shared_memory,
+                 "Straight from the sender's memory: as the receiver of a channel of the form ring")
+      ->excludes(from)
+      ->excludes(group);
 
   auto follow_flags = std::make_shared<RecvFlags>();
   follow_flags->follows = true;

@@ -101,7 +101,7 @@ absl::StatusOr<int> list(Context& context) {
            {kind_of(channel.spec())},
            {channel.closed() ? "closed" : "open", channel.closed() ? Color::kDim : Color::kGood},
            {absl::StrCat(channel.depth())},
-           {channel.spec().unbounded() ? "-" : absl::StrCat(channel.spec().capacity())},
+           {channel.spec().unbounded() ? "-" : capacity_words(channel.spec())},
            {absl::StrCat(channel.sent())},
            {absl::StrCat(channel.received())},
            {absl::StrCat(channel.senders_waiting(), "/", channel.receivers_waiting())}});
@@ -153,8 +153,9 @@ void add_create(Command& channels, Context& context) {
       ->type_name("WHAT");
   leaf->add_option("--form", flags->form,
                    "queue: each message to one receiver; latest: the newest of each key; "
-                   "broadcast: all to every follower; request: questions and answers")
-      ->one_of({"queue", "latest", "broadcast", "request"})
+                   "broadcast: all to every follower; request: questions and answers; ring: shared "
+                   "memory between one sender and one receiver")
+      ->one_of({"queue", "latest", "broadcast", "request", "ring"})
       ->type_name("FORM");
   leaf->add_flag("--durable", flags->durable, "Accepted means on disk");
   leaf->add_flag("--if-absent", flags->if_absent, "An equal channel that exists is a success");

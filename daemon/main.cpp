@@ -8,18 +8,19 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <random>
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "daemon/channels/channels_service.hpp"
 #include "daemon/channels/engine.hpp"
+#include "daemon/channels/ring_service.hpp"
 #include "daemon/config/sources.hpp"
 #include "daemon/diagnostics/diagnostic_store.hpp"
 #include "daemon/diagnostics/diagnostics_service.hpp"
 #include "daemon/diagnostics/engine.hpp"
 #include "daemon/events/event_log.hpp"
 #include "daemon/events/events_service.hpp"
+#include "daemon/main_setup.hpp"
 #include "daemon/ops/daemon_service.hpp"
 #include "daemon/ops/environment.hpp"
 #include "daemon/ops/log.hpp"
@@ -52,7 +53,6 @@
 namespace zsync::daemon {
 namespace {
 
-constexpr uint32_t kServicesParallel = 4096;  // services run side by side, whatever the machine
 // What calls under way get when another program takes over.
 constexpr std::chrono::milliseconds kCallsEnd{250};
 constexpr char kAskedToStop[] = "asked to shut down";
@@ -62,11 +62,6 @@ int64_t unix_nano_now() {
   timespec now{};
   clock_gettime(CLOCK_REALTIME, &now);
   return now.tv_sec * 1'000'000'000ll + now.tv_nsec;
-}
-
-uint64_t random_bits() {
-  static thread_local std::random_device device;
-  return (static_cast<uint64_t>(device()) << 32) | device();
 }
 
 int complain(const absl::Status& status) {
@@ -111,17 +106,6 @@ struct State {
   std::unique_ptr<EventLog> events;
 };
 
-StoreOptions store_options(const std::string& dir) {
-  StoreOptions options;
-  options.path = dir + "/store.db";
-  options.migrations = {{1, kTaskSchemaV1},         {2, kChannelSchemaV2},  {3, kChannelSchemaV3},
-                        {4, kTaskSchemaV4},         {5, kTaskSchemaV5},     {6, kTaskSchemaV6},
-                        {7, kChannelSchemaV7},      {8, kScheduleSchemaV8}, {9, kTaskSchemaV9},
-                        {10, kProjectSchemaV10},    {11, kTaskSchemaV11},   {12, kTriggerSchemaV12},
-                        {13, kDiagnosticsSchemaV13}};
-  return options;
-}
-
 // What is about a change of the program, in the state directory.
 std::string upgrade_dir(const Config& config) { return config.state_dir + "/upgrade"; }
 
@@ -149,88 +133,12 @@ absl::StatusOr<State> open_state(const Config& config, bool failed) {
   return State{std::move(*store), std::move(*events)};
 }
 
-// zsyncd --check DIR: reads the configuration, and the store in DIR as if to serve it.
-absl::Status check_state(const std::string& dir) {
-  StoreOptions options = store_options(dir);
-  if (access(options.path.c_str(), F_OK) != 0) {
-    return absl::NotFoundError("there is no \"" + options.path +
-                               "\": --check wants the directory of a copy of the store");
-  }
-  absl::StatusOr<std::unique_ptr<Store>> store = Store::open(std::move(options));
-  if (!store.ok()) return store.status();
-  EnvironmentPool environments;
-  return (*store)->read([&environments](Database& db) {
-    absl::Status status = load_tasks(db, environments, [](StoredTask) {});
-    if (status.ok()) {
-      status = load_schedules(db, [](ScheduleRecord) { return absl::OkStatus(); });
-    }
-    if (status.ok()) {
-      status =
-          load_projects(db, [](ProjectRecord, std::vector<UnitRow>) { return absl::OkStatus(); });
-    }
-    if (status.ok()) {
-      status = load_triggers(db, [](TriggerRecord) { return absl::OkStatus(); });
-    }
-    if (status.ok()) status = load_sets(db, [](DiagnosticSet) {});
-    if (status.ok()) status = load_runs(db, [](const std::string&, RunRow) {});
-    return status;
-  });
-}
-
-TasksOptions tasks_options(const Config& config, const std::string& socket,
-                           uint64_t open_files_soft) {
-  TasksOptions options;
-  options.tasks_dir = config.state_dir + "/tasks";
-  options.boot_id = boot_id();
-  options.shim_program = program_beside_this("zsync-shim");
-  options.base_env = passed_environment(config.tasks.env_pass);
-  options.own_env = {"ZSYNC_SOCKET=" + socket};
-  options.default_cwd = home_directory();
-  options.open_files_soft = open_files_soft;
-  options.kill_grace_ms = static_cast<uint64_t>(config.tasks.kill_grace.count());
-  options.output_bytes_max = static_cast<uint64_t>(config.tasks.output_bytes_max);
-  options.output_retention_bytes_max =
-      static_cast<uint64_t>(config.tasks.output_retention_bytes_max);
-  options.retention_age = config.tasks.retention_age;
-  options.queued_max = static_cast<uint64_t>(config.tasks.queued_max);
-  options.default_parallel = static_cast<uint32_t>(usable_cpus());
-  options.random_bits = random_bits;
-  options.groups[kServicesGroup].parallel = kServicesParallel;
-  for (const auto& [name, group] : config.tasks.groups) {
-    GroupSettings& settings = options.groups[name];
-    settings.parallel =
-        group.parallel ? static_cast<uint32_t>(group.parallel) : options.default_parallel;
-    settings.order = static_cast<StartOrder>(group.order);
-    settings.overload = group.overload == GroupOverload::reject ? OverloadPolicy::kReject
-                        : group.overload == GroupOverload::shed ? OverloadPolicy::kShed
-                                                                : OverloadPolicy::kQueue;
-    settings.queued_max = static_cast<uint32_t>(group.queued_max);
-    settings.memory_bytes_max = static_cast<uint64_t>(group.memory_bytes_max);
-    settings.cpu_millis_max = static_cast<uint32_t>(group.cpu_millis_max);
-  }
-  for (const auto& [name, capacity] : config.tasks.resources) {
-    options.resources[name] = static_cast<uint32_t>(capacity);
-  }
-  return options;
-}
-
-ChannelsOptions channels_options(const Config& config) {
-  return {config.state_dir + "/channels",
-          static_cast<uint64_t>(config.channels.capacity_default),
-          static_cast<uint64_t>(config.channels.bytes_max),
-          static_cast<uint64_t>(config.channels.message_bytes_max),
-          static_cast<uint64_t>(config.channels.max),
-          static_cast<uint64_t>(config.channels.disk_bytes_max)};
-}
-
-WatchEngineOptions watch_options(const Config& config) {
-  return {.roots_max = static_cast<size_t>(config.watch.roots_max),
-          .state_dir = config.state_dir + "/watch"};
-}
-
-RpcOptions rpc_options(const Config& config) {
+RpcOptions rpc_options(const Config& config, ChannelsEngine& channels) {
   return {config.grpc_linger, static_cast<uint32_t>(config.connections_max),
-          static_cast<uint32_t>(config.connections_per_uid_max), getuid()};
+          static_cast<uint32_t>(config.connections_per_uid_max), getuid(),
+          [&channels](UniqueFd connection, Peer peer) {
+            take_ring_end(channels, std::move(connection), peer);
+          }};
 }
 
 // The engines; schedules, triggers and projects submit tasks, triggers watch, projects have
@@ -375,6 +283,7 @@ Task<void> bring_channels_back(ChannelsEngine& channels, EventLog& events, const
   if (!inherited) co_return;
   const std::string dir = upgrade_dir(config) + "/channels";
   absl::Status status = co_await rt::call_blocking([&] { return channels.carry_in(dir); });
+  channels.keep_carried();
   if (status.ok()) co_return;
   events.append("channels.lost", "", {{"error", std::string(status.message())}});
   log(LogLevel::error, "memory channels are lost", {{"error", std::string(status.message())}});
@@ -468,9 +377,10 @@ Task<absl::StatusOr<std::optional<Candidate>>> serve(LiveConfig& live, State& st
   const auto services = make_services(gate, facts, events, engines);
   std::vector<grpc::Service*> registered;
   for (const auto& service : services) registered.push_back(service.get());
-  RpcServer rpc(rpc_options(config), registered, make_unbuilt_services, [](absl::Status status) {
-    log(LogLevel::warning, "connection refused", {{"reason", std::string(status.message())}});
-  });
+  RpcServer rpc(
+      rpc_options(config, channels), registered, make_unbuilt_services, [](absl::Status status) {
+        log(LogLevel::warning, "connection refused", {{"reason", std::string(status.message())}});
+      });
   server = &rpc;
 
   events.append("daemon.started", facts.instance, {{"version", ZSYNC_VERSION}});

@@ -54,7 +54,13 @@ struct ChannelPolicy {
 };
 
 // A queue gives each message to one receiver; what the others are for stands in channels.proto.
-enum class ChannelForm : uint8_t { kQueue = 1, kLatest = 2, kBroadcast = 3, kRequest = 4 };
+enum class ChannelForm : uint8_t {
+  kQueue = 1,
+  kLatest = 2,
+  kBroadcast = 3,
+  kRequest = 4,
+  kRing = 5
+};
 const char* form_word(ChannelForm form);
 
 struct ChannelSpec {
@@ -85,6 +91,14 @@ struct ExchangeCounts {
   uint32_t responders = 0;
 };
 
+// Who has the two places of a ring; pid 0: nobody.
+struct RingPlaces {
+  int64_t sender_pid = 0;
+  int64_t receiver_pid = 0;
+  int64_t sender_since_unix_nano = 0;
+  int64_t receiver_since_unix_nano = 0;
+};
+
 struct ChannelInfo {
   std::string id;
   ChannelSpec spec;
@@ -103,6 +117,7 @@ struct ChannelInfo {
   uint64_t disk_messages = 0;  // of the depth, on disk; `bytes` are those in memory
   uint64_t disk_bytes = 0;
   std::optional<ExchangeCounts> requests;  // of the form request
+  std::optional<RingPlaces> ring;          // of the form ring
   std::vector<ConsumerInfo> consumers;     // receivers without a group, where it was asked for
   std::string why;                         // so is this: why nothing moves, or that all is well
 };

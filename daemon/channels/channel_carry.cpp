@@ -1,5 +1,8 @@
 #include "daemon/channels/channel_carry.hpp"
 
+#include <fcntl.h>
+
+#include <algorithm>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -70,6 +73,46 @@ std::string encode_carried(const Message& message, uint8_t place) {
   return out;
 }
 
+// The next program is executed in this process: a descriptor is its number there.
+void put_descriptor(std::string& out, int fd) {
+  const int kept = ::fcntl(fd, F_DUPFD, 3);
+  put_varint(out, static_cast<uint64_t>(std::max(kept, 0)));
+}
+
+void put_ring(std::string& out, Ring& ring) {
+  for (int fd : ring.descriptors()) put_descriptor(out, fd);
+  const std::vector<Ring::Carried> ends = ring.carried();
+  put_varint(out, ends.size());
+  for (const Ring::Carried& one : ends) {
+    put_varint(out, static_cast<uint64_t>(one.end));
+    put_varint(out, static_cast<uint64_t>(one.pid));
+    put_varint(out, static_cast<uint64_t>(one.since));
+    put_descriptor(out, one.connection);
+  }
+}
+
+// 0, for one that could not be kept, is nobody's.
+int take_descriptor(VarintReader& in) {
+  const auto fd = static_cast<int>(in.next());
+  if (fd < 3) return -1;
+  ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+  return fd;
+}
+
+absl::StatusOr<std::shared_ptr<Ring>> take_ring(VarintReader& in, const std::string& channel) {
+  Ring::Descriptors descriptors;
+  for (int& fd : descriptors) fd = take_descriptor(in);
+  absl::StatusOr<std::shared_ptr<Ring>> ring = Ring::adopt(channel, descriptors);
+  for (uint64_t ends = in.next(); in.ok() && ends > 0; --ends) {
+    const auto end = static_cast<RingEnd>(in.next() & 1);
+    const auto pid = static_cast<pid_t>(in.next());
+    const auto since = static_cast<int64_t>(in.next());
+    const UniqueFd connection(take_descriptor(in));
+    if (ring.ok() && connection) (void)(*ring)->enter(end, pid, since, connection.get());
+  }
+  return ring;
+}
+
 absl::Status damaged() {
   return absl::DataLossError("what was kept of the memory channels is damaged");
 }
@@ -103,6 +146,7 @@ std::string ChannelCarry::header_of(NamedChannel& channel) {
     }
   }
   put_optional(out, spec.disk_bytes_max);
+  if (channel.ring_) put_ring(out, *channel.ring_);
   return out;
 }
 
@@ -178,10 +222,17 @@ absl::StatusOr<ChannelCarry::ChannelPtr> ChannelCarry::made_of(const segment_log
   }
   // A daemon that could not put anything on disk did not say this.
   if (!in.at_end()) take_optional(in, spec.disk_bytes_max);
+  std::shared_ptr<Ring> ring;
+  if (spec.form == ChannelForm::kRing) {
+    absl::StatusOr<std::shared_ptr<Ring>> kept = take_ring(in, spec.name);
+    if (!kept.ok()) return kept.status();
+    ring = std::move(*kept);
+  }
   if (!in.ok() || !in.at_end() || !validate_channel_name(spec.name).ok()) return damaged();
   auto channel =
       std::make_shared<NamedChannel>(id, spec, created, clock, std::nullopt, first_seq,
                                      spill_dir.empty() ? "" : absl::StrCat(spill_dir, "/", id));
+  channel->set_ring(std::move(ring));
   rt::LockGuard guard(channel->lock_);
   channel->closed_ = closed;
   channel->sent_ = sent;

@@ -18,6 +18,9 @@ const char* use_of(ChannelForm form) {
       return "send to it, and follow it; what each receiver takes away needs the form queue";
     case ChannelForm::kRequest:
       return "request from it, and reply; messages need another form";
+    case ChannelForm::kRing:
+      return "both its ends use shared memory: `zsyncctl channels send` and `recv` with "
+             "--shared-memory, ring_sender() and ring_receiver() of the C++ client";
   }
   return "";
 }
@@ -34,6 +37,8 @@ const char* form_word(ChannelForm form) {
       return "broadcast";
     case ChannelForm::kRequest:
       return "request";
+    case ChannelForm::kRing:
+      return "ring";
   }
   return "";
 }
@@ -74,6 +79,16 @@ void NamedChannel::fill_form(ChannelInfo& info) {
     info.next_seq = latest_->next_seq();
     info.first_seq = latest_->first_seq();
     info.dropped = latest_->dropped();
+  }
+  if (ring_) {
+    const RingFigures figures = ring_->figures();
+    info.sent = figures.sent;
+    info.received = std::min(figures.received, figures.sent);
+    info.depth = info.sent - info.received;
+    info.bytes = figures.bytes;
+    info.next_seq = info.sent + 1;
+    info.first_seq = info.received + 1;
+    info.ring = {figures.pids[0], figures.pids[1], figures.since[0], figures.since[1]};
   }
   if (!exchange_) return;
   const ExchangeCounts counts = exchange_->counts();

@@ -244,6 +244,13 @@ v1::Channel to_proto(const ChannelInfo& info, const std::vector<GroupInfo>& grou
     requests.set_late(info.requests->late);
   }
   proto.set_why(info.why);
+  if (info.ring) {
+    v1::RingFigures& ring = *proto.mutable_ring();
+    ring.set_sender_pid(info.ring->sender_pid);
+    ring.set_receiver_pid(info.ring->receiver_pid);
+    ring.set_sender_since_unix_nano(info.ring->sender_since_unix_nano);
+    ring.set_receiver_since_unix_nano(info.ring->receiver_since_unix_nano);
+  }
   for (const ConsumerInfo& one : info.consumers) set_consumer(one, *proto.add_consumers());
   for (const GroupInfo& group : groups) *proto.add_groups() = to_proto(group, info.spec.name);
   return proto;
@@ -294,8 +301,9 @@ absl::StatusOr<ChannelSpec> from_proto(const v1::ChannelSpec& proto) {
   }
   if (proto.form() != v1::CHANNEL_FORM_UNSPECIFIED) {
     if (!v1::ChannelForm_IsValid(proto.form())) {
-      return fault(absl::StatusCode::kInvalidArgument, "this form is not known",
-                   {"spec.form", "INVALID", "", "use queue, latest, broadcast or request", {}});
+      return fault(
+          absl::StatusCode::kInvalidArgument, "this form is not known",
+          {"spec.form", "INVALID", "", "use queue, latest, broadcast, request or ring", {}});
     }
     spec.form = static_cast<ChannelForm>(proto.form());
   }

@@ -1,5 +1,7 @@
 #include "daemon/channels/engine.hpp"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
@@ -258,6 +260,17 @@ absl::Status ChannelsEngine::carry_in(const std::string& dir) {
   return ChannelCarry::read(dir, clock_, take, spill_dir());
 }
 
+void ChannelsEngine::keep_carried() {
+  rt::LockGuard guard(lock_);
+  for (const auto& [name, channel] : channels_) {
+    if (!channel->ring()) continue;
+    for (const Ring::Carried& one : channel->ring()->carried()) {
+      UniqueFd connection(::fcntl(one.connection, F_DUPFD_CLOEXEC, 3));
+      keep(keep_place(channel->ring(), one.end, std::move(connection)));
+    }
+  }
+}
+
 absl::Status ChannelsEngine::complete_spill(ChannelSpec& spec) const {
   const uint64_t wanted = spec.disk_bytes_max.value_or(0);
   if (!spec.may_spill()) {
@@ -302,6 +315,9 @@ absl::StatusOr<ChannelSpec> ChannelsEngine::complete(ChannelSpec spec) const {
                   {}});
   }
   if (spec.capacity == 0 || spec.unbounded) spec.capacity = options_.capacity_default;
+  if (spec.form == ChannelForm::kRing) {
+    if (absl::Status status = complete_ring(spec); !status.ok()) return status;
+  }
   if (spec.bytes_max == 0) spec.bytes_max = options_.bytes_max;
   if (spec.form != ChannelForm::kQueue && spec.kind == ChannelClass::kDurable) {
     return fault(absl::StatusCode::kInvalidArgument,
@@ -317,6 +333,24 @@ absl::StatusOr<ChannelSpec> ChannelsEngine::complete(ChannelSpec spec) const {
   if (!policy.ok()) return policy.status();
   spec.policy = *policy;
   return spec;
+}
+
+absl::Status ChannelsEngine::complete_ring(ChannelSpec& spec) const {
+  if (spec.unbounded || spec.overflow != Overflow::kBlock) {
+    const bool bounds = spec.unbounded;
+    return fault(absl::StatusCode::kInvalidArgument,
+                 bounds ? "an unbounded ring" : "a ring that does not hold its sender back",
+                 {bounds ? "spec.unbounded" : "spec.overflow",
+                  "INVALID",
+                  absl::StrCat("ring_bytes_max = ", ring::kRingBytesMax),
+                  "give it bytes_max and the overflow block, or use a queue",
+                  {}});
+  }
+  if (spec.bytes_max == 0) spec.bytes_max = ring::kRingBytesDefault;
+  uint64_t bytes = ring::kRingBytesMin;
+  while (bytes < spec.bytes_max && bytes < ring::kRingBytesMax) bytes *= 2;
+  spec.bytes_max = bytes;
+  return absl::OkStatus();
 }
 
 Task<absl::StatusOr<ChannelInfo>> ChannelsEngine::create(ChannelSpec wanted, bool if_absent) {
@@ -364,6 +398,11 @@ Task<absl::StatusOr<ChannelInfo>> ChannelsEngine::create(ChannelSpec wanted, boo
   } else {
     channel = std::make_shared<NamedChannel>(id, *spec, now, clock_, std::nullopt, 1,
                                              absl::StrCat(spill_dir(), "/", id));
+    if (spec->form == ChannelForm::kRing) {
+      absl::StatusOr<std::shared_ptr<Ring>> ring = Ring::make(spec->name, spec->bytes_max);
+      if (!ring.ok()) co_return ring.status();
+      channel->set_ring(std::move(*ring));
+    }
   }
   {
     rt::LockGuard guard(lock_);

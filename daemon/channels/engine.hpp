@@ -55,6 +55,8 @@ class ChannelsEngine {
   uint64_t carried_bytes();
   // After start(): brings them back, and leaves `dir` as it is. Blocks.
   absl::Status carry_in(const std::string& dir);
+  // Then: the ends of rings that were carried keep their places.
+  void keep_carried();
 
   // With `if_absent` an equal channel that exists already is a success.
   //
@@ -81,6 +83,11 @@ class ChannelsEngine {
                                                NamedChannel::Start start);
   // Errors: kNotFound.
   Task<absl::Status> remove_group(std::string channel, std::string group);
+
+  // Runs `left`, which frees the place of a ring's end, until stop().
+  void keep(Task<void> left) { (void)tending_.spawn(std::move(left)); }
+  int64_t now() const { return clock_(); }
+  uint64_t message_bytes_max() const { return options_.message_bytes_max; }
 
   // Errors: kInvalidArgument naming the limit.
   absl::Status check_messages(const std::vector<std::string>& messages) const;
@@ -124,6 +131,7 @@ class ChannelsEngine {
   Task<absl::Status> remove_damaged(std::string name, std::string id);
   absl::Status not_found(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   absl::Status complete_spill(ChannelSpec& spec) const;
+  absl::Status complete_ring(ChannelSpec& spec) const;
   // What memory had no place for; does not outlive the daemon.
   std::string spill_dir() const { return options_.dir + "/spill"; }
   std::string dir_of(const std::string& id) const { return options_.dir + "/" + id; }

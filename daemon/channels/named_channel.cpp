@@ -401,6 +401,7 @@ void NamedChannel::close() {
     closed_ = true;
   }
   if (exchange_) exchange_->close();
+  if (ring_) ring_->close();
   room_.notify_all();
   tell_data();
 }
@@ -411,6 +412,7 @@ void NamedChannel::remove() {
     closed_ = removed_ = true;
   }
   if (exchange_) exchange_->remove();
+  if (ring_) ring_->remove();
   room_.notify_all();
   tell_data();
 }

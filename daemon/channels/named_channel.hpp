@@ -27,6 +27,7 @@
 #include "daemon/channels/exchange.hpp"
 #include "daemon/channels/latest_values.hpp"
 #include "daemon/channels/message_queue.hpp"
+#include "daemon/channels/ring.hpp"
 #include "daemon/channels/spill.hpp"
 #include "zsync/notify.hpp"
 #include "zsync/rt/lock.hpp"
@@ -81,6 +82,9 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   absl::Status check_form(std::initializer_list<ChannelForm> forms) const;
   // Of the form request.
   const std::shared_ptr<Exchange>& exchange() const { return exchange_; }
+  // Of the form ring, which is given its ring before anybody else knows of the channel.
+  const std::shared_ptr<Ring>& ring() const { return ring_; }
+  void set_ring(std::shared_ptr<Ring> ring) { ring_ = std::move(ring); }
 
   // Accepts what fits now. Not for the durable class.
   //
@@ -264,6 +268,7 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   const Clock clock_;
   std::optional<Durable> durable_;
   const std::shared_ptr<Exchange> exchange_;  // of the form request
+  std::shared_ptr<Ring> ring_;                // of the form ring
 
   Mutex send_turn_;  // held by the sender that waits for room, so that senders go in order
   Mutex recv_turn_;  // the same for receivers

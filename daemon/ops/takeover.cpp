@@ -184,6 +184,8 @@ std::optional<Inheritance> take_inheritance() {
   unsetenv(kVariable);
   alarm(0);
   if (!given) return std::nullopt;
+  // What engines kept for themselves is not for commands that start meanwhile.
+  (void)close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
   keep_on_exec(*given, false);
   handle_fatal(SIG_DFL);
   return given;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -46,6 +47,10 @@ Task<absl::Status> RpcServer::serve(ListeningSocket& listener) {
   if (!accepting.ok()) co_return accepting.status();
   absl::Status status = co_await accept_all(*accepting);
   accepting->close();
+  {
+    rt::LockGuard guard(mutex_);
+    ended_ = true;
+  }
   co_await shield(destroy_server(/*only_if_idle=*/false));
   watchers_.cancel_all();
   co_await shield(watchers_.join_all());
@@ -57,7 +62,7 @@ Task<absl::Status> RpcServer::accept_all(rt::Fd& listener) {
   while (true) {
     const int fd = accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
-      co_await accept_one(fd);
+      accept_one(UniqueFd(fd));
     } else if (errno == EAGAIN) {
       if (absl::Status status = co_await listener.readable(); !status.ok()) co_return status;
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
@@ -69,35 +74,69 @@ Task<absl::Status> RpcServer::accept_all(rt::Fd& listener) {
   }
 }
 
-Task<void> RpcServer::accept_one(int fd) {
-  absl::StatusOr<Peer> peer = peer_of_socket(fd);
+void RpcServer::accept_one(UniqueFd fd) {
+  const absl::StatusOr<Peer> peer = peer_of_socket(fd.get());
   absl::Status admitted = peer.ok() ? admit(peer->uid) : peer.status();
-  const int copy = admitted.ok() ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
-  if (copy < 0) {
-    if (admitted.ok()) {
-      admitted = rt::errno_status("keeping a connection", errno);
-      forget(peer->uid);
-    }
-    complain_(admitted);
-    close(fd);
-    co_return;
-  }
-  const BuiltPtr server = server_for(*peer);
-  grpc::AddInsecureChannelFromFd(server->server.get(), fd);
-  watchers_.spawn(watch(copy, peer->uid));
+  if (!admitted.ok()) return complain_(admitted);
+  (void)watchers_.spawn(sort_out(std::move(fd), *peer));
   activity_.notify_all();
 }
 
-Task<void> RpcServer::watch(int fd, uid_t uid) {
+Task<void> RpcServer::sort_out(UniqueFd fd, Peer peer) {
+  struct Leaving {
+    RpcServer& server;
+    uid_t uid;
+    ~Leaving() {
+      server.forget(uid);
+      server.activity_.notify_all();
+    }
+  } leaving{*this, peer.uid};
+  absl::StatusOr<rt::Fd> connection = rt::Fd::adopt(std::move(fd));
+  if (!connection.ok()) {
+    complain_(connection.status());
+    co_return;
+  }
+  // A probe connects and says nothing; so may somebody who only wants to take a place.
+  const absl::Status heard = co_await timeout(connection->readable(), kFirstBytesTimeout);
+  if (!heard.ok()) co_return;
+  absl::StatusOr<UniqueFd> given = connection->release();
+  if (!given.ok()) {
+    complain_(given.status());
+    co_return;
+  }
+  co_await hand_on(std::move(*given), peer);
+}
+
+Task<void> RpcServer::hand_on(UniqueFd fd, Peer peer) {
+  char first[sizeof(kDescriptorsMagic) - 1];
+  const ssize_t count = recv(fd.get(), first, sizeof(first), MSG_PEEK | MSG_DONTWAIT);
+  if (count <= 0) co_return;
+  const int copy = fcntl(fd.get(), F_DUPFD_CLOEXEC, 3);
+  if (copy < 0) {
+    complain_(rt::errno_status("keeping a connection", errno));
+    co_return;
+  }
+  const bool descriptors = std::string_view(first, count) == kDescriptorsMagic &&
+                           options_.take_descriptors && may_call(peer, options_.daemon_uid).ok();
+  BuiltPtr server;
+  {
+    rt::LockGuard guard(mutex_);
+    if (!ended_ && !descriptors) server = server_for(peer);
+    if (ended_) fd.reset();
+  }
+  if (server) grpc::AddInsecureChannelFromFd(server->server.get(), fd.release());
+  if (fd) options_.take_descriptors(std::move(fd), peer);
+  co_await watch(copy);
+}
+
+Task<void> RpcServer::watch(int fd) {
   absl::StatusOr<rt::Fd> connection = rt::Fd::adopt(fd);
   if (connection.ok()) {
     (void)co_await connection->hangup();
-  } else {
-    complain_(connection.status());
-    shutdown(fd, SHUT_RDWR);
+    co_return;
   }
-  forget(uid);
-  activity_.notify_all();
+  complain_(connection.status());
+  shutdown(fd, SHUT_RDWR);
 }
 
 absl::Status RpcServer::admit(uid_t uid) {
@@ -121,7 +160,6 @@ void RpcServer::forget(uid_t uid) {
 }
 
 RpcServer::BuiltPtr RpcServer::server_for(const Peer& peer) {
-  rt::LockGuard guard(mutex_);
   if (may_call(peer, options_.daemon_uid).ok()) {
     if (!server_) server_ = build(services_, make_rest_());
     return server_;

@@ -19,6 +19,7 @@
 #include "daemon/rpc/identity.hpp"
 #include "daemon/rpc/listener.hpp"
 #include "zsync/executor.hpp"
+#include "zsync/fd.hpp"
 #include "zsync/notify.hpp"
 #include "zsync/rt/fd.hpp"
 #include "zsync/rt/lock.hpp"
@@ -27,12 +28,18 @@
 namespace zsync::daemon {
 
 inline constexpr int kMessageBytesMax = 4 << 20;
+// What a connection begins with that is not gRPC's: descriptors are passed over it.
+inline constexpr char kDescriptorsMagic[] = "ZSYNCFD1";
+// How long a connection may say nothing at first.
+inline constexpr std::chrono::seconds kFirstBytesTimeout{20};
 
 struct RpcOptions {
   std::chrono::milliseconds linger{5000};
   uint32_t connections_max = 1024;
   uint32_t connections_per_uid_max = 256;
   uid_t daemon_uid = 0;  // whom it serves, besides root
+  // Takes a connection that begins with kDescriptorsMagic, of somebody who may call.
+  std::function<void(UniqueFd connection, Peer peer)> take_descriptors = {};
 };
 
 class RpcServer {
@@ -61,15 +68,18 @@ class RpcServer {
   using BuiltPtr = std::shared_ptr<Built>;
 
   Task<absl::Status> accept_all(rt::Fd& listener);
-  Task<void> accept_one(int fd);
-  Task<void> watch(int fd, uid_t uid);
+  void accept_one(UniqueFd fd);
+  // Gives it to gRPC, or to who passes descriptors.
+  Task<void> sort_out(UniqueFd fd, Peer peer);
+  Task<void> hand_on(UniqueFd fd, Peer peer);
+  Task<void> watch(int fd);
   Task<void> destroy_when_idle();
   Task<void> destroy_server(bool only_if_idle);
   absl::Status admit(uid_t uid);
   void forget(uid_t uid);
   BuiltPtr build(const std::vector<grpc::Service*>& services,
                  std::unique_ptr<grpc::CallbackGenericService> rest) const;
-  BuiltPtr server_for(const Peer& peer);
+  BuiltPtr server_for(const Peer& peer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const RpcOptions options_;
   const std::vector<grpc::Service*> services_;
@@ -81,6 +91,7 @@ class RpcServer {
   mutable rt::Lock mutex_;
   BuiltPtr server_ ABSL_GUARDED_BY(mutex_);
   BuiltPtr strangers_ ABSL_GUARDED_BY(mutex_);  // refuses whatever comes
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;  // what was not sorted out by now is not served
   size_t open_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::flat_hash_map<uid_t, uint32_t> open_by_uid_ ABSL_GUARDED_BY(mutex_);
   Notify activity_;

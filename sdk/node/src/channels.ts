@@ -46,8 +46,8 @@ export interface ChannelOptions extends ChannelPolicyOptions {
   /** What an unbounded memory channel puts on disk beyond that; default 1 GiB; 0: nothing. */
   diskBytesMax?: number;
   overflow?: "block" | "error" | "dropOldest";
-  /** Each message to one receiver; the newest of each key; all to every follower; questions and answers. */
-  form?: "queue" | "latest" | "broadcast" | "request";
+  /** Each message to one receiver; the newest of each key; all to every follower; questions and answers; shared memory (its ends are in C++ and zsyncctl). */
+  form?: "queue" | "latest" | "broadcast" | "request" | "ring";
   /** Accepted means on disk. */
   durable?: boolean;
   /** An equal channel that exists already is a success. */
@@ -119,6 +119,7 @@ const delivered = (messages: Delivery[]) =>
 
 const forms = {
   queue: ChannelForm.QUEUE, latest: ChannelForm.LATEST, broadcast: ChannelForm.BROADCAST, request: ChannelForm.REQUEST,
+  ring: ChannelForm.RING,
 };
 const overflows = { block: Overflow.BLOCK, error: Overflow.ERROR, dropOldest: Overflow.DROP_OLDEST };
 

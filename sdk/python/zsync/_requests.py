@@ -294,12 +294,13 @@ def create_channel(
     return v1.CreateChannelRequest(spec=channel, if_absent=if_absent)
 
 
-#: What a channel is for: each message to one receiver; the newest of each key; all to every follower; questions and answers.
-Form = Literal["queue", "latest", "broadcast", "request"]
+#: What a channel is for: each message to one receiver; the newest of each key; all to every follower; questions and answers;
+#: shared memory, whose ends are in C++ and zsyncctl.
+Form = Literal["queue", "latest", "broadcast", "request", "ring"]
 
 _FORMS = {
     "queue": v1.CHANNEL_FORM_QUEUE, "latest": v1.CHANNEL_FORM_LATEST, "broadcast": v1.CHANNEL_FORM_BROADCAST,
-    "request": v1.CHANNEL_FORM_REQUEST,
+    "request": v1.CHANNEL_FORM_REQUEST, "ring": v1.CHANNEL_FORM_RING,
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "zsync/client/options.hpp"
+#include "zsync/client/ring.hpp"
 #include "zsync/v1/channels.pb.h"
 
 namespace zsync::client {
@@ -180,6 +181,19 @@ class Channels {
   // share the requests. Never resumed.
   [[nodiscard]] absl::Status reply(const std::string& channel, const Responder& responder,
                                    const CallOptions& options = {});
+
+  // Becomes the sender of a channel of the form ring: its messages go to the receiver through
+  // shared memory (ring.hpp). On the daemon's own machine only. Never resumed.
+  //
+  // Errors: kFailedPrecondition when it has a sender, whose process is named, when it is closed, or
+  //         is of another form; kNotFound; kDataLoss when an end before wrote nonsense into it.
+  [[nodiscard]] absl::StatusOr<RingSender> ring_sender(const std::string& name,
+                                                       const RingOptions& ring = {},
+                                                       const CallOptions& options = {});
+  // Becomes its receiver. Errors: as ring_sender().
+  [[nodiscard]] absl::StatusOr<RingReceiver> ring_receiver(const std::string& name,
+                                                           const RingOptions& ring = {},
+                                                           const CallOptions& options = {});
 
  private:
   absl::Status receive(v1::RecvRequest first, Acks acks, const RecordsCallback& callback,

@@ -8,7 +8,7 @@ import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobu
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Duration } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration } from "@bufbuild/protobuf/wkt";
-import type { Gap, Record } from "./common_pb.js";
+import type { ErrorDetail, Gap, Record } from "./common_pb.js";
 import { file_zsync_v1_common } from "./common_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file zsync/v1/channels.proto.
  */
 export const file_zsync_v1_channels: GenFile = /*@__PURE__*/
-  fileDesc("Chd6c3luYy92MS9jaGFubmVscy5wcm90bxIIenN5bmMudjEingIKC0NoYW5uZWxTcGVjEgwKBG5hbWUYASABKAkSEAoIY2FwYWNpdHkYAiABKAQSEQoJdW5ib3VuZGVkGAMgASgIEhEKCWJ5dGVzX21heBgEIAEoBBIkCghvdmVyZmxvdxgFIAEoDjISLnpzeW5jLnYxLk92ZXJmbG93EiUKBWNsYXNzGAYgASgOMhYuenN5bmMudjEuQ2hhbm5lbENsYXNzEicKBnBvbGljeRgHIAEoCzIXLnpzeW5jLnYxLkNoYW5uZWxQb2xpY3kSIwoEZm9ybRgIIAEoDjIVLnpzeW5jLnYxLkNoYW5uZWxGb3JtEhsKDmRpc2tfYnl0ZXNfbWF4GAkgASgESACIAQFCEQoPX2Rpc2tfYnl0ZXNfbWF4IpgCCg1DaGFubmVsUG9saWN5EjAKDXJldGVudGlvbl9hZ2UYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SHAoPcmV0ZW50aW9uX2J5dGVzGAIgASgESACIAQESJgoZcmV0ZW50aW9uX2Ryb3BzX3Vuc2V0dGxlZBgDIAEoCEgBiAEBEi8KDGRlZHVwX3dpbmRvdxgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIaCg1kZWR1cF9pZHNfbWF4GAUgASgESAKIAQFCEgoQX3JldGVudGlvbl9ieXRlc0IcChpfcmV0ZW50aW9uX2Ryb3BzX3Vuc2V0dGxlZEIQCg5fZGVkdXBfaWRzX21heCLaAwoHQ2hhbm5lbBIKCgJpZBgBIAEoCRIjCgRzcGVjGAIgASgLMhUuenN5bmMudjEuQ2hhbm5lbFNwZWMSDgoGY2xvc2VkGAMgASgIEg0KBWRlcHRoGAQgASgEEg0KBWJ5dGVzGAUgASgEEhAKCG5leHRfc2VxGAYgASgEEgwKBHNlbnQYByABKAQSEAoIcmVjZWl2ZWQYCCABKAQSDwoHZHJvcHBlZBgJIAEoBBIXCg9zZW5kZXJzX3dhaXRpbmcYCiABKA0SGQoRcmVjZWl2ZXJzX3dhaXRpbmcYCyABKA0SGQoRY3JlYXRlZF91bml4X25hbm8YDCABKAMSJgoGZ3JvdXBzGA0gAygLMhYuenN5bmMudjEuQ2hhbm5lbEdyb3VwEhEKCWZpcnN0X3NlcRgOIAEoBBIRCglsb2dfYnl0ZXMYDyABKAQSKgoIcmVxdWVzdHMYECABKAsyGC56c3luYy52MS5SZXF1ZXN0RmlndXJlcxIsCgljb25zdW1lcnMYESADKAsyGS56c3luYy52MS5DaGFubmVsQ29uc3VtZXISCwoDd2h5GBIgASgJEhUKDWRpc2tfbWVzc2FnZXMYEyABKAQSEgoKZGlza19ieXRlcxgUIAEoBCLRAgoPQ2hhbm5lbENvbnN1bWVyEgoKAmlkGAEgASgEEgsKA3BpZBgCIAEoAxImCgVzdGF0ZRgDIAEoDjIXLnpzeW5jLnYxLkNvbnN1bWVyU3RhdGUSFwoPc2luY2VfdW5peF9uYW5vGAQgASgDEhsKE2Nvbm5lY3RlZF91bml4X25hbm8YBSABKAMSEQoJZGVsaXZlcmVkGAYgASgEEg8KB2luX2hhbmQYByABKAQSEgoKb2xkZXN0X3NlcRgIIAEoBBIYChBvbGRlc3RfdW5peF9uYW5vGAkgASgDEg0KBXRoZXJlGAogASgEEhEKCXdhaXRzX2ZvchgLIAEoBBILCgNrZXkYDCABKAkSDwoHaGVsZF9ieRgNIAEoBBIXCg91bnRpbF91bml4X25hbm8YDiABKAMSCwoDd2h5GA8gASgJEg8KB3NvdXJjZXMYECABKA0iZgoOUmVxdWVzdEZpZ3VyZXMSEgoKcmVzcG9uZGVycxgBIAEoDRIPCgd3YWl0aW5nGAIgASgEEg8KB2luX2hhbmQYAyABKAQSEAoIYW5zd2VyZWQYBCABKAQSDAoEbGF0ZRgFIAEoBCJ1CglHcm91cFNwZWMSDAoEbmFtZRgBIAEoCRIrCghhY2tfd2FpdBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIWCg5tYXhfZGVsaXZlcmllcxgDIAEoDRIVCg1pbl9mbGlnaHRfbWF4GAQgASgNIoEDCgxDaGFubmVsR3JvdXASDwoHY2hhbm5lbBgBIAEoCRIhCgRzcGVjGAIgASgLMhMuenN5bmMudjEuR3JvdXBTcGVjEgsKA2xhZxgDIAEoBBIPCgdpbl9oYW5kGAQgASgEEg0KBXJlYWR5GAUgASgEEg8KB2RlbGF5ZWQYBiABKAQSDgoGcGFya2VkGAcgASgEEg0KBWR5aW5nGAggASgEEg0KBWFja2VkGAkgASgEEhMKC3JlZGVsaXZlcmVkGAogASgEEgwKBGRlYWQYCyABKAQSDAoEbG9zdBgMIAEoBBINCgVmbG9vchgNIAEoBBIQCghuZXh0X3NlcRgOIAEoBBIWCg5vbGRlc3RfdW5hY2tlZBgPIAEoBBIRCgljb25zdW1lcnMYECABKA0SGQoRY3JlYXRlZF91bml4X25hbm8YESABKAMSCwoDd2h5GBIgASgJEiwKCWF0dGVuZGluZxgTIAMoCzIZLnpzeW5jLnYxLkNoYW5uZWxDb25zdW1lciKdAQoSQ3JlYXRlR3JvdXBSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSIQoEc3BlYxgCIAEoCzITLnpzeW5jLnYxLkdyb3VwU3BlYxIQCghmcm9tX3NlcRgDIAEoBBIQCghmcm9tX25vdxgEIAEoCBISCgpmcm9tX3N0YXJ0GAUgASgIEhsKE2Zyb21fdGltZV91bml4X25hbm8YBiABKAMiNAoSUmVtb3ZlR3JvdXBSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDQoFZ3JvdXAYAiABKAkiEgoQUmVtb3ZlR3JvdXBSZXBseSIqCglEZWxpdmVyZWQSCwoDc2VxGAEgASgEEhAKCGRlbGl2ZXJ5GAIgASgNIlMKCkFja1JlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRINCgVncm91cBgCIAEoCRIlCghtZXNzYWdlcxgDIAMoCzITLnpzeW5jLnYxLkRlbGl2ZXJlZCKOAQoLTmFja1JlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRINCgVncm91cBgCIAEoCRIlCghtZXNzYWdlcxgDIAMoCzITLnpzeW5jLnYxLkRlbGl2ZXJlZBIoCgVkZWxheRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZyZWFzb24YBSABKAkiVgoNRXh0ZW5kUmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEg0KBWdyb3VwGAIgASgJEiUKCG1lc3NhZ2VzGAMgAygLMhMuenN5bmMudjEuRGVsaXZlcmVkIjoKCkFja1JlZnVzYWwSCwoDc2VxGAEgASgEEg4KBnJlYXNvbhgCIAEoCRIPCgdtZXNzYWdlGAMgASgJIj8KCEFja1JlcGx5EgwKBGRvbmUYASABKAQSJQoHcmVmdXNlZBgCIAMoCzIULnpzeW5jLnYxLkFja1JlZnVzYWwiTgoUQ3JlYXRlQ2hhbm5lbFJlcXVlc3QSIwoEc3BlYxgBIAEoCzIVLnpzeW5jLnYxLkNoYW5uZWxTcGVjEhEKCWlmX2Fic2VudBgCIAEoCCIhChFHZXRDaGFubmVsUmVxdWVzdBIMCgRuYW1lGAEgASgJIjwKE0xpc3RDaGFubmVsc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgNEhIKCnBhZ2VfdG9rZW4YAiABKAkiUQoRTGlzdENoYW5uZWxzUmVwbHkSIwoIY2hhbm5lbHMYASADKAsyES56c3luYy52MS5DaGFubmVsEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIjChNDbG9zZUNoYW5uZWxSZXF1ZXN0EgwKBG5hbWUYASABKAkiJAoUUmVtb3ZlQ2hhbm5lbFJlcXVlc3QSDAoEbmFtZRgBIAEoCSIUChJSZW1vdmVDaGFubmVsUmVwbHkiTQoUVXBkYXRlQ2hhbm5lbFJlcXVlc3QSDAoEbmFtZRgBIAEoCRInCgZwb2xpY3kYAiABKAsyFy56c3luYy52MS5DaGFubmVsUG9saWN5ImoKDlJlcXVlc3RSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDAoEYm9keRgCIAEoDBINCgV0cmFjZRgDIAEoCRIqCgd0aW1lb3V0GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIhwKDFJlcXVlc3RSZXBseRIMCgRib2R5GAEgASgMImAKB0lucXVpcnkSCgoCaWQYASABKAQSDAoEYm9keRgCIAEoDBINCgV0cmFjZRgDIAEoCRIsCgl0aW1lX2xlZnQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iRAoMSW5xdWlyeUJhdGNoEiQKCWlucXVpcmllcxgBIAMoCzIRLnpzeW5jLnYxLklucXVpcnkSDgoGY2xvc2VkGAIgASgIIjEKBkFuc3dlchIKCgJpZBgBIAEoBBIMCgRib2R5GAIgASgMEg0KBWVycm9yGAMgASgJIlIKDFJlcGx5UmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEg4KBmNyZWRpdBgCIAEoBBIhCgdhbnN3ZXJzGAMgAygLMhAuenN5bmMudjEuQW5zd2VyIloKC1NlbmRSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSEAoIbWVzc2FnZXMYAiADKAwSDQoFdHJhY2UYAyABKAkSDAoEa2V5cxgEIAMoCRILCgNpZHMYBSADKAkiQwoJU2VuZFJlcGx5EhAKCGFjY2VwdGVkGAEgASgEEhAKCGxhc3Rfc2VxGAIgASgEEhIKCmR1cGxpY2F0ZXMYAyABKAQilwEKC1JlY3ZSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDgoGY3JlZGl0GAIgASgEEg0KBWxpbWl0GAMgASgEEhAKCHJlY2VpdmVkGAQgASgEEhAKCGNvbmZpcm1zGAUgASgIEg0KBWdyb3VwGAYgASgJEiUKB3NvdXJjZXMYByADKAsyFC56c3luYy52MS5SZWN2U291cmNlIn8KClJlY3ZTb3VyY2USDwoHY2hhbm5lbBgBIAEoCRINCgVncm91cBgCIAEoCRIOCgZmb2xsb3cYAyABKAgSEAoIZnJvbV9zZXEYBCABKAQSEgoKZnJvbV9zdGFydBgFIAEoCBIbChNmcm9tX3RpbWVfdW5peF9uYW5vGAYgASgDIpEBCglSZWN2QmF0Y2gSIQoHcmVjb3JkcxgBIAMoCzIQLnpzeW5jLnYxLlJlY29yZBIaCgNnYXAYAiABKAsyDS56c3luYy52MS5HYXASDgoGY2xvc2VkGAMgASgIEg8KB2NoYW5uZWwYBCABKAkSDgoGc291cmNlGAUgASgNEhQKDHNvdXJjZXNfbGVmdBgGIAEoDSJqChRGb2xsb3dDaGFubmVsUmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEhAKCGZyb21fc2VxGAIgASgEEhIKCmZyb21fc3RhcnQYAyABKAgSGwoTZnJvbV90aW1lX3VuaXhfbmFubxgEIAEoAypiCgxDaGFubmVsQ2xhc3MSHQoZQ0hBTk5FTF9DTEFTU19VTlNQRUNJRklFRBAAEhgKFENIQU5ORUxfQ0xBU1NfTUVNT1JZEAESGQoVQ0hBTk5FTF9DTEFTU19EVVJBQkxFEAIqZgoIT3ZlcmZsb3cSGAoUT1ZFUkZMT1dfVU5TUEVDSUZJRUQQABISCg5PVkVSRkxPV19CTE9DSxABEhIKDk9WRVJGTE9XX0VSUk9SEAISGAoUT1ZFUkZMT1dfRFJPUF9PTERFU1QQAyqSAQoLQ2hhbm5lbEZvcm0SHAoYQ0hBTk5FTF9GT1JNX1VOU1BFQ0lGSUVEEAASFgoSQ0hBTk5FTF9GT1JNX1FVRVVFEAESFwoTQ0hBTk5FTF9GT1JNX0xBVEVTVBACEhoKFkNIQU5ORUxfRk9STV9CUk9BRENBU1QQAxIYChRDSEFOTkVMX0ZPUk1fUkVRVUVTVBAEKsUDCg1Db25zdW1lclN0YXRlEh4KGkNPTlNVTUVSX1NUQVRFX1VOU1BFQ0lGSUVEEAASHAoYQ09OU1VNRVJfU1RBVEVfUkVDRUlWSU5HEAESGAoUQ09OU1VNRVJfU1RBVEVfRU1QVFkQAhIaChZDT05TVU1FUl9TVEFURV9EUkFJTkVEEAMSIAocQ09OU1VNRVJfU1RBVEVfSU5fRkxJR0hUX01BWBAEEh4KGkNPTlNVTUVSX1NUQVRFX09VVFNUQU5ESU5HEAUSHgoaQ09OU1VNRVJfU1RBVEVfT1RIRVJTX0hPTEQQBhIbChdDT05TVU1FUl9TVEFURV9LRVlfSEVMRBAHEhoKFkNPTlNVTUVSX1NUQVRFX0RFTEFZRUQQCBIYChRDT05TVU1FUl9TVEFURV9EWUlORxAJEhsKF0NPTlNVTUVSX1NUQVRFX09QRU5fTUFYEAoSHAoYQ09OU1VNRVJfU1RBVEVfTk9fQ1JFRElUEAsSHgoaQ09OU1VNRVJfU1RBVEVfTk9UX1JFQURJTkcQDBIXChNDT05TVU1FUl9TVEFURV9ESVNLEA0SFwoTQ09OU1VNRVJfU1RBVEVfTEFTVBAOMo0ICghDaGFubmVscxI7CgZDcmVhdGUSHi56c3luYy52MS5DcmVhdGVDaGFubmVsUmVxdWVzdBoRLnpzeW5jLnYxLkNoYW5uZWwSNQoDR2V0EhsuenN5bmMudjEuR2V0Q2hhbm5lbFJlcXVlc3QaES56c3luYy52MS5DaGFubmVsEkIKBExpc3QSHS56c3luYy52MS5MaXN0Q2hhbm5lbHNSZXF1ZXN0GhsuenN5bmMudjEuTGlzdENoYW5uZWxzUmVwbHkSOQoFQ2xvc2USHS56c3luYy52MS5DbG9zZUNoYW5uZWxSZXF1ZXN0GhEuenN5bmMudjEuQ2hhbm5lbBJGCgZSZW1vdmUSHi56c3luYy52MS5SZW1vdmVDaGFubmVsUmVxdWVzdBocLnpzeW5jLnYxLlJlbW92ZUNoYW5uZWxSZXBseRI1CgdUcnlTZW5kEhUuenN5bmMudjEuU2VuZFJlcXVlc3QaEy56c3luYy52MS5TZW5kUmVwbHkSNgoEU2VuZBIVLnpzeW5jLnYxLlNlbmRSZXF1ZXN0GhMuenN5bmMudjEuU2VuZFJlcGx5KAEwARI2CgRSZWN2EhUuenN5bmMudjEuUmVjdlJlcXVlc3QaEy56c3luYy52MS5SZWN2QmF0Y2goATABEj8KBkZvbGxvdxIeLnpzeW5jLnYxLkZvbGxvd0NoYW5uZWxSZXF1ZXN0GhMuenN5bmMudjEuUmVjdkJhdGNoMAESQwoLQ3JlYXRlR3JvdXASHC56c3luYy52MS5DcmVhdGVHcm91cFJlcXVlc3QaFi56c3luYy52MS5DaGFubmVsR3JvdXASRwoLUmVtb3ZlR3JvdXASHC56c3luYy52MS5SZW1vdmVHcm91cFJlcXVlc3QaGi56c3luYy52MS5SZW1vdmVHcm91cFJlcGx5Ei8KA0FjaxIULnpzeW5jLnYxLkFja1JlcXVlc3QaEi56c3luYy52MS5BY2tSZXBseRIxCgROYWNrEhUuenN5bmMudjEuTmFja1JlcXVlc3QaEi56c3luYy52MS5BY2tSZXBseRI1CgZFeHRlbmQSFy56c3luYy52MS5FeHRlbmRSZXF1ZXN0GhIuenN5bmMudjEuQWNrUmVwbHkSOwoGVXBkYXRlEh4uenN5bmMudjEuVXBkYXRlQ2hhbm5lbFJlcXVlc3QaES56c3luYy52MS5DaGFubmVsEjsKB1JlcXVlc3QSGC56c3luYy52MS5SZXF1ZXN0UmVxdWVzdBoWLnpzeW5jLnYxLlJlcXVlc3RSZXBseRI7CgVSZXBseRIWLnpzeW5jLnYxLlJlcGx5UmVxdWVzdBoWLnpzeW5jLnYxLklucXVpcnlCYXRjaCgBMAFiBnByb3RvMw", [file_google_protobuf_duration, file_zsync_v1_common]);
+  fileDesc("Chd6c3luYy92MS9jaGFubmVscy5wcm90bxIIenN5bmMudjEingIKC0NoYW5uZWxTcGVjEgwKBG5hbWUYASABKAkSEAoIY2FwYWNpdHkYAiABKAQSEQoJdW5ib3VuZGVkGAMgASgIEhEKCWJ5dGVzX21heBgEIAEoBBIkCghvdmVyZmxvdxgFIAEoDjISLnpzeW5jLnYxLk92ZXJmbG93EiUKBWNsYXNzGAYgASgOMhYuenN5bmMudjEuQ2hhbm5lbENsYXNzEicKBnBvbGljeRgHIAEoCzIXLnpzeW5jLnYxLkNoYW5uZWxQb2xpY3kSIwoEZm9ybRgIIAEoDjIVLnpzeW5jLnYxLkNoYW5uZWxGb3JtEhsKDmRpc2tfYnl0ZXNfbWF4GAkgASgESACIAQFCEQoPX2Rpc2tfYnl0ZXNfbWF4IpgCCg1DaGFubmVsUG9saWN5EjAKDXJldGVudGlvbl9hZ2UYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SHAoPcmV0ZW50aW9uX2J5dGVzGAIgASgESACIAQESJgoZcmV0ZW50aW9uX2Ryb3BzX3Vuc2V0dGxlZBgDIAEoCEgBiAEBEi8KDGRlZHVwX3dpbmRvdxgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIaCg1kZWR1cF9pZHNfbWF4GAUgASgESAKIAQFCEgoQX3JldGVudGlvbl9ieXRlc0IcChpfcmV0ZW50aW9uX2Ryb3BzX3Vuc2V0dGxlZEIQCg5fZGVkdXBfaWRzX21heCL/AwoHQ2hhbm5lbBIKCgJpZBgBIAEoCRIjCgRzcGVjGAIgASgLMhUuenN5bmMudjEuQ2hhbm5lbFNwZWMSDgoGY2xvc2VkGAMgASgIEg0KBWRlcHRoGAQgASgEEg0KBWJ5dGVzGAUgASgEEhAKCG5leHRfc2VxGAYgASgEEgwKBHNlbnQYByABKAQSEAoIcmVjZWl2ZWQYCCABKAQSDwoHZHJvcHBlZBgJIAEoBBIXCg9zZW5kZXJzX3dhaXRpbmcYCiABKA0SGQoRcmVjZWl2ZXJzX3dhaXRpbmcYCyABKA0SGQoRY3JlYXRlZF91bml4X25hbm8YDCABKAMSJgoGZ3JvdXBzGA0gAygLMhYuenN5bmMudjEuQ2hhbm5lbEdyb3VwEhEKCWZpcnN0X3NlcRgOIAEoBBIRCglsb2dfYnl0ZXMYDyABKAQSKgoIcmVxdWVzdHMYECABKAsyGC56c3luYy52MS5SZXF1ZXN0RmlndXJlcxIsCgljb25zdW1lcnMYESADKAsyGS56c3luYy52MS5DaGFubmVsQ29uc3VtZXISCwoDd2h5GBIgASgJEhUKDWRpc2tfbWVzc2FnZXMYEyABKAQSEgoKZGlza19ieXRlcxgUIAEoBBIjCgRyaW5nGBogASgLMhUuenN5bmMudjEuUmluZ0ZpZ3VyZXMi0QIKD0NoYW5uZWxDb25zdW1lchIKCgJpZBgBIAEoBBILCgNwaWQYAiABKAMSJgoFc3RhdGUYAyABKA4yFy56c3luYy52MS5Db25zdW1lclN0YXRlEhcKD3NpbmNlX3VuaXhfbmFubxgEIAEoAxIbChNjb25uZWN0ZWRfdW5peF9uYW5vGAUgASgDEhEKCWRlbGl2ZXJlZBgGIAEoBBIPCgdpbl9oYW5kGAcgASgEEhIKCm9sZGVzdF9zZXEYCCABKAQSGAoQb2xkZXN0X3VuaXhfbmFubxgJIAEoAxINCgV0aGVyZRgKIAEoBBIRCgl3YWl0c19mb3IYCyABKAQSCwoDa2V5GAwgASgJEg8KB2hlbGRfYnkYDSABKAQSFwoPdW50aWxfdW5peF9uYW5vGA4gASgDEgsKA3doeRgPIAEoCRIPCgdzb3VyY2VzGBAgASgNImYKDlJlcXVlc3RGaWd1cmVzEhIKCnJlc3BvbmRlcnMYASABKA0SDwoHd2FpdGluZxgCIAEoBBIPCgdpbl9oYW5kGAMgASgEEhAKCGFuc3dlcmVkGAQgASgEEgwKBGxhdGUYBSABKAQieQoLUmluZ0ZpZ3VyZXMSEgoKc2VuZGVyX3BpZBgBIAEoAxIUCgxyZWNlaXZlcl9waWQYAiABKAMSHgoWc2VuZGVyX3NpbmNlX3VuaXhfbmFubxgDIAEoAxIgChhyZWNlaXZlcl9zaW5jZV91bml4X25hbm8YBCABKAMiQgoPT3BlblJpbmdSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSHgoDZW5kGAIgASgOMhEuenN5bmMudjEuUmluZ0VuZCJwCg1PcGVuUmluZ1JlcGx5EgwKBGNvZGUYASABKAUSDwoHbWVzc2FnZRgCIAEoCRIlCgZkZXRhaWwYAyABKAsyFS56c3luYy52MS5FcnJvckRldGFpbBIZChFtZXNzYWdlX2J5dGVzX21heBgEIAEoBCJ1CglHcm91cFNwZWMSDAoEbmFtZRgBIAEoCRIrCghhY2tfd2FpdBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIWCg5tYXhfZGVsaXZlcmllcxgDIAEoDRIVCg1pbl9mbGlnaHRfbWF4GAQgASgNIoEDCgxDaGFubmVsR3JvdXASDwoHY2hhbm5lbBgBIAEoCRIhCgRzcGVjGAIgASgLMhMuenN5bmMudjEuR3JvdXBTcGVjEgsKA2xhZxgDIAEoBBIPCgdpbl9oYW5kGAQgASgEEg0KBXJlYWR5GAUgASgEEg8KB2RlbGF5ZWQYBiABKAQSDgoGcGFya2VkGAcgASgEEg0KBWR5aW5nGAggASgEEg0KBWFja2VkGAkgASgEEhMKC3JlZGVsaXZlcmVkGAogASgEEgwKBGRlYWQYCyABKAQSDAoEbG9zdBgMIAEoBBINCgVmbG9vchgNIAEoBBIQCghuZXh0X3NlcRgOIAEoBBIWCg5vbGRlc3RfdW5hY2tlZBgPIAEoBBIRCgljb25zdW1lcnMYECABKA0SGQoRY3JlYXRlZF91bml4X25hbm8YESABKAMSCwoDd2h5GBIgASgJEiwKCWF0dGVuZGluZxgTIAMoCzIZLnpzeW5jLnYxLkNoYW5uZWxDb25zdW1lciKdAQoSQ3JlYXRlR3JvdXBSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSIQoEc3BlYxgCIAEoCzITLnpzeW5jLnYxLkdyb3VwU3BlYxIQCghmcm9tX3NlcRgDIAEoBBIQCghmcm9tX25vdxgEIAEoCBISCgpmcm9tX3N0YXJ0GAUgASgIEhsKE2Zyb21fdGltZV91bml4X25hbm8YBiABKAMiNAoSUmVtb3ZlR3JvdXBSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDQoFZ3JvdXAYAiABKAkiEgoQUmVtb3ZlR3JvdXBSZXBseSIqCglEZWxpdmVyZWQSCwoDc2VxGAEgASgEEhAKCGRlbGl2ZXJ5GAIgASgNIlMKCkFja1JlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRINCgVncm91cBgCIAEoCRIlCghtZXNzYWdlcxgDIAMoCzITLnpzeW5jLnYxLkRlbGl2ZXJlZCKOAQoLTmFja1JlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRINCgVncm91cBgCIAEoCRIlCghtZXNzYWdlcxgDIAMoCzITLnpzeW5jLnYxLkRlbGl2ZXJlZBIoCgVkZWxheRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZyZWFzb24YBSABKAkiVgoNRXh0ZW5kUmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEg0KBWdyb3VwGAIgASgJEiUKCG1lc3NhZ2VzGAMgAygLMhMuenN5bmMudjEuRGVsaXZlcmVkIjoKCkFja1JlZnVzYWwSCwoDc2VxGAEgASgEEg4KBnJlYXNvbhgCIAEoCRIPCgdtZXNzYWdlGAMgASgJIj8KCEFja1JlcGx5EgwKBGRvbmUYASABKAQSJQoHcmVmdXNlZBgCIAMoCzIULnpzeW5jLnYxLkFja1JlZnVzYWwiTgoUQ3JlYXRlQ2hhbm5lbFJlcXVlc3QSIwoEc3BlYxgBIAEoCzIVLnpzeW5jLnYxLkNoYW5uZWxTcGVjEhEKCWlmX2Fic2VudBgCIAEoCCIhChFHZXRDaGFubmVsUmVxdWVzdBIMCgRuYW1lGAEgASgJIjwKE0xpc3RDaGFubmVsc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgNEhIKCnBhZ2VfdG9rZW4YAiABKAkiUQoRTGlzdENoYW5uZWxzUmVwbHkSIwoIY2hhbm5lbHMYASADKAsyES56c3luYy52MS5DaGFubmVsEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIjChNDbG9zZUNoYW5uZWxSZXF1ZXN0EgwKBG5hbWUYASABKAkiJAoUUmVtb3ZlQ2hhbm5lbFJlcXVlc3QSDAoEbmFtZRgBIAEoCSIUChJSZW1vdmVDaGFubmVsUmVwbHkiTQoUVXBkYXRlQ2hhbm5lbFJlcXVlc3QSDAoEbmFtZRgBIAEoCRInCgZwb2xpY3kYAiABKAsyFy56c3luYy52MS5DaGFubmVsUG9saWN5ImoKDlJlcXVlc3RSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDAoEYm9keRgCIAEoDBINCgV0cmFjZRgDIAEoCRIqCgd0aW1lb3V0GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIhwKDFJlcXVlc3RSZXBseRIMCgRib2R5GAEgASgMImAKB0lucXVpcnkSCgoCaWQYASABKAQSDAoEYm9keRgCIAEoDBINCgV0cmFjZRgDIAEoCRIsCgl0aW1lX2xlZnQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iRAoMSW5xdWlyeUJhdGNoEiQKCWlucXVpcmllcxgBIAMoCzIRLnpzeW5jLnYxLklucXVpcnkSDgoGY2xvc2VkGAIgASgIIjEKBkFuc3dlchIKCgJpZBgBIAEoBBIMCgRib2R5GAIgASgMEg0KBWVycm9yGAMgASgJIlIKDFJlcGx5UmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEg4KBmNyZWRpdBgCIAEoBBIhCgdhbnN3ZXJzGAMgAygLMhAuenN5bmMudjEuQW5zd2VyIloKC1NlbmRSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSEAoIbWVzc2FnZXMYAiADKAwSDQoFdHJhY2UYAyABKAkSDAoEa2V5cxgEIAMoCRILCgNpZHMYBSADKAkiQwoJU2VuZFJlcGx5EhAKCGFjY2VwdGVkGAEgASgEEhAKCGxhc3Rfc2VxGAIgASgEEhIKCmR1cGxpY2F0ZXMYAyABKAQilwEKC1JlY3ZSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDgoGY3JlZGl0GAIgASgEEg0KBWxpbWl0GAMgASgEEhAKCHJlY2VpdmVkGAQgASgEEhAKCGNvbmZpcm1zGAUgASgIEg0KBWdyb3VwGAYgASgJEiUKB3NvdXJjZXMYByADKAsyFC56c3luYy52MS5SZWN2U291cmNlIn8KClJlY3ZTb3VyY2USDwoHY2hhbm5lbBgBIAEoCRINCgVncm91cBgCIAEoCRIOCgZmb2xsb3cYAyABKAgSEAoIZnJvbV9zZXEYBCABKAQSEgoKZnJvbV9zdGFydBgFIAEoCBIbChNmcm9tX3RpbWVfdW5peF9uYW5vGAYgASgDIpEBCglSZWN2QmF0Y2gSIQoHcmVjb3JkcxgBIAMoCzIQLnpzeW5jLnYxLlJlY29yZBIaCgNnYXAYAiABKAsyDS56c3luYy52MS5HYXASDgoGY2xvc2VkGAMgASgIEg8KB2NoYW5uZWwYBCABKAkSDgoGc291cmNlGAUgASgNEhQKDHNvdXJjZXNfbGVmdBgGIAEoDSJqChRGb2xsb3dDaGFubmVsUmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEhAKCGZyb21fc2VxGAIgASgEEhIKCmZyb21fc3RhcnQYAyABKAgSGwoTZnJvbV90aW1lX3VuaXhfbmFubxgEIAEoAypiCgxDaGFubmVsQ2xhc3MSHQoZQ0hBTk5FTF9DTEFTU19VTlNQRUNJRklFRBAAEhgKFENIQU5ORUxfQ0xBU1NfTUVNT1JZEAESGQoVQ0hBTk5FTF9DTEFTU19EVVJBQkxFEAIqZgoIT3ZlcmZsb3cSGAoUT1ZFUkZMT1dfVU5TUEVDSUZJRUQQABISCg5PVkVSRkxPV19CTE9DSxABEhIKDk9WRVJGTE9XX0VSUk9SEAISGAoUT1ZFUkZMT1dfRFJPUF9PTERFU1QQAyqpAQoLQ2hhbm5lbEZvcm0SHAoYQ0hBTk5FTF9GT1JNX1VOU1BFQ0lGSUVEEAASFgoSQ0hBTk5FTF9GT1JNX1FVRVVFEAESFwoTQ0hBTk5FTF9GT1JNX0xBVEVTVBACEhoKFkNIQU5ORUxfRk9STV9CUk9BRENBU1QQAxIYChRDSEFOTkVMX0ZPUk1fUkVRVUVTVBAEEhUKEUNIQU5ORUxfRk9STV9SSU5HEAUqxQMKDUNvbnN1bWVyU3RhdGUSHgoaQ09OU1VNRVJfU1RBVEVfVU5TUEVDSUZJRUQQABIcChhDT05TVU1FUl9TVEFURV9SRUNFSVZJTkcQARIYChRDT05TVU1FUl9TVEFURV9FTVBUWRACEhoKFkNPTlNVTUVSX1NUQVRFX0RSQUlORUQQAxIgChxDT05TVU1FUl9TVEFURV9JTl9GTElHSFRfTUFYEAQSHgoaQ09OU1VNRVJfU1RBVEVfT1VUU1RBTkRJTkcQBRIeChpDT05TVU1FUl9TVEFURV9PVEhFUlNfSE9MRBAGEhsKF0NPTlNVTUVSX1NUQVRFX0tFWV9IRUxEEAcSGgoWQ09OU1VNRVJfU1RBVEVfREVMQVlFRBAIEhgKFENPTlNVTUVSX1NUQVRFX0RZSU5HEAkSGwoXQ09OU1VNRVJfU1RBVEVfT1BFTl9NQVgQChIcChhDT05TVU1FUl9TVEFURV9OT19DUkVESVQQCxIeChpDT05TVU1FUl9TVEFURV9OT1RfUkVBRElORxAMEhcKE0NPTlNVTUVSX1NUQVRFX0RJU0sQDRIXChNDT05TVU1FUl9TVEFURV9MQVNUEA4qTwoHUmluZ0VuZBIYChRSSU5HX0VORF9VTlNQRUNJRklFRBAAEhMKD1JJTkdfRU5EX1NFTkRFUhABEhUKEVJJTkdfRU5EX1JFQ0VJVkVSEAIyjQgKCENoYW5uZWxzEjsKBkNyZWF0ZRIeLnpzeW5jLnYxLkNyZWF0ZUNoYW5uZWxSZXF1ZXN0GhEuenN5bmMudjEuQ2hhbm5lbBI1CgNHZXQSGy56c3luYy52MS5HZXRDaGFubmVsUmVxdWVzdBoRLnpzeW5jLnYxLkNoYW5uZWwSQgoETGlzdBIdLnpzeW5jLnYxLkxpc3RDaGFubmVsc1JlcXVlc3QaGy56c3luYy52MS5MaXN0Q2hhbm5lbHNSZXBseRI5CgVDbG9zZRIdLnpzeW5jLnYxLkNsb3NlQ2hhbm5lbFJlcXVlc3QaES56c3luYy52MS5DaGFubmVsEkYKBlJlbW92ZRIeLnpzeW5jLnYxLlJlbW92ZUNoYW5uZWxSZXF1ZXN0GhwuenN5bmMudjEuUmVtb3ZlQ2hhbm5lbFJlcGx5EjUKB1RyeVNlbmQSFS56c3luYy52MS5TZW5kUmVxdWVzdBoTLnpzeW5jLnYxLlNlbmRSZXBseRI2CgRTZW5kEhUuenN5bmMudjEuU2VuZFJlcXVlc3QaEy56c3luYy52MS5TZW5kUmVwbHkoATABEjYKBFJlY3YSFS56c3luYy52MS5SZWN2UmVxdWVzdBoTLnpzeW5jLnYxLlJlY3ZCYXRjaCgBMAESPwoGRm9sbG93Eh4uenN5bmMudjEuRm9sbG93Q2hhbm5lbFJlcXVlc3QaEy56c3luYy52MS5SZWN2QmF0Y2gwARJDCgtDcmVhdGVHcm91cBIcLnpzeW5jLnYxLkNyZWF0ZUdyb3VwUmVxdWVzdBoWLnpzeW5jLnYxLkNoYW5uZWxHcm91cBJHCgtSZW1vdmVHcm91cBIcLnpzeW5jLnYxLlJlbW92ZUdyb3VwUmVxdWVzdBoaLnpzeW5jLnYxLlJlbW92ZUdyb3VwUmVwbHkSLwoDQWNrEhQuenN5bmMudjEuQWNrUmVxdWVzdBoSLnpzeW5jLnYxLkFja1JlcGx5EjEKBE5hY2sSFS56c3luYy52MS5OYWNrUmVxdWVzdBoSLnpzeW5jLnYxLkFja1JlcGx5EjUKBkV4dGVuZBIXLnpzeW5jLnYxLkV4dGVuZFJlcXVlc3QaEi56c3luYy52MS5BY2tSZXBseRI7CgZVcGRhdGUSHi56c3luYy52MS5VcGRhdGVDaGFubmVsUmVxdWVzdBoRLnpzeW5jLnYxLkNoYW5uZWwSOwoHUmVxdWVzdBIYLnpzeW5jLnYxLlJlcXVlc3RSZXF1ZXN0GhYuenN5bmMudjEuUmVxdWVzdFJlcGx5EjsKBVJlcGx5EhYuenN5bmMudjEuUmVwbHlSZXF1ZXN0GhYuenN5bmMudjEuSW5xdWlyeUJhdGNoKAEwAWIGcHJvdG8z", [file_google_protobuf_duration, file_zsync_v1_common]);
 
 /**
  * @generated from message zsync.v1.ChannelSpec
@@ -65,7 +65,8 @@ export type ChannelSpec = Message<"zsync.v1.ChannelSpec"> & {
 
   /**
    * What the capacity is: of a queue, the messages that wait; of latest, the keys; of a broadcast, how
-   * many messages a follower may be behind; of request, the requests that wait for a responder.
+   * many messages a follower may be behind; of request, the requests that wait for a responder. A ring
+   * has bytes_max instead, rounded up to a power of two: 64 KiB .. 1 GiB; 0: 4 MiB.
    *
    * @generated from field: zsync.v1.ChannelForm form = 8;
    */
@@ -263,6 +264,13 @@ export type Channel = Message<"zsync.v1.Channel"> & {
    * @generated from field: uint64 disk_bytes = 20;
    */
   diskBytes: bigint;
+
+  /**
+   * of the form ring
+   *
+   * @generated from field: zsync.v1.RingFigures ring = 26;
+   */
+  ring?: RingFigures | undefined;
 };
 
 /**
@@ -440,6 +448,96 @@ export const RequestFiguresSchema: GenMessage<RequestFigures> = /*@__PURE__*/
   messageDesc(file_zsync_v1_channels, 4);
 
 /**
+ * @generated from message zsync.v1.RingFigures
+ */
+export type RingFigures = Message<"zsync.v1.RingFigures"> & {
+  /**
+   * 0: it has none; so in receiver_pid
+   *
+   * @generated from field: int64 sender_pid = 1;
+   */
+  senderPid: bigint;
+
+  /**
+   * @generated from field: int64 receiver_pid = 2;
+   */
+  receiverPid: bigint;
+
+  /**
+   * @generated from field: int64 sender_since_unix_nano = 3;
+   */
+  senderSinceUnixNano: bigint;
+
+  /**
+   * @generated from field: int64 receiver_since_unix_nano = 4;
+   */
+  receiverSinceUnixNano: bigint;
+};
+
+/**
+ * Describes the message zsync.v1.RingFigures.
+ * Use `create(RingFiguresSchema)` to create a new message.
+ */
+export const RingFiguresSchema: GenMessage<RingFigures> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_channels, 5);
+
+/**
+ * @generated from message zsync.v1.OpenRingRequest
+ */
+export type OpenRingRequest = Message<"zsync.v1.OpenRingRequest"> & {
+  /**
+   * @generated from field: string channel = 1;
+   */
+  channel: string;
+
+  /**
+   * @generated from field: zsync.v1.RingEnd end = 2;
+   */
+  end: RingEnd;
+};
+
+/**
+ * Describes the message zsync.v1.OpenRingRequest.
+ * Use `create(OpenRingRequestSchema)` to create a new message.
+ */
+export const OpenRingRequestSchema: GenMessage<OpenRingRequest> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_channels, 6);
+
+/**
+ * @generated from message zsync.v1.OpenRingReply
+ */
+export type OpenRingReply = Message<"zsync.v1.OpenRingReply"> & {
+  /**
+   * of a refusal, as gRPC's
+   *
+   * @generated from field: int32 code = 1;
+   */
+  code: number;
+
+  /**
+   * @generated from field: string message = 2;
+   */
+  message: string;
+
+  /**
+   * @generated from field: zsync.v1.ErrorDetail detail = 3;
+   */
+  detail?: ErrorDetail | undefined;
+
+  /**
+   * @generated from field: uint64 message_bytes_max = 4;
+   */
+  messageBytesMax: bigint;
+};
+
+/**
+ * Describes the message zsync.v1.OpenRingReply.
+ * Use `create(OpenRingReplySchema)` to create a new message.
+ */
+export const OpenRingReplySchema: GenMessage<OpenRingReply> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_channels, 7);
+
+/**
  * @generated from message zsync.v1.GroupSpec
  */
 export type GroupSpec = Message<"zsync.v1.GroupSpec"> & {
@@ -477,7 +575,7 @@ export type GroupSpec = Message<"zsync.v1.GroupSpec"> & {
  * Use `create(GroupSpecSchema)` to create a new message.
  */
 export const GroupSpecSchema: GenMessage<GroupSpec> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 5);
+  messageDesc(file_zsync_v1_channels, 8);
 
 /**
  * @generated from message zsync.v1.ChannelGroup
@@ -612,7 +710,7 @@ export type ChannelGroup = Message<"zsync.v1.ChannelGroup"> & {
  * Use `create(ChannelGroupSchema)` to create a new message.
  */
 export const ChannelGroupSchema: GenMessage<ChannelGroup> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 6);
+  messageDesc(file_zsync_v1_channels, 9);
 
 /**
  * @generated from message zsync.v1.CreateGroupRequest
@@ -662,7 +760,7 @@ export type CreateGroupRequest = Message<"zsync.v1.CreateGroupRequest"> & {
  * Use `create(CreateGroupRequestSchema)` to create a new message.
  */
 export const CreateGroupRequestSchema: GenMessage<CreateGroupRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 7);
+  messageDesc(file_zsync_v1_channels, 10);
 
 /**
  * @generated from message zsync.v1.RemoveGroupRequest
@@ -684,7 +782,7 @@ export type RemoveGroupRequest = Message<"zsync.v1.RemoveGroupRequest"> & {
  * Use `create(RemoveGroupRequestSchema)` to create a new message.
  */
 export const RemoveGroupRequestSchema: GenMessage<RemoveGroupRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 8);
+  messageDesc(file_zsync_v1_channels, 11);
 
 /**
  * @generated from message zsync.v1.RemoveGroupReply
@@ -697,7 +795,7 @@ export type RemoveGroupReply = Message<"zsync.v1.RemoveGroupReply"> & {
  * Use `create(RemoveGroupReplySchema)` to create a new message.
  */
 export const RemoveGroupReplySchema: GenMessage<RemoveGroupReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 9);
+  messageDesc(file_zsync_v1_channels, 12);
 
 /**
  * @generated from message zsync.v1.Delivered
@@ -721,7 +819,7 @@ export type Delivered = Message<"zsync.v1.Delivered"> & {
  * Use `create(DeliveredSchema)` to create a new message.
  */
 export const DeliveredSchema: GenMessage<Delivered> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 10);
+  messageDesc(file_zsync_v1_channels, 13);
 
 /**
  * @generated from message zsync.v1.AckRequest
@@ -750,7 +848,7 @@ export type AckRequest = Message<"zsync.v1.AckRequest"> & {
  * Use `create(AckRequestSchema)` to create a new message.
  */
 export const AckRequestSchema: GenMessage<AckRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 11);
+  messageDesc(file_zsync_v1_channels, 14);
 
 /**
  * @generated from message zsync.v1.NackRequest
@@ -791,7 +889,7 @@ export type NackRequest = Message<"zsync.v1.NackRequest"> & {
  * Use `create(NackRequestSchema)` to create a new message.
  */
 export const NackRequestSchema: GenMessage<NackRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 12);
+  messageDesc(file_zsync_v1_channels, 15);
 
 /**
  * @generated from message zsync.v1.ExtendRequest
@@ -818,7 +916,7 @@ export type ExtendRequest = Message<"zsync.v1.ExtendRequest"> & {
  * Use `create(ExtendRequestSchema)` to create a new message.
  */
 export const ExtendRequestSchema: GenMessage<ExtendRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 13);
+  messageDesc(file_zsync_v1_channels, 16);
 
 /**
  * @generated from message zsync.v1.AckRefusal
@@ -847,7 +945,7 @@ export type AckRefusal = Message<"zsync.v1.AckRefusal"> & {
  * Use `create(AckRefusalSchema)` to create a new message.
  */
 export const AckRefusalSchema: GenMessage<AckRefusal> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 14);
+  messageDesc(file_zsync_v1_channels, 17);
 
 /**
  * @generated from message zsync.v1.AckReply
@@ -869,7 +967,7 @@ export type AckReply = Message<"zsync.v1.AckReply"> & {
  * Use `create(AckReplySchema)` to create a new message.
  */
 export const AckReplySchema: GenMessage<AckReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 15);
+  messageDesc(file_zsync_v1_channels, 18);
 
 /**
  * @generated from message zsync.v1.CreateChannelRequest
@@ -893,7 +991,7 @@ export type CreateChannelRequest = Message<"zsync.v1.CreateChannelRequest"> & {
  * Use `create(CreateChannelRequestSchema)` to create a new message.
  */
 export const CreateChannelRequestSchema: GenMessage<CreateChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 16);
+  messageDesc(file_zsync_v1_channels, 19);
 
 /**
  * @generated from message zsync.v1.GetChannelRequest
@@ -910,7 +1008,7 @@ export type GetChannelRequest = Message<"zsync.v1.GetChannelRequest"> & {
  * Use `create(GetChannelRequestSchema)` to create a new message.
  */
 export const GetChannelRequestSchema: GenMessage<GetChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 17);
+  messageDesc(file_zsync_v1_channels, 20);
 
 /**
  * @generated from message zsync.v1.ListChannelsRequest
@@ -932,7 +1030,7 @@ export type ListChannelsRequest = Message<"zsync.v1.ListChannelsRequest"> & {
  * Use `create(ListChannelsRequestSchema)` to create a new message.
  */
 export const ListChannelsRequestSchema: GenMessage<ListChannelsRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 18);
+  messageDesc(file_zsync_v1_channels, 21);
 
 /**
  * @generated from message zsync.v1.ListChannelsReply
@@ -954,7 +1052,7 @@ export type ListChannelsReply = Message<"zsync.v1.ListChannelsReply"> & {
  * Use `create(ListChannelsReplySchema)` to create a new message.
  */
 export const ListChannelsReplySchema: GenMessage<ListChannelsReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 19);
+  messageDesc(file_zsync_v1_channels, 22);
 
 /**
  * @generated from message zsync.v1.CloseChannelRequest
@@ -971,7 +1069,7 @@ export type CloseChannelRequest = Message<"zsync.v1.CloseChannelRequest"> & {
  * Use `create(CloseChannelRequestSchema)` to create a new message.
  */
 export const CloseChannelRequestSchema: GenMessage<CloseChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 20);
+  messageDesc(file_zsync_v1_channels, 23);
 
 /**
  * @generated from message zsync.v1.RemoveChannelRequest
@@ -988,7 +1086,7 @@ export type RemoveChannelRequest = Message<"zsync.v1.RemoveChannelRequest"> & {
  * Use `create(RemoveChannelRequestSchema)` to create a new message.
  */
 export const RemoveChannelRequestSchema: GenMessage<RemoveChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 21);
+  messageDesc(file_zsync_v1_channels, 24);
 
 /**
  * @generated from message zsync.v1.RemoveChannelReply
@@ -1001,7 +1099,7 @@ export type RemoveChannelReply = Message<"zsync.v1.RemoveChannelReply"> & {
  * Use `create(RemoveChannelReplySchema)` to create a new message.
  */
 export const RemoveChannelReplySchema: GenMessage<RemoveChannelReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 22);
+  messageDesc(file_zsync_v1_channels, 25);
 
 /**
  * @generated from message zsync.v1.UpdateChannelRequest
@@ -1025,7 +1123,7 @@ export type UpdateChannelRequest = Message<"zsync.v1.UpdateChannelRequest"> & {
  * Use `create(UpdateChannelRequestSchema)` to create a new message.
  */
 export const UpdateChannelRequestSchema: GenMessage<UpdateChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 23);
+  messageDesc(file_zsync_v1_channels, 26);
 
 /**
  * @generated from message zsync.v1.RequestRequest
@@ -1063,7 +1161,7 @@ export type RequestRequest = Message<"zsync.v1.RequestRequest"> & {
  * Use `create(RequestRequestSchema)` to create a new message.
  */
 export const RequestRequestSchema: GenMessage<RequestRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 24);
+  messageDesc(file_zsync_v1_channels, 27);
 
 /**
  * @generated from message zsync.v1.RequestReply
@@ -1080,7 +1178,7 @@ export type RequestReply = Message<"zsync.v1.RequestReply"> & {
  * Use `create(RequestReplySchema)` to create a new message.
  */
 export const RequestReplySchema: GenMessage<RequestReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 25);
+  messageDesc(file_zsync_v1_channels, 28);
 
 /**
  * @generated from message zsync.v1.Inquiry
@@ -1114,7 +1212,7 @@ export type Inquiry = Message<"zsync.v1.Inquiry"> & {
  * Use `create(InquirySchema)` to create a new message.
  */
 export const InquirySchema: GenMessage<Inquiry> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 26);
+  messageDesc(file_zsync_v1_channels, 29);
 
 /**
  * @generated from message zsync.v1.InquiryBatch
@@ -1138,7 +1236,7 @@ export type InquiryBatch = Message<"zsync.v1.InquiryBatch"> & {
  * Use `create(InquiryBatchSchema)` to create a new message.
  */
 export const InquiryBatchSchema: GenMessage<InquiryBatch> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 27);
+  messageDesc(file_zsync_v1_channels, 30);
 
 /**
  * @generated from message zsync.v1.Answer
@@ -1167,7 +1265,7 @@ export type Answer = Message<"zsync.v1.Answer"> & {
  * Use `create(AnswerSchema)` to create a new message.
  */
 export const AnswerSchema: GenMessage<Answer> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 28);
+  messageDesc(file_zsync_v1_channels, 31);
 
 /**
  * @generated from message zsync.v1.ReplyRequest
@@ -1198,7 +1296,7 @@ export type ReplyRequest = Message<"zsync.v1.ReplyRequest"> & {
  * Use `create(ReplyRequestSchema)` to create a new message.
  */
 export const ReplyRequestSchema: GenMessage<ReplyRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 29);
+  messageDesc(file_zsync_v1_channels, 32);
 
 /**
  * @generated from message zsync.v1.SendRequest
@@ -1247,7 +1345,7 @@ export type SendRequest = Message<"zsync.v1.SendRequest"> & {
  * Use `create(SendRequestSchema)` to create a new message.
  */
 export const SendRequestSchema: GenMessage<SendRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 30);
+  messageDesc(file_zsync_v1_channels, 33);
 
 /**
  * @generated from message zsync.v1.SendReply
@@ -1280,7 +1378,7 @@ export type SendReply = Message<"zsync.v1.SendReply"> & {
  * Use `create(SendReplySchema)` to create a new message.
  */
 export const SendReplySchema: GenMessage<SendReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 31);
+  messageDesc(file_zsync_v1_channels, 34);
 
 /**
  * @generated from message zsync.v1.RecvRequest
@@ -1351,7 +1449,7 @@ export type RecvRequest = Message<"zsync.v1.RecvRequest"> & {
  * Use `create(RecvRequestSchema)` to create a new message.
  */
 export const RecvRequestSchema: GenMessage<RecvRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 32);
+  messageDesc(file_zsync_v1_channels, 35);
 
 /**
  * @generated from message zsync.v1.RecvSource
@@ -1397,7 +1495,7 @@ export type RecvSource = Message<"zsync.v1.RecvSource"> & {
  * Use `create(RecvSourceSchema)` to create a new message.
  */
 export const RecvSourceSchema: GenMessage<RecvSource> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 33);
+  messageDesc(file_zsync_v1_channels, 36);
 
 /**
  * @generated from message zsync.v1.RecvBatch
@@ -1446,7 +1544,7 @@ export type RecvBatch = Message<"zsync.v1.RecvBatch"> & {
  * Use `create(RecvBatchSchema)` to create a new message.
  */
 export const RecvBatchSchema: GenMessage<RecvBatch> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 34);
+  messageDesc(file_zsync_v1_channels, 37);
 
 /**
  * @generated from message zsync.v1.FollowChannelRequest
@@ -1484,7 +1582,7 @@ export type FollowChannelRequest = Message<"zsync.v1.FollowChannelRequest"> & {
  * Use `create(FollowChannelRequestSchema)` to create a new message.
  */
 export const FollowChannelRequestSchema: GenMessage<FollowChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 35);
+  messageDesc(file_zsync_v1_channels, 38);
 
 /**
  * @generated from enum zsync.v1.ChannelClass
@@ -1597,6 +1695,13 @@ export enum ChannelForm {
    * @generated from enum value: CHANNEL_FORM_REQUEST = 4;
    */
   REQUEST = 4,
+
+  /**
+   * shared memory between one sender and one receiver: OpenRingRequest
+   *
+   * @generated from enum value: CHANNEL_FORM_RING = 5;
+   */
+  RING = 5,
 }
 
 /**
@@ -1721,6 +1826,39 @@ export enum ConsumerState {
  */
 export const ConsumerStateSchema: GenEnum<ConsumerState> = /*@__PURE__*/
   enumDesc(file_zsync_v1_channels, 3);
+
+/**
+ * The ends of a ring do not speak gRPC. A client connects to the daemon's socket, writes the 8 bytes
+ * "ZSYNCFD1", the size of an OpenRingRequest in 4 bytes (little-endian) and the request, and reads 4 bytes
+ * and an OpenRingReply. With the first byte of a reply without a code come three descriptors: the ring's
+ * memory (sdk/cpp/src/ring/memory.hpp says what is in it), the sender's bell and the receiver's, both
+ * eventfds. The connection is the end's place: closing it gives it up. The daemon writes a byte to it when
+ * the channel is closed ('C') or removed ('R').
+ *
+ * @generated from enum zsync.v1.RingEnd
+ */
+export enum RingEnd {
+  /**
+   * @generated from enum value: RING_END_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * @generated from enum value: RING_END_SENDER = 1;
+   */
+  SENDER = 1,
+
+  /**
+   * @generated from enum value: RING_END_RECEIVER = 2;
+   */
+  RECEIVER = 2,
+}
+
+/**
+ * Describes the enum zsync.v1.RingEnd.
+ */
+export const RingEndSchema: GenEnum<RingEnd> = /*@__PURE__*/
+  enumDesc(file_zsync_v1_channels, 4);
 
 /**
  * @generated from service zsync.v1.Channels
