@@ -26,7 +26,7 @@ ROOT = HERE.parent.parent
 
 
 # Several benches by one name.
-GROUPS = {"work": ("drain", "latency", "queued", "decisions", "functions", "channels", "messages", "watch")}
+GROUPS = {"work": ("drain", "latency", "queued", "decisions", "functions", "channels", "messages", "rings", "watch")}
 
 
 def bench_names() -> list[str]:

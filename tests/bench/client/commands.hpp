@@ -59,6 +59,15 @@ int echo(const Words& words);
 // 1000 and waited for.
 int functions(const Words& words);
 
+// ring-send SOCKET NAME COUNT BYTES BATCH and ring-recv SOCKET NAME COUNT BYTES: the ends of a
+// ring; the content is compared.
+int ring_send(const Words& words);
+int ring_recv(const Words& words);
+// ring-echo SOCKET THERE BACK COUNT SPIN_US: sends back what comes.
+int ring_echo(const Words& words);
+// ring-ping SOCKET THERE BACK COUNT SPIN_US PAUSE_US: round trips, a pause before each.
+int ring_ping(const Words& words);
+
 // watch SOCKET DIR SINCE: one line a batch, `batch NS FRESH CHANGES`, then one line a change.
 int watch(const Words& words);
 

@@ -36,6 +36,10 @@ constexpr Command kCommands[] = {
     {"echo-server", 1, zsync::bench::echo_server},
     {"echo", 2, zsync::bench::echo},
     {"functions", 4, zsync::bench::functions},
+    {"ring-send", 5, zsync::bench::ring_send},
+    {"ring-recv", 4, zsync::bench::ring_recv},
+    {"ring-echo", 5, zsync::bench::ring_echo},
+    {"ring-ping", 6, zsync::bench::ring_ping},
     {"watch", 3, zsync::bench::watch},
 };
 
