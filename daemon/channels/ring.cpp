@@ -83,6 +83,13 @@ absl::Status Ring::enter(RingEnd end, pid_t pid, int64_t now, int connection) {
 void Ring::leave(RingEnd end) {
   rt::LockGuard guard(lock_);
   places_[index_of(end)] = {};
+  // It may have died between what it did and ringing for it.
+  ring::Header& header = memory_.header();
+  if (end == RingEnd::kSender) {
+    ring::Bell::ring_now(bells_[1].get(), header.receiver_sleeps);
+  } else {
+    ring::Bell::ring_now(bells_[0].get(), header.sender_sleeps);
+  }
 }
 
 void Ring::tell(char word) {

@@ -50,7 +50,7 @@ class Ring {
   // Errors: kFailedPrecondition TAKEN naming who has it, CLOSED; kNotFound when removed; kDataLoss
   //         when the indices make no sense.
   absl::Status enter(RingEnd end, pid_t pid, int64_t now, int connection);
-  // Frees it; nothing else changes, what was sent stays.
+  // Frees it and wakes the other end; what was sent stays.
   void leave(RingEnd end);
 
   // Nothing is sent from now on; the receiver drains what is there and then sees the end.

@@ -65,8 +65,8 @@ class RingSender {
 
 // Messages that were taken out of a ring together; they live until the callback returns.
 struct RingBatch {
-  std::uint64_t first_seq;  // the first message of a ring is 1
-  const std::vector<std::string_view>& messages;
+  std::uint64_t first_seq;                        // the first message of a ring is 1
+  const std::vector<std::string_view>& messages;  // in the order they were sent; one at least
 };
 
 // The receiving end.
