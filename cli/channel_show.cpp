@@ -56,10 +56,41 @@ std::string held_line(const v1::Channel& channel) {
                       human_bytes(channel.disk_bytes()));
 }
 
-std::string consumer_line(const v1::ChannelConsumer& consumer) {
-  const std::string who = consumer.pid() == 0 ? "" : absl::StrCat("pid ", consumer.pid(), ", ");
-  return absl::StrCat(who, consumer.delivered(), " given, ", consumer.in_hand(),
+// "pid 4711 (python3), ".
+template <typename Attending>
+std::string who(const Attending& one) {
+  if (one.pid() == 0) return "";
+  const std::string name =
+      one.command().empty() ? "" : absl::StrCat(" (", printable(one.command()), ")");
+  return absl::StrCat("pid ", one.pid(), name, ", ");
+}
+
+std::string line_of(const v1::ChannelConsumer& consumer) {
+  return absl::StrCat(who(consumer), consumer.delivered(), " given, ", consumer.in_hand(),
                       " in hand: ", printable(consumer.why()));
+}
+
+std::string line_of(const v1::ChannelFollower& follower) {
+  const std::string missed =
+      follower.missed() == 0 ? "" : absl::StrCat(follower.missed(), " missed, ");
+  return absl::StrCat(who(follower), follower.delivered(), " given, ", missed, "next is ",
+                      follower.position(), ": ", printable(follower.why()));
+}
+
+std::string line_of(const v1::ChannelResponder& responder) {
+  return absl::StrCat(who(responder), responder.delivered(), " given, ", responder.answered(),
+                      " answered: ", printable(responder.why()));
+}
+
+using Rows = std::vector<std::pair<std::string, std::string>>;
+
+// `connected`: how many there are, also of those that are not told.
+template <typename Attending>
+void add_attending(const Attending& attending, const char* title, uint64_t connected, Rows& rows) {
+  for (const auto& one : attending) rows.push_back({absl::StrCat(title, one.id()), line_of(one)});
+  const auto told = static_cast<uint64_t>(attending.size());
+  if (connected <= told) return;
+  rows.push_back({absl::StrCat(title, "..."), absl::StrCat("and ", connected - told, " more")});
 }
 
 }  // namespace
@@ -76,22 +107,21 @@ std::string kind_of(const v1::ChannelSpec& spec) {
 
 std::string channel_details(const v1::Channel& channel, bool color) {
   const v1::ChannelSpec& spec = channel.spec();
-  std::vector<std::pair<std::string, std::string>> rows = {
-      {"name", spec.name()},
-      {"id", channel.id()},
-      {"class", class_word(spec)},
-      {"form", form_word(spec.form())},
-      {"capacity", capacity_of(spec)},
-      {"overflow", overflow_word(spec.overflow())},
-      {"state", channel.closed() ? "closed" : "open"},
-      {"held", held_line(channel)},
-      {"next seq", absl::StrCat(channel.next_seq())},
-      {"sent", absl::StrCat(channel.sent())},
-      {"received", absl::StrCat(channel.received())},
-      {"dropped", absl::StrCat(channel.dropped())},
-      {"waiting", absl::StrCat(channel.senders_waiting(), " senders, ", channel.receivers_waiting(),
-                               " receivers")},
-      {"created", utc_time(channel.created_unix_nano())}};
+  Rows rows = {{"name", spec.name()},
+               {"id", channel.id()},
+               {"class", class_word(spec)},
+               {"form", form_word(spec.form())},
+               {"capacity", capacity_of(spec)},
+               {"overflow", overflow_word(spec.overflow())},
+               {"state", channel.closed() ? "closed" : "open"},
+               {"held", held_line(channel)},
+               {"next seq", absl::StrCat(channel.next_seq())},
+               {"sent", absl::StrCat(channel.sent())},
+               {"received", absl::StrCat(channel.received())},
+               {"dropped", absl::StrCat(channel.dropped())},
+               {"waiting", absl::StrCat(channel.senders_waiting(), " senders, ",
+                                        channel.receivers_waiting(), " receivers")},
+               {"created", utc_time(channel.created_unix_nano())}};
   if (channel.has_ring()) {
     rows.push_back({"sender", place_line(channel.ring().sender_pid())});
     rows.push_back({"receiver", place_line(channel.ring().receiver_pid())});
@@ -99,15 +129,12 @@ std::string channel_details(const v1::Channel& channel, bool color) {
   if (channel.has_requests()) rows.push_back({"requests", requests_line(channel.requests())});
   describe_policy(channel, rows);
   if (!channel.why().empty()) rows.push_back({"why", printable(channel.why())});
-  const auto add_consumers = [&rows](const auto& consumers, const char* title) {
-    for (const v1::ChannelConsumer& one : consumers) {
-      rows.push_back({absl::StrCat(title, one.id()), consumer_line(one)});
-    }
-  };
-  add_consumers(channel.consumers(), "receiver ");
+  add_attending(channel.consumers(), "receiver ", channel.receivers_connected(), rows);
+  add_attending(channel.followers(), "follower ", channel.followers_connected(), rows);
+  add_attending(channel.responders(), "responder ", channel.requests().responders(), rows);
   for (const v1::ChannelGroup& group : channel.groups()) {
     rows.push_back({absl::StrCat("group ", group.spec().name()), group_line(group)});
-    add_consumers(group.attending(), "  consumer ");
+    add_attending(group.attending(), "  consumer ", group.consumers(), rows);
   }
   return key_values(rows, color);
 }

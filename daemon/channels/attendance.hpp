@@ -1,4 +1,4 @@
-// Who receives from a channel, and why nothing comes to them.
+// Who receives from a channel, follows it or replies to it, and why nothing comes to them.
 #pragma once
 
 #include <atomic>
@@ -7,7 +7,7 @@
 
 namespace zsync::daemon {
 
-// What a receiving call is doing; what it waits for in the channel is known by the channel itself.
+// What such a call is doing; what it waits for in the channel is known by the channel itself.
 enum class Phase : uint8_t {
   kWaiting,   // for messages
   kNoCredit,  // until its client asks for more
@@ -53,7 +53,55 @@ struct ConsumerInfo {
   uint32_t sources = 0;          // of a selection; 0: it receives from this channel only
 };
 
-// What a receiving call tells of itself.
+// The numbers of zsync.v1.FollowerState.
+enum class FollowerState : uint8_t {
+  kBehind = 1,
+  kUpToDate = 2,
+  kDrained = 3,
+  kNotReading = 4,
+  kDisk = 5,
+};
+
+struct FollowerInfo {
+  uint64_t id = 0;  // within the channel
+  int64_t pid = 0;  // of its client; 0: not known
+  FollowerState state = FollowerState::kUpToDate;
+  int64_t since_unix_nano = 0;  // its call has been in this phase
+  int64_t connected_unix_nano = 0;
+  uint64_t delivered = 0;
+  uint64_t position = 0;  // seq of the message that it is given next; 0: it has not looked yet
+  uint64_t lag = 0;       // messages from there on
+  uint64_t gone = 0;      // of those, not kept any more; it will be told
+  uint64_t missed = 0;    // messages that it was told are missing
+  uint32_t sources = 0;   // of a selection; 0: it follows this channel only
+  std::string why;
+};
+
+// The numbers of zsync.v1.ResponderState.
+enum class ResponderState : uint8_t {
+  kIdle = 1,
+  kWorking = 2,
+  kBusy = 3,
+  kNoCredit = 4,
+  kNotReading = 5,
+  kLast = 6,
+};
+
+struct ResponderInfo {
+  uint64_t id = 0;  // within the channel
+  int64_t pid = 0;  // of its client; 0: not known
+  ResponderState state = ResponderState::kIdle;
+  int64_t since_unix_nano = 0;  // it has been in this state, or what came last
+  int64_t connected_unix_nano = 0;
+  uint64_t delivered = 0;        // requests that it was given
+  uint64_t answered = 0;         // of those, before they had ended
+  uint64_t in_hand = 0;          // given to it, not answered
+  uint64_t abandoned = 0;        // of those, nobody waits for the answer any more
+  int64_t oldest_unix_nano = 0;  // since when it has the first of them; 0: none
+  std::string why;
+};
+
+// What such a call tells of itself.
 //
 // Threads: the call's; everybody may read.
 class Attendance {
@@ -76,12 +124,14 @@ class Attendance {
   }
 
   Phase phase() const { return phase_.load(std::memory_order_relaxed); }
+  int64_t since() const { return since_.load(std::memory_order_relaxed); }
+  uint64_t delivered() const { return delivered_.load(std::memory_order_relaxed); }
   ConsumerInfo info() const {
     ConsumerInfo info;
     info.pid = pid;
     info.connected_unix_nano = connected_unix_nano;
-    info.since_unix_nano = since_.load(std::memory_order_relaxed);
-    info.delivered = delivered_.load(std::memory_order_relaxed);
+    info.since_unix_nano = since();
+    info.delivered = delivered();
     info.sources = sources;
     return info;
   }

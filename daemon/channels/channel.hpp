@@ -18,6 +18,7 @@ inline constexpr size_t kChannelNameBytesMax = 128;
 inline constexpr uint64_t kCapacityMax = 1ull << 24;   // messages of a bounded channel
 inline constexpr uint64_t kMessageOverheadBytes = 64;  // counted for each message held
 inline constexpr size_t kKeyBytesMax = 256;            // of a key, and of an id
+inline constexpr size_t kAttendingMax = 100;           // told of each kind; the rest is counted
 
 // What a channel keeps unless it is told otherwise, and the limits of that.
 inline constexpr int64_t kSecondNs = 1'000'000'000;
@@ -118,8 +119,13 @@ struct ChannelInfo {
   uint64_t disk_bytes = 0;
   std::optional<ExchangeCounts> requests;  // of the form request
   std::optional<RingPlaces> ring;          // of the form ring
-  std::vector<ConsumerInfo> consumers;     // receivers without a group, where it was asked for
-  std::string why;                         // so is this: why nothing moves, or that all is well
+  // The rest where it was asked for: the first kAttendingMax of each kind, and how many there are.
+  std::vector<ConsumerInfo> consumers;  // receivers without a group
+  std::vector<FollowerInfo> followers;
+  std::vector<ResponderInfo> responders;
+  uint64_t receivers_connected = 0;
+  uint64_t followers_connected = 0;
+  std::string why;  // why nothing moves, or that all is well
 };
 
 // Where a dead letter comes from, and why.

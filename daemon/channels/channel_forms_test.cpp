@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "daemon/channels/follower.hpp"
 #include "daemon/channels/named_channel.hpp"
 #include "daemon/fault/fault.hpp"
 #include "zsync/flow.hpp"
@@ -33,8 +34,9 @@ struct Seen {
 };
 Task<Seen> follow(ChannelPtr channel, uint64_t seq) {
   Seen seen;
+  NamedChannel::Follower follower(channel, seq);
   while (true) {
-    absl::StatusOr<Delivery> delivery = co_await channel->follow(seq);
+    absl::StatusOr<Delivery> delivery = co_await follower.next();
     EXPECT_TRUE(delivery.ok()) << delivery.status();
     if (delivery->gap) {
       EXPECT_EQ(delivery->gap->reason, segment_log::GapReason::kLagged);
@@ -78,18 +80,18 @@ TEST(Latest, AReaderHasTheValuesOfNowAtOnceAndThenTheChanges) {
   auto channel = make(ChannelForm::kLatest, 10);
   auto program = [](ChannelPtr channel) -> Task<void> {
     send(*channel, {"a1", "b1", "a2"});
-    uint64_t seq = 0;
-    absl::StatusOr<Delivery> now = co_await channel->follow(seq);
+    NamedChannel::Follower follower(channel, 0);
+    absl::StatusOr<Delivery> now = co_await follower.next();
     EXPECT_EQ(now->messages.size(), 2u);
     EXPECT_EQ(now->messages[0].data, "b1");
     EXPECT_EQ(now->messages[1].data, "a2");
     EXPECT_FALSE(now->gap) << "a value that was replaced is not missing";
     send(*channel, {"b2", "b3"});
-    absl::StatusOr<Delivery> change = co_await channel->follow(seq);
+    absl::StatusOr<Delivery> change = co_await follower.next();
     EXPECT_EQ(change->messages.size(), 1u);
     EXPECT_EQ(change->messages[0].data, "b3");
     channel->close();
-    EXPECT_TRUE((co_await channel->follow(seq))->closed);
+    EXPECT_TRUE((co_await follower.next())->closed);
   };
   sim.run(program(channel));
   EXPECT_EQ(channel->info().depth, 2u);

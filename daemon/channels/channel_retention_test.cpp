@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "daemon/channels/follower.hpp"
 #include "daemon/channels/receivers.hpp"
 #include "daemon/fault/fault.hpp"
 #include "zsync/testing/sim_runtime.hpp"
@@ -62,8 +63,8 @@ class ChannelRetention : public ::testing::Test {
     }
   }
   static Task<Delivery> first_from(std::shared_ptr<NamedChannel> channel, uint64_t seq) {
-    NamedChannel::Replay replay;
-    absl::StatusOr<Delivery> delivery = co_await channel->follow(seq, &replay);
+    NamedChannel::Follower follower(channel, seq);
+    absl::StatusOr<Delivery> delivery = co_await follower.next();
     EXPECT_TRUE(delivery.ok()) << delivery.status();
     co_return std::move(*delivery);
   }

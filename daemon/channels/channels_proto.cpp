@@ -53,6 +53,35 @@ void set_consumer(const ConsumerInfo& info, v1::ChannelConsumer& proto) {
   proto.set_sources(info.sources);
 }
 
+void set_follower(const FollowerInfo& info, v1::ChannelFollower& proto) {
+  proto.set_id(info.id);
+  proto.set_pid(info.pid);
+  proto.set_state(static_cast<v1::FollowerState>(info.state));
+  proto.set_since_unix_nano(info.since_unix_nano);
+  proto.set_connected_unix_nano(info.connected_unix_nano);
+  proto.set_delivered(info.delivered);
+  proto.set_position(info.position);
+  proto.set_lag(info.lag);
+  proto.set_gone(info.gone);
+  proto.set_missed(info.missed);
+  proto.set_why(info.why);
+  proto.set_sources(info.sources);
+}
+
+void set_responder(const ResponderInfo& info, v1::ChannelResponder& proto) {
+  proto.set_id(info.id);
+  proto.set_pid(info.pid);
+  proto.set_state(static_cast<v1::ResponderState>(info.state));
+  proto.set_since_unix_nano(info.since_unix_nano);
+  proto.set_connected_unix_nano(info.connected_unix_nano);
+  proto.set_delivered(info.delivered);
+  proto.set_answered(info.answered);
+  proto.set_in_hand(info.in_hand);
+  proto.set_abandoned(info.abandoned);
+  proto.set_oldest_unix_nano(info.oldest_unix_nano);
+  proto.set_why(info.why);
+}
+
 template <typename Request>
 absl::StatusOr<Settling> messages_of(const Request& request, Settling::Kind kind) {
   if (request.messages().empty() ||
@@ -252,6 +281,10 @@ v1::Channel to_proto(const ChannelInfo& info, const std::vector<GroupInfo>& grou
     ring.set_receiver_since_unix_nano(info.ring->receiver_since_unix_nano);
   }
   for (const ConsumerInfo& one : info.consumers) set_consumer(one, *proto.add_consumers());
+  for (const FollowerInfo& one : info.followers) set_follower(one, *proto.add_followers());
+  for (const ResponderInfo& one : info.responders) set_responder(one, *proto.add_responders());
+  proto.set_receivers_connected(static_cast<uint32_t>(info.receivers_connected));
+  proto.set_followers_connected(static_cast<uint32_t>(info.followers_connected));
   for (const GroupInfo& group : groups) *proto.add_groups() = to_proto(group, info.spec.name);
   return proto;
 }

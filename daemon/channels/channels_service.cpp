@@ -1,6 +1,7 @@
 #include "daemon/channels/channels_service.hpp"
 
 #include <algorithm>
+#include <map>
 #include <span>
 #include <utility>
 
@@ -8,9 +9,12 @@
 #include "daemon/channels/channels_proto.hpp"
 #include "daemon/channels/engine.hpp"
 #include "daemon/channels/exchange_service.hpp"
+#include "daemon/channels/follower.hpp"
 #include "daemon/channels/recv_service.hpp"
 #include "daemon/fault/fault.hpp"
 #include "daemon/rpc/bridge.hpp"
+#include "daemon/rpc/identity.hpp"
+#include "zsync/runtime.hpp"
 #include "zsync/v1/channels.grpc.pb.h"
 
 namespace zsync::daemon {
@@ -103,20 +107,20 @@ Task<absl::Status> send_all(ChannelsEngine& engine, CallContext call,
   }
 }
 
-Task<absl::Status> follow(ChannelsEngine& engine, v1::FollowChannelRequest request,
-                          StreamWriter<v1::RecvBatch>& out) {
+Task<absl::Status> follow(ChannelsEngine& engine, CallContext call,
+                          v1::FollowChannelRequest request, StreamWriter<v1::RecvBatch>& out) {
   absl::StatusOr<ChannelPtr> channel = co_await engine.find_to_read(request.channel());
   if (channel.ok()) channel = check_messages(std::move(*channel));
   if (!channel.ok()) co_return channel.status();
   absl::StatusOr<uint64_t> from = co_await (*channel)->resolve(
       {request.from_seq(), false, request.from_start(), request.from_time_unix_nano()});
   if (!from.ok()) co_return from.status();
-  uint64_t seq = *from;
-  NamedChannel::Replay replay;
+  NamedChannel::Follower follower(*channel, *from, call.peer.pid);
   while (true) {
-    absl::StatusOr<Delivery> delivery = co_await (*channel)->follow(seq, &replay);
+    absl::StatusOr<Delivery> delivery = co_await follower.next();
     if (!delivery.ok()) co_return delivery.status();
     const bool closed = delivery->closed;
+    follower.enter(Phase::kSending);
     if (absl::Status status = co_await out.write(to_proto(std::move(*delivery))); !status.ok()) {
       co_return status;
     }
@@ -160,6 +164,28 @@ Task<absl::StatusOr<v1::RemoveGroupReply>> remove_group(ChannelsEngine& engine,
   co_return v1::RemoveGroupReply();
 }
 
+// Everything of a channel, with the names of the programs that use it, which the kernel knows.
+Task<absl::StatusOr<v1::Channel>> get(ChannelsEngine& engine, v1::GetChannelRequest request) {
+  absl::StatusOr<ChannelPtr> found = engine.find(request.name());
+  if (!found.ok()) co_return found.status();
+  v1::Channel channel = to_proto((*found)->info(true), (*found)->groups_info(true));
+  co_await rt::call_blocking([&channel] {
+    std::map<int64_t, std::string> names;
+    const auto name_all = [&names](auto& attending) {
+      for (auto& one : attending) {
+        const auto [at, fresh] = names.try_emplace(one.pid());
+        if (fresh) at->second = command_of(static_cast<pid_t>(one.pid()));
+        one.set_command(at->second);
+      }
+    };
+    name_all(*channel.mutable_consumers());
+    name_all(*channel.mutable_followers());
+    name_all(*channel.mutable_responders());
+    for (v1::ChannelGroup& group : *channel.mutable_groups()) name_all(*group.mutable_attending());
+  });
+  co_return channel;
+}
+
 Task<absl::StatusOr<v1::Channel>> update(ChannelsEngine& engine, v1::UpdateChannelRequest request) {
   absl::StatusOr<ChannelPolicy> change = from_proto(request.policy());
   if (!change.ok()) co_return change.status();
@@ -194,13 +220,10 @@ class Service final : public v1::Channels::CallbackService {
   }
   grpc::ServerUnaryReactor* Get(Context* context, const v1::GetChannelRequest* request,
                                 v1::Channel* reply) override {
-    return immediate_call(
-        gate_, context, request, reply,
-        [this](const v1::GetChannelRequest& request) -> absl::StatusOr<v1::Channel> {
-          absl::StatusOr<ChannelPtr> channel = engine_.find(request.name());
-          if (!channel.ok()) return channel.status();
-          return to_proto((*channel)->info(true), (*channel)->groups_info(true));
-        });
+    return unary_call(gate_, context, request, reply,
+                      [this](CallContext, v1::GetChannelRequest request) {
+                        return get(engine_, std::move(request));
+                      });
   }
   grpc::ServerUnaryReactor* List(Context* context, const v1::ListChannelsRequest* request,
                                  v1::ListChannelsReply* reply) override {
@@ -264,8 +287,9 @@ class Service final : public v1::Channels::CallbackService {
       Context* context, const v1::FollowChannelRequest* request) override {
     return stream_call<v1::FollowChannelRequest, v1::RecvBatch>(
         gate_, context, request,
-        [this](CallContext, v1::FollowChannelRequest request, StreamWriter<v1::RecvBatch>& out) {
-          return follow(engine_, std::move(request), out);
+        [this](CallContext call, v1::FollowChannelRequest request,
+               StreamWriter<v1::RecvBatch>& out) {
+          return follow(engine_, std::move(call), std::move(request), out);
         });
   }
   grpc::ServerUnaryReactor* CreateGroup(Context* context, const v1::CreateGroupRequest* request,
@@ -304,8 +328,10 @@ class Service final : public v1::Channels::CallbackService {
   grpc::ServerBidiReactor<v1::ReplyRequest, v1::InquiryBatch>* Reply(Context* context) override {
     return bidi_call<v1::ReplyRequest, v1::InquiryBatch>(
         gate_, context,
-        [this](CallContext, StreamReader<v1::ReplyRequest>& in,
-               StreamWriter<v1::InquiryBatch>& out) { return respond(engine_, in, out); });
+        [this](CallContext call, StreamReader<v1::ReplyRequest>& in,
+               StreamWriter<v1::InquiryBatch>& out) {
+          return respond(engine_, std::move(call), in, out);
+        });
   }
   grpc::ServerUnaryReactor* Update(Context* context, const v1::UpdateChannelRequest* request,
                                    v1::Channel* reply) override {

@@ -58,7 +58,7 @@ Task<absl::StatusOr<std::string>> Exchange::request(std::string body, std::strin
   {
     rt::LockGuard guard(lock_);
     if (absl::Status refused = refusal(); !refused.ok()) co_return refused;
-    if (responders_ == 0) co_return no_responders();
+    if (responders_.empty()) co_return no_responders();
     if (waiting_.size() >= waiting_max_) {
       co_return fault(absl::StatusCode::kResourceExhausted,
                       absl::StrCat(waiting_.size(), " requests of channel \"", channel_,
@@ -99,8 +99,12 @@ void Exchange::withdraw(uint64_t id) {
 
 ExchangeCounts Exchange::counts() {
   rt::LockGuard guard(lock_);
-  return {next_id_ - 1, answered_, late_, waiting_.size(), pending_.size() - waiting_.size(),
-          responders_};
+  return {next_id_ - 1,
+          answered_,
+          late_,
+          waiting_.size(),
+          pending_.size() - waiting_.size(),
+          static_cast<uint32_t>(responders_.size())};
 }
 
 void Exchange::close() {
@@ -127,14 +131,17 @@ void Exchange::remove() {
   arrived_.notify_all();
 }
 
-Exchange::Responder::Responder(std::shared_ptr<Exchange> exchange)
-    : exchange_(std::move(exchange)) {
+Exchange::Responder::Responder(std::shared_ptr<Exchange> exchange, int64_t pid)
+    : exchange_(std::move(exchange)), attendance_(pid, exchange_->clock_()) {
+  free_since_ = attendance_.connected_unix_nano;
   rt::LockGuard guard(exchange_->lock_);
-  ++exchange_->responders_;
+  id_ = exchange_->next_responder_++;
+  exchange_->responders_[id_] = this;
 }
 
 Task<absl::StatusOr<std::vector<Inquiry>>> Exchange::Responder::next(size_t max) {
   Exchange& exchange = *exchange_;
+  attendance_.wait(Phase::kWaiting, exchange.clock_);
   Permit turn = co_await exchange.turn_.lock();
   while (true) {
     const uint64_t seen = exchange.arrived_.epoch();
@@ -146,8 +153,9 @@ Task<absl::StatusOr<std::vector<Inquiry>>> Exchange::Responder::next(size_t max)
         const uint64_t id = exchange.waiting_.front();
         exchange.waiting_.pop_front();
         taken.push_back(exchange.pending_.at(id)->inquiry);
-        in_hand_.insert(id);
+        in_hand_.emplace(id, exchange.clock_());
       }
+      attendance_.delivered(taken.size());
       if (!taken.empty() || exchange.closed_) co_return taken;
     }
     co_await exchange.arrived_.changed(seen);
@@ -159,6 +167,7 @@ bool Exchange::Responder::reply(uint64_t id, absl::StatusOr<std::string> answer)
   {
     rt::LockGuard guard(exchange_->lock_);
     if (in_hand_.erase(id) == 0) return false;
+    if (in_hand_.empty()) free_since_ = exchange_->clock_();
     auto found = exchange_->pending_.find(id);
     if (found == exchange_->pending_.end()) {
       ++exchange_->late_;
@@ -167,6 +176,7 @@ bool Exchange::Responder::reply(uint64_t id, absl::StatusOr<std::string> answer)
     pending = found->second;
     pending->answer = std::move(answer);
     ++exchange_->answered_;
+    ++answered_;
   }
   pending->answered.notify_all();
   return true;
@@ -177,7 +187,7 @@ void Exchange::Responder::leave() {
   {
     rt::LockGuard guard(exchange_->lock_);
     if (std::exchange(left_, true)) return;
-    --exchange_->responders_;
+    exchange_->responders_.erase(id_);
     const auto end = [&](uint64_t id, const absl::Status& status) {
       exchange_->lock_.assert_held();
       auto found = exchange_->pending_.find(id);
@@ -185,7 +195,7 @@ void Exchange::Responder::leave() {
       found->second->answer = status;
       ended.push_back(found->second);
     };
-    for (uint64_t id : in_hand_) {
+    for (const auto& [id, since] : in_hand_) {
       end(id, fault(absl::StatusCode::kUnavailable,
                     absl::StrCat("the responder of channel \"", exchange_->channel_,
                                  "\" went away before it replied"),
@@ -196,7 +206,7 @@ void Exchange::Responder::leave() {
                      {}}));
     }
     in_hand_.clear();
-    if (exchange_->responders_ == 0) {
+    if (exchange_->responders_.empty()) {
       for (uint64_t id : std::exchange(exchange_->waiting_, {})) {
         end(id, exchange_->no_responders());
       }

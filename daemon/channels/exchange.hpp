@@ -7,13 +7,14 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "daemon/channels/attendance.hpp"
 #include "daemon/channels/channel.hpp"
 #include "zsync/notify.hpp"
 #include "zsync/rt/lock.hpp"
@@ -36,8 +37,9 @@ struct Inquiry {
 // Threads:  every member may be called from any thread.
 class Exchange : public std::enable_shared_from_this<Exchange> {
  public:
-  Exchange(std::string channel, uint64_t waiting_max)
-      : channel_(std::move(channel)), waiting_max_(waiting_max) {}
+  using Clock = std::function<int64_t()>;  // ns since the Unix epoch
+  Exchange(std::string channel, uint64_t waiting_max, Clock clock)
+      : channel_(std::move(channel)), waiting_max_(waiting_max), clock_(std::move(clock)) {}
 
   // Completes with the reply.
   //
@@ -51,7 +53,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
 
   class Responder {
    public:
-    explicit Responder(std::shared_ptr<Exchange> exchange);
+    explicit Responder(std::shared_ptr<Exchange> exchange, int64_t pid = 0);
     Responder(const Responder&) = delete;
     Responder& operator=(const Responder&) = delete;
     ~Responder() { leave(); }
@@ -64,14 +66,24 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
     bool reply(uint64_t id, absl::StatusOr<std::string> answer);
     // Idempotent.
     void leave();
+    // What its call does, for those who ask why no reply comes.
+    void enter(Phase phase) { attendance_.enter(phase, exchange_->clock_()); }
 
    private:
+    friend class Exchange;
     const std::shared_ptr<Exchange> exchange_;
-    std::set<uint64_t> in_hand_;  // guarded by the exchange's lock
-    bool left_ = false;           // so is this
+    Attendance attendance_;
+    uint64_t id_ = 0;                      // the rest is guarded by the exchange's lock
+    std::map<uint64_t, int64_t> in_hand_;  // since when
+    uint64_t answered_ = 0;
+    int64_t free_since_ = 0;  // it has nothing in hand
+    bool left_ = false;
   };
 
   ExchangeCounts counts();
+  // The first `max` responders, and why each of them does not reply; `why`: the same of the
+  // channel.
+  std::vector<ResponderInfo> responders(size_t max, std::string& why);
   void close();
   void remove();
 
@@ -90,6 +102,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
 
   const std::string channel_;
   const uint64_t waiting_max_;
+  const Clock clock_;
   Mutex turn_;  // held by the responder that waits, so that they take turns
   Notify arrived_;
 
@@ -99,7 +112,8 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   uint64_t next_id_ ABSL_GUARDED_BY(lock_) = 1;
   uint64_t answered_ ABSL_GUARDED_BY(lock_) = 0;
   uint64_t late_ ABSL_GUARDED_BY(lock_) = 0;
-  uint32_t responders_ ABSL_GUARDED_BY(lock_) = 0;
+  std::map<uint64_t, Responder*> responders_ ABSL_GUARDED_BY(lock_);  // connected
+  uint64_t next_responder_ ABSL_GUARDED_BY(lock_) = 1;
   bool closed_ ABSL_GUARDED_BY(lock_) = false;
   bool removed_ ABSL_GUARDED_BY(lock_) = false;
 };

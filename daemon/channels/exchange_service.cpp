@@ -20,8 +20,8 @@ constexpr size_t kErrorBytesMax = 4096;   // of a responder's error
 
 // One responding call: its place among the responders and how many requests it may still get.
 struct Responding {
-  Responding(ChannelsEngine& engine, std::shared_ptr<Exchange> exchange)
-      : engine(engine), responder(std::move(exchange)) {}
+  Responding(ChannelsEngine& engine, std::shared_ptr<Exchange> exchange, pid_t pid)
+      : engine(engine), responder(std::move(exchange), pid) {}
 
   void take(const v1::ReplyRequest& request) {
     for (const v1::Answer& answer : request.answers()) {
@@ -58,6 +58,7 @@ struct Responding {
 
 // Waits for credit -> how much there is; 0: there will be none.
 Task<uint64_t> wait_for_credit(std::shared_ptr<Responding> state) {
+  bool told = false;
   while (true) {
     const uint64_t seen = state->changed.epoch();
     {
@@ -65,6 +66,7 @@ Task<uint64_t> wait_for_credit(std::shared_ptr<Responding> state) {
       if (state->over) co_return 0;
       if (state->credit > 0) co_return state->credit;
     }
+    if (!std::exchange(told, true)) state->responder.enter(Phase::kNoCredit);
     co_await state->changed.changed(seen);
   }
 }
@@ -104,9 +106,11 @@ Task<absl::Status> hand_out(std::shared_ptr<Responding> state,
       state->credit -= std::min<uint64_t>(state->credit, inquiries->size());
     }
     const bool closed = batch.closed();
+    state->responder.enter(Phase::kSending);
     if (absl::Status status = co_await out.write(std::move(batch)); !status.ok()) co_return status;
     if (!closed) continue;
     // What is in its hands may still be answered.
+    state->responder.enter(Phase::kLast);
     co_await wait_for_end(state);
     co_return absl::OkStatus();
   }
@@ -144,13 +148,14 @@ Task<absl::StatusOr<v1::RequestReply>> ask(ChannelsEngine& engine, CallContext c
   co_return reply;
 }
 
-Task<absl::Status> respond(ChannelsEngine& engine, StreamReader<v1::ReplyRequest>& in,
+Task<absl::Status> respond(ChannelsEngine& engine, CallContext call,
+                           StreamReader<v1::ReplyRequest>& in,
                            StreamWriter<v1::InquiryBatch>& out) {
   std::optional<v1::ReplyRequest> first = co_await in.read();
   if (!first) co_return absl::OkStatus();
   absl::StatusOr<std::shared_ptr<Exchange>> exchange = exchange_of(engine, first->channel());
   if (!exchange.ok()) co_return exchange.status();
-  auto state = std::make_shared<Responding>(engine, *exchange);
+  auto state = std::make_shared<Responding>(engine, *exchange, call.peer.pid);
   state->take(*first);
   in.listen(
       [state](const v1::ReplyRequest* request) { request ? state->take(*request) : state->end(); });

@@ -11,7 +11,7 @@ namespace zsync::daemon {
 Task<absl::StatusOr<v1::RequestReply>> ask(ChannelsEngine& engine, CallContext call,
                                            v1::RequestRequest request);
 // Until the channel is closed and drained, or the responder wants no more.
-Task<absl::Status> respond(ChannelsEngine& engine, StreamReader<v1::ReplyRequest>& in,
-                           StreamWriter<v1::InquiryBatch>& out);
+Task<absl::Status> respond(ChannelsEngine& engine, CallContext call,
+                           StreamReader<v1::ReplyRequest>& in, StreamWriter<v1::InquiryBatch>& out);
 
 }  // namespace zsync::daemon

@@ -23,7 +23,7 @@ using Reply = absl::StatusOr<std::string>;
 using ExchangePtr = std::shared_ptr<Exchange>;
 
 ExchangePtr make(uint64_t waiting_max = 100) {
-  return std::make_shared<Exchange>("ask", waiting_max);
+  return std::make_shared<Exchange>("ask", waiting_max, [] { return int64_t{7}; });
 }
 Task<Reply> ask(ExchangePtr exchange, std::string body, int64_t timeout = kSecond) {
   co_return co_await exchange->request(std::move(body), "", timeout);

@@ -21,7 +21,7 @@ NamedChannel::NamedChannel(std::string id, ChannelSpec spec, int64_t created_uni
       clock_(std::move(clock)),
       durable_(std::move(durable)),
       exchange_(spec_.form == ChannelForm::kRequest
-                    ? std::make_shared<Exchange>(spec_.name, spec_.capacity)
+                    ? std::make_shared<Exchange>(spec_.name, spec_.capacity, clock_)
                     : nullptr),
       queue_(spec_.unbounded ? UINT64_MAX : spec_.capacity, spec_.bytes_max, first_seq),
       policy_(spec_.policy),
@@ -74,7 +74,10 @@ ChannelInfo NamedChannel::info(bool consumers) {
   info.disk_messages = queue_.on_disk();
   info.disk_bytes = disk_bytes_;
   fill_form(info);
-  if (consumers) fill_consumers(info);
+  if (!consumers) return info;
+  fill_consumers(info);
+  fill_followers(info);
+  if (exchange_) info.responders = exchange_->responders(kAttendingMax, info.why);
   return info;
 }
 
@@ -427,76 +430,6 @@ void NamedChannel::tell_confirmed(uint64_t floor) {
     if (more) held_until_ = UINT64_MAX;
   }
   if (more) retire_at(0);
-}
-
-Task<absl::StatusOr<Delivery>> NamedChannel::read_log(uint64_t& seq, uint64_t end, Replay& replay,
-                                                      size_t max) {
-  absl::StatusOr<segment_log::Batch> batch =
-      co_await rt::call_blocking([this, &seq, &replay]() -> absl::StatusOr<segment_log::Batch> {
-        if (!replay) {
-          absl::StatusOr<segment_log::Reader> opened =
-              segment_log::Reader::open(durable_->dir, seq);
-          if (!opened.ok()) return opened.status();
-          replay.emplace(std::move(*opened));
-        }
-        if (replay->next_seq() != seq) replay->seek(seq);
-        return replay->read(kDeliveryBytesMax);
-      });
-  if (!batch.ok()) co_return batch.status();
-  Delivery delivery;
-  for (const segment_log::Record& record : batch->records) {
-    if (record.seq >= end || delivery.messages.size() >= max) break;
-    if (record.gap) {
-      if (!delivery.messages.empty() || delivery.gap) break;  // the next call begins with it
-      delivery.gap = record.gap;
-      if (delivery.gap->reason == segment_log::GapReason::kExpired) {
-        delivery.gap->reason = segment_log::GapReason::kRetention;
-      }
-    } else if (std::optional<Message> message = decode_message(record)) {
-      delivery.messages.push_back(std::move(*message));
-    }
-    seq = record.seq + 1;
-  }
-  co_return delivery;
-}
-
-Task<absl::StatusOr<Delivery>> NamedChannel::look(uint64_t& seq, Replay* replay, size_t max) {
-  uint64_t end = 0;
-  {
-    rt::LockGuard guard(lock_);
-    if (durable_ && replay && !removed_ && seq != 0) end = queue_.first_seq();
-  }
-  if (seq < end) {
-    absl::StatusOr<Delivery> old = co_await read_log(seq, end, *replay, max);
-    if (!old.ok() || !old->messages.empty() || old->gap) co_return old;
-  }
-  if (spill_) {
-    absl::StatusOr<Delivery> old = co_await look_on_disk(seq, max);
-    if (!old.ok() || !old->empty()) co_return old;
-  }
-  Delivery delivery;
-  rt::LockGuard guard(lock_);
-  if (removed_) co_return gone();
-  if (latest_) {
-    look_at_latest(seq, delivery, max);
-    co_return delivery;
-  }
-  if (seq == 0) seq = queue_.next_seq();
-  delivery.messages = queue_.look(seq, max, kDeliveryBytesMax, delivery.gap);
-  // What is missing is told with what comes behind it.
-  if (delivery.messages.empty()) delivery.gap.reset();
-  if (!delivery.messages.empty()) seq = delivery.messages.back().seq + 1;
-  delivery.closed = closed_ && seq >= queue_.next_seq();
-  co_return delivery;
-}
-
-Task<absl::StatusOr<Delivery>> NamedChannel::follow(uint64_t& seq, Replay* replay) {
-  while (true) {
-    const uint64_t seen = data_.epoch();
-    absl::StatusOr<Delivery> delivery = co_await look(seq, replay);
-    if (!delivery.ok() || !delivery->empty()) co_return delivery;
-    co_await data_.changed(seen);
-  }
 }
 
 void NamedChannel::tell_data() {

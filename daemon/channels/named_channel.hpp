@@ -72,7 +72,7 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   // Ids that were accepted before, in the order of their times.
   void restore_id(const std::string& id, uint64_t seq, int64_t time_unix_nano);
 
-  // `consumers`: with each of them, and why nothing comes to it.
+  // `consumers`: with those who receive, follow or reply, and why nothing comes to each.
   ChannelInfo info(bool consumers = false);
   ChannelPolicy policy();
   // What is over a smaller limit goes with the next retire().
@@ -113,25 +113,16 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   // Removes what it has on disk only because memory was full.
   Task<void> remove_spill();
 
-  // Those who take messages (receivers.hpp).
+  // Those who take messages (receivers.hpp), and those who only look (follower.hpp).
   class Receiver;
   class Consumer;
+  class Follower;
   // Counts somebody who waits for messages.
   struct WaitingReceiver : Waiting {
     explicit WaitingReceiver(NamedChannel& channel)
         : Waiting(channel.lock_, channel.receivers_waiting_) {}
   };
 
-  // Messages from `seq` on, which is moved forward; waits for one. A follower of the durable class
-  // that keeps a `replay` reads from the log what is not in memory any more.
-  //
-  // Errors: kNotFound when the channel is removed; kDataLoss for a damaged log.
-  // Cancel: throws Cancelled.
-  using Replay = std::optional<segment_log::Reader>;
-  Task<absl::StatusOr<Delivery>> follow(uint64_t& seq, Replay* replay = nullptr);
-  // The same without waiting for one: then there is none in it.
-  Task<absl::StatusOr<Delivery>> look(uint64_t& seq, Replay* replay = nullptr,
-                                      size_t max = kDeliveryMessagesMax);
   // From now on told whenever a reader may find something new, until unlisten().
   void listen(std::shared_ptr<Notify> listener);
   void unlisten(const std::shared_ptr<Notify>& listener);
@@ -205,6 +196,11 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   }
   Task<void> write_together(std::span<DurableSend> sends);
   Task<void> write_round(std::vector<DurableSend*> sends);
+  // Messages from `seq` on, which is moved forward; none: there are none now. What is not in memory
+  // any more is read from the log.
+  using Replay = std::optional<segment_log::Reader>;
+  Task<absl::StatusOr<Delivery>> look(uint64_t& seq, Replay& replay, size_t max,
+                                      Attendance& attendance);
   // What the log has in [seq, end), from the front on. What is not before `end` may not be synced.
   Task<absl::StatusOr<Delivery>> read_log(uint64_t& seq, uint64_t end, Replay& replay, size_t max);
   // Memory is full: the rest of the batch goes to the disk (spilling.cpp).
@@ -213,7 +209,8 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   bool only_on_disk();
   Task<absl::Status> load_from_disk();
   // Messages on disk, without taking them; empty: they are in memory by now.
-  Task<absl::StatusOr<Delivery>> look_on_disk(uint64_t& seq, size_t max);
+  Task<absl::StatusOr<Delivery>> look_on_disk(uint64_t& seq, size_t max,
+                                              Attendance* attendance = nullptr);
   absl::Status full_disk(const absl::Status& why) const;
   void plan_round(Round& round) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void accept_round(Round& round, const segment_log::Appended& written)
@@ -248,6 +245,7 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   GroupInfo info_of(const ChannelGroup& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // Why nothing comes to them (standstill.cpp).
   void fill_consumers(ChannelInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void fill_followers(ChannelInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void fill_consumers(const ChannelGroup& group, GroupInfo& info)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void tell_standstill(const ConsumerGroup::Standstill& still,
@@ -298,6 +296,8 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   int64_t retires_at_ ABSL_GUARDED_BY(lock_) = INT64_MAX;
   std::map<uint64_t, Receiver*> receivers_ ABSL_GUARDED_BY(lock_);  // connected, without a group
   uint64_t next_receiver_ ABSL_GUARDED_BY(lock_) = 1;
+  std::map<uint64_t, Follower*> followers_ ABSL_GUARDED_BY(lock_);
+  uint64_t next_follower_ ABSL_GUARDED_BY(lock_) = 1;
   std::vector<std::shared_ptr<Notify>> listeners_ ABSL_GUARDED_BY(lock_);
   std::map<std::string, std::shared_ptr<ChannelGroup>> groups_ ABSL_GUARDED_BY(lock_);
   std::string dead_letters_blamed_ ABSL_GUARDED_BY(lock_);

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <span>
 
+#include "daemon/channels/follower.hpp"
 #include "daemon/channels/receivers.hpp"
 #include "zsync/flow.hpp"
 #include "zsync/testing/sim_runtime.hpp"
@@ -199,14 +200,14 @@ TEST(NamedChannel, AFollowerTakesNothingAwayAndIsToldWhatItMissed) {
   auto channel = make(Overflow::kDropOldest, 2);
   auto program = [](std::shared_ptr<NamedChannel> channel) -> Task<void> {
     (void)channel->try_send({"a", "b", "c"}, "");
-    uint64_t seq = 1;
-    absl::StatusOr<Delivery> seen = co_await channel->follow(seq);
+    NamedChannel::Follower follower(channel, 1);
+    absl::StatusOr<Delivery> seen = co_await follower.next();
     EXPECT_TRUE(seen->gap && seen->gap->to == 1);
     EXPECT_EQ(seen->messages.size(), 2u);
-    EXPECT_EQ(seq, 4u);
+    EXPECT_EQ(follower.position(), 4u);
     EXPECT_EQ(channel->info().depth, 2u);
     channel->close();
-    EXPECT_TRUE((co_await channel->follow(seq))->closed);
+    EXPECT_TRUE((co_await follower.next())->closed);
   };
   sim.run(program(channel));
 }
@@ -384,11 +385,10 @@ TEST_F(DurableChannel, AFollowerReadsFromTheLogWhatMemoryHasNoMore) {
       receiver.confirm(4);
     }
     channel->close();
-    uint64_t seq = 3;
-    NamedChannel::Replay replay;
+    NamedChannel::Follower follower(channel, 3);
     std::vector<uint64_t> seen;
     while (true) {
-      absl::StatusOr<Delivery> delivery = co_await channel->follow(seq, &replay);
+      absl::StatusOr<Delivery> delivery = co_await follower.next();
       EXPECT_TRUE(delivery.ok()) << delivery.status();
       EXPECT_FALSE(delivery->gap);
       for (const Message& message : delivery->messages) seen.push_back(message.seq);

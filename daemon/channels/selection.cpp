@@ -9,11 +9,13 @@ Selection::Selection(std::vector<Source> sources, int64_t pid)
   members_.reserve(sources.size());
   for (Source& source : sources) {
     Member& member = members_.emplace_back(Member{source.channel});
-    member.seq = source.seq;
     if (!source.group.empty()) {
       member.consumer = std::make_unique<NamedChannel::Consumer>(
           member.channel, std::move(source.group), pid, left_);
-    } else if (!source.follows) {
+    } else if (source.follows) {
+      member.follower =
+          std::make_unique<NamedChannel::Follower>(member.channel, source.seq, pid, left_);
+    } else {
       member.receiver = std::make_unique<NamedChannel::Receiver>(member.channel, pid, left_);
     }
     member.channel->listen(news_);
@@ -27,7 +29,7 @@ Selection::~Selection() {
 Task<absl::StatusOr<Delivery>> Selection::look(Member& member, size_t max) {
   if (member.receiver) co_return co_await member.receiver->look(max);
   if (member.consumer) co_return co_await member.consumer->look(max);
-  co_return co_await member.channel->look(member.seq, &member.replay, max);
+  co_return co_await member.follower->look(max);
 }
 
 Task<absl::StatusOr<Delivery>> Selection::next(size_t max) {
@@ -68,6 +70,7 @@ Task<void> Selection::wait(uint64_t seen) {
   for (Member& member : members_) {
     if (member.receiver) member.receiver->wait();
     if (member.consumer) member.consumer->wait();
+    if (member.follower) member.follower->wait();
   }
   std::deque<NamedChannel::WaitingReceiver> waiting;
   for (Member& member : members_) {
@@ -112,6 +115,7 @@ void Selection::enter(Phase phase) {
   for (Member& member : members_) {
     if (member.receiver) member.receiver->enter(phase);
     if (member.consumer) member.consumer->enter(phase);
+    if (member.follower) member.follower->enter(phase);
   }
 }
 

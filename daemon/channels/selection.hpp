@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "daemon/channels/follower.hpp"
 #include "daemon/channels/receivers.hpp"
 #include "zsync/notify.hpp"
 #include "zsync/rt/lock.hpp"
@@ -55,10 +56,9 @@ class Selection {
  private:
   struct Member {
     std::shared_ptr<NamedChannel> channel;
-    std::unique_ptr<NamedChannel::Receiver> receiver = {};  // one of the two, or neither: observed
+    std::unique_ptr<NamedChannel::Receiver> receiver = {};  // one of the three
     std::unique_ptr<NamedChannel::Consumer> consumer = {};
-    uint64_t seq = 0;  // what is observed next
-    NamedChannel::Replay replay = {};
+    std::unique_ptr<NamedChannel::Follower> follower = {};
     bool over = false;
   };
   // Messages of one source that were given one after the other.

@@ -127,12 +127,14 @@ Task<void> NamedChannel::remove_spill() {
   co_await rt::call_blocking([this] { spill_->remove(); });
 }
 
-Task<absl::StatusOr<Delivery>> NamedChannel::look_on_disk(uint64_t& seq, size_t max) {
+Task<absl::StatusOr<Delivery>> NamedChannel::look_on_disk(uint64_t& seq, size_t max,
+                                                          Attendance* attendance) {
   const auto there = [this, &seq] {
     rt::LockGuard guard(lock_);
     return !removed_ && seq != 0 && seq >= queue_.disk_from() && seq < queue_.next_seq();
   };
   if (!there()) co_return Delivery();
+  if (attendance) attendance->wait(Phase::kDisk, clock_);
   // Nobody brings them into memory, and drops their file, meanwhile.
   Permit turn = co_await disk_turn_.lock();
   if (!there()) co_return Delivery();

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
+#include "daemon/channels/follower.hpp"
 #include "daemon/channels/receivers.hpp"
 #include "zsync/flow.hpp"
 #include "zsync/testing/sim_runtime.hpp"
@@ -123,10 +124,10 @@ TEST_F(SpillingTest, ADiskThatCannotBeWrittenIsAnErrorOfTheSenderAndLosesNothing
 TEST_F(SpillingTest, AFollowerSeesWhatIsOnDiskWithoutTakingIt) {
   auto channel = make();
   send(channel, 0, 40);
-  uint64_t seq = 1;
+  NamedChannel::Follower follower(channel, 1);
   int next = 0;
   while (next < 40) {
-    absl::StatusOr<Delivery> delivery = sim.run(channel->follow(seq));
+    absl::StatusOr<Delivery> delivery = sim.run(follower.next());
     ASSERT_TRUE(delivery.ok()) << delivery.status();
     EXPECT_FALSE(delivery->gap);
     for (const Message& one : delivery->messages) EXPECT_EQ(one.data, message(next++));

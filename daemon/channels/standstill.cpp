@@ -3,26 +3,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 #include "daemon/channels/receivers.hpp"
+#include "daemon/channels/words.hpp"
 
 namespace zsync::daemon {
 namespace {
-
-std::string count_of(uint64_t count, const char* noun) {
-  return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
-}
-std::string messages(uint64_t count) { return count_of(count, "message"); }
-std::string are(uint64_t count) {
-  return absl::StrCat(messages(count), count == 1 ? " is" : " are");
-}
-
-// Exact enough for a person: milliseconds below ten seconds, seconds from there on.
-std::string length_of(int64_t ns) {
-  const absl::Duration time = absl::Nanoseconds(std::max<int64_t>(ns, 0));
-  const absl::Duration unit = time < absl::Seconds(10) ? absl::Milliseconds(1) : absl::Seconds(1);
-  return absl::FormatDuration(absl::Trunc(time, unit));
-}
 
 std::string there(const ConsumerInfo& info) {
   return info.there > 0 ? absl::StrCat(are(info.there), " there for it")
@@ -90,7 +75,9 @@ std::string line_holder(const ConsumerGroup::Line& line, uint64_t self) {
 void NamedChannel::fill_consumers(ChannelInfo& info) {
   const int64_t now = clock_();
   const uint64_t waiting = queue_.waiting();
+  info.receivers_connected = receivers_.size();
   for (const auto& [id, receiver] : receivers_) {
+    if (info.consumers.size() == kAttendingMax) break;
     ConsumerInfo& one = info.consumers.emplace_back(receiver->attendance_.info());
     one.id = id;
     one.in_hand = receiver->in_hand_.size();
@@ -136,6 +123,7 @@ void NamedChannel::fill_consumers(const ChannelGroup& group, GroupInfo& info) {
   std::optional<ConsumerGroup::Line> line;
   if (info.counts.parked > 0) line = group.state.a_line();
   for (const auto& [id, attendance] : group.attendances) {
+    if (info.attending.size() == kAttendingMax) break;
     ConsumerInfo& one = info.attending.emplace_back(attendance->info());
     one.id = id;
     const ConsumerGroup::Hands hands = group.state.hands(id);

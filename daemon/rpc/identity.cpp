@@ -4,12 +4,14 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <fstream>
 #include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "daemon/fault/fault.hpp"
+#include "watch/utf8.hpp"
 
 namespace zsync::daemon {
 namespace {
@@ -55,6 +57,14 @@ absl::Status may_call(const Peer& peer, uid_t daemon_uid) {
                absl::StrCat("you are ", describe_user(peer.uid), ", this zsyncd serves ",
                             describe_user(daemon_uid), " and root"),
                {"", "DENIED", "", "start a zsyncd of your own, or call as that user", {}});
+}
+
+std::string command_of(pid_t pid) {
+  if (pid <= 0) return "";
+  std::ifstream file(absl::StrCat("/proc/", pid, "/comm"));
+  std::string name;
+  std::getline(file, name);
+  return watching::to_utf8(name);
 }
 
 std::string describe(const Peer& peer) {

@@ -32,6 +32,9 @@ absl::StatusOr<Peer> peer_of_call(const std::string& grpc_peer);
 // Errors: kPermissionDenied that says who the caller is and what would allow them.
 absl::Status may_call(const Peer& peer, uid_t daemon_uid);
 
+// The name of a process, as the kernel tells it; "": there is none of that number.
+std::string command_of(pid_t pid);
+
 // "uid 1000 (anna), pid 4711".
 std::string describe(const Peer& peer);
 

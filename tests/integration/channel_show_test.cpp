@@ -1,5 +1,10 @@
 // `channels show` between real processes: why nothing arrives.
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fstream>
 #include <future>
+#include <vector>
 
 #include "tests/integration/daemon_test.hpp"
 
@@ -47,6 +52,7 @@ TEST_F(ChannelShow, AReceiverIsToldFromItsArrivalToItsEnd) {
   ASSERT_TRUE(receiver_is("lines", v1::CONSUMER_STATE_EMPTY));
   const v1::ChannelConsumer told = get("lines").consumers(0);
   EXPECT_EQ(told.pid(), receiver.pid());
+  EXPECT_EQ(told.command(), "zsyncctl");
   EXPECT_EQ(told.delivered(), 1u);
   EXPECT_THAT(show("lines"), HasSubstr("nothing is left to receive, for "));
   ASSERT_EQ(ctl({"channels", "close", "lines"}).code, 0);
@@ -106,6 +112,113 @@ TEST_F(ChannelShow, AConsumerThatAcknowledgesNothingAndOneBehindItsKeyAreTold) {
   holder.kill9();
   ASSERT_TRUE(consumer_is("orders", 2, v1::CONSUMER_STATE_KEY_HELD)) << "now behind its own";
   EXPECT_EQ(get("orders").groups(0).attending_size(), 1);
+}
+
+TEST_F(ChannelShow, AFollowerIsToldItsPlaceWhatItMissedAndThatItsClientDoesNotRead) {
+  ASSERT_EQ(ctl({"channels", "create", "news", "--form", "broadcast", "--capacity", "4"}).code, 0);
+  EXPECT_EQ(get("news").why(), "no follower is connected");
+  const std::string body(64 << 10, 'x');
+  v1::SendRequest one;
+  one.set_channel("news");
+  one.add_messages(body);
+  const auto send = [&](uint64_t count) {
+    for (uint64_t i = 0; i < count; ++i) {
+      EXPECT_TRUE(channels().try_send(one).ok());
+    }
+  };
+  const auto first = [this] {
+    const v1::Channel channel = get("news");
+    return channel.followers_size() == 0 ? v1::ChannelFollower() : channel.followers(0);
+  };
+  send(6);
+  kit::Process quick = start({"channels", "follow", "news", "--from", "1"});
+  ASSERT_TRUE(kit::poll_until([&] { return first().state() == v1::FOLLOWER_STATE_UP_TO_DATE; }));
+  EXPECT_EQ(first().pid(), quick.pid());
+  EXPECT_EQ(first().command(), "zsyncctl");
+  EXPECT_EQ(first().position(), 7u);
+  EXPECT_EQ(first().delivered(), 4u);
+  EXPECT_EQ(first().missed(), 2u);
+  EXPECT_THAT(show("news"), HasSubstr("2 missed, next is 7: it has seen everything"));
+  EXPECT_EQ(get("news").why(), "followers have seen everything: 1");
+  quick.kill9();
+  ASSERT_TRUE(kit::poll_until([&] { return get("news").followers_connected() == 0; }));
+
+  std::promise<void> go;
+  std::shared_future<void> gone = go.get_future().share();
+  std::future<absl::Status> slow = std::async(std::launch::async, [&] {
+    return channels().follow("news", 7, [&](const v1::RecvBatch&) {
+      gone.wait();
+      return false;
+    });
+  });
+  ASSERT_TRUE(kit::poll_until([&] { return first().pid() == getpid(); }));
+  // Whatever the connection takes, one of these is written and not read.
+  EXPECT_TRUE(kit::poll_until([&] {
+    send(20);
+    return first().state() == v1::FOLLOWER_STATE_NOT_READING && first().gone() > 0;
+  }));
+  EXPECT_GE(first().lag(), first().gone() + 4);
+  EXPECT_THAT(first().why(), HasSubstr("its client has not read what was sent to it for "));
+  EXPECT_THAT(get("news").why(), ::testing::EndsWith(" behind"));
+  go.set_value();
+  EXPECT_TRUE(slow.get().ok());
+}
+
+TEST_F(ChannelShow, MoreThanAreToldAreCounted) {
+  ASSERT_EQ(ctl({"channels", "create", "logs"}).code, 0);
+  std::vector<std::future<absl::Status>> all;
+  constexpr int kFollowers = 103;
+  for (int i = 0; i < kFollowers; ++i) {
+    all.push_back(std::async(std::launch::async, [&] {
+      return channels().follow("logs", 1,
+                               [](const v1::RecvBatch& batch) { return !batch.closed(); });
+    }));
+  }
+  ASSERT_TRUE(kit::poll_until([&] { return get("logs").followers_connected() == kFollowers; }));
+  EXPECT_EQ(get("logs").followers_size(), 100);
+  EXPECT_THAT(show("logs"), HasSubstr("and 3 more"));
+  ASSERT_EQ(ctl({"channels", "close", "logs"}).code, 0);
+  for (std::future<absl::Status>& one : all) EXPECT_TRUE(one.get().ok());
+}
+
+TEST_F(ChannelShow, AResponderIsToldWhatIsInItsHandsAndThatItIsIdle) {
+  ASSERT_EQ(ctl({"channels", "create", "ask", "--form", "request"}).code, 0);
+  EXPECT_EQ(get("ask").why(), "nobody replies: a request fails at once");
+  kit::Process responder = start({"channels", "reply", "ask", "--jobs", "1", "--", "cat"});
+  const auto first = [this] {
+    const v1::Channel channel = get("ask");
+    return channel.responders_size() == 0 ? v1::ChannelResponder() : channel.responders(0);
+  };
+  ASSERT_TRUE(kit::poll_until([&] { return first().state() == v1::RESPONDER_STATE_IDLE; }));
+  EXPECT_EQ(first().pid(), responder.pid());
+  EXPECT_EQ(first().command(), "zsyncctl");
+  EXPECT_THAT(show("ask"), HasSubstr("it is idle: no request has come to it for "));
+  ASSERT_EQ(ctl({"channels", "request", "ask", "-m", "x"}).code, 0);
+  ASSERT_TRUE(kit::poll_until([&] { return first().answered() == 1; }));
+  EXPECT_EQ(first().in_hand(), 0u);
+  EXPECT_EQ(get("ask").why(), "every request was answered");
+  responder.kill9();
+  ASSERT_TRUE(kit::poll_until([&] { return get("ask").responders_size() == 0; }));
+
+  // One that takes its time: two ask, it has one in hand and takes no more.
+  const std::string gate = file("gate");
+  ASSERT_EQ(mkfifo(gate.c_str(), 0600), 0);
+  kit::Process slow = start({"channels", "reply", "ask", "--jobs", "1", "--", "sh", "-c",
+                             "read n; [ $n = 2 ] || cat " + gate});
+  ASSERT_TRUE(kit::poll_until([&] { return first().state() == v1::RESPONDER_STATE_IDLE; }));
+  kit::Process one = start({"channels", "request", "ask", "-m", "1"});
+  ASSERT_TRUE(kit::poll_until([&] { return first().state() == v1::RESPONDER_STATE_BUSY; }));
+  kit::Process other = start({"channels", "request", "ask", "-m", "2"});
+  ASSERT_TRUE(kit::poll_until([&] { return get("ask").requests().waiting() == 1; }));
+  EXPECT_EQ(first().in_hand(), 1u);
+  EXPECT_GT(first().oldest_unix_nano(), 0);
+  EXPECT_THAT(show("ask"), HasSubstr("1 request is in its hands; the oldest for "));
+  EXPECT_THAT(show("ask"), HasSubstr("1 request waiting: no responder takes it before it has "));
+  one.kill9();
+  ASSERT_TRUE(kit::poll_until([&] { return first().abandoned() == 1; }));
+  EXPECT_THAT(show("ask"), HasSubstr("for 1 of them nobody waits any more"));
+  std::ofstream(gate) << "go";
+  EXPECT_EQ(other.wait(kit::milliseconds(10'000)), 0);
 }
 
 }  // namespace

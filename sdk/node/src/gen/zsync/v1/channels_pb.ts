@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file zsync/v1/channels.proto.
  */
 export const file_zsync_v1_channels: GenFile = /*@__PURE__*/
-  fileDesc("Chd6c3luYy92MS9jaGFubmVscy5wcm90bxIIenN5bmMudjEingIKC0NoYW5uZWxTcGVjEgwKBG5hbWUYASABKAkSEAoIY2FwYWNpdHkYAiABKAQSEQoJdW5ib3VuZGVkGAMgASgIEhEKCWJ5dGVzX21heBgEIAEoBBIkCghvdmVyZmxvdxgFIAEoDjISLnpzeW5jLnYxLk92ZXJmbG93EiUKBWNsYXNzGAYgASgOMhYuenN5bmMudjEuQ2hhbm5lbENsYXNzEicKBnBvbGljeRgHIAEoCzIXLnpzeW5jLnYxLkNoYW5uZWxQb2xpY3kSIwoEZm9ybRgIIAEoDjIVLnpzeW5jLnYxLkNoYW5uZWxGb3JtEhsKDmRpc2tfYnl0ZXNfbWF4GAkgASgESACIAQFCEQoPX2Rpc2tfYnl0ZXNfbWF4IpgCCg1DaGFubmVsUG9saWN5EjAKDXJldGVudGlvbl9hZ2UYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SHAoPcmV0ZW50aW9uX2J5dGVzGAIgASgESACIAQESJgoZcmV0ZW50aW9uX2Ryb3BzX3Vuc2V0dGxlZBgDIAEoCEgBiAEBEi8KDGRlZHVwX3dpbmRvdxgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIaCg1kZWR1cF9pZHNfbWF4GAUgASgESAKIAQFCEgoQX3JldGVudGlvbl9ieXRlc0IcChpfcmV0ZW50aW9uX2Ryb3BzX3Vuc2V0dGxlZEIQCg5fZGVkdXBfaWRzX21heCL/AwoHQ2hhbm5lbBIKCgJpZBgBIAEoCRIjCgRzcGVjGAIgASgLMhUuenN5bmMudjEuQ2hhbm5lbFNwZWMSDgoGY2xvc2VkGAMgASgIEg0KBWRlcHRoGAQgASgEEg0KBWJ5dGVzGAUgASgEEhAKCG5leHRfc2VxGAYgASgEEgwKBHNlbnQYByABKAQSEAoIcmVjZWl2ZWQYCCABKAQSDwoHZHJvcHBlZBgJIAEoBBIXCg9zZW5kZXJzX3dhaXRpbmcYCiABKA0SGQoRcmVjZWl2ZXJzX3dhaXRpbmcYCyABKA0SGQoRY3JlYXRlZF91bml4X25hbm8YDCABKAMSJgoGZ3JvdXBzGA0gAygLMhYuenN5bmMudjEuQ2hhbm5lbEdyb3VwEhEKCWZpcnN0X3NlcRgOIAEoBBIRCglsb2dfYnl0ZXMYDyABKAQSKgoIcmVxdWVzdHMYECABKAsyGC56c3luYy52MS5SZXF1ZXN0RmlndXJlcxIsCgljb25zdW1lcnMYESADKAsyGS56c3luYy52MS5DaGFubmVsQ29uc3VtZXISCwoDd2h5GBIgASgJEhUKDWRpc2tfbWVzc2FnZXMYEyABKAQSEgoKZGlza19ieXRlcxgUIAEoBBIjCgRyaW5nGBogASgLMhUuenN5bmMudjEuUmluZ0ZpZ3VyZXMi0QIKD0NoYW5uZWxDb25zdW1lchIKCgJpZBgBIAEoBBILCgNwaWQYAiABKAMSJgoFc3RhdGUYAyABKA4yFy56c3luYy52MS5Db25zdW1lclN0YXRlEhcKD3NpbmNlX3VuaXhfbmFubxgEIAEoAxIbChNjb25uZWN0ZWRfdW5peF9uYW5vGAUgASgDEhEKCWRlbGl2ZXJlZBgGIAEoBBIPCgdpbl9oYW5kGAcgASgEEhIKCm9sZGVzdF9zZXEYCCABKAQSGAoQb2xkZXN0X3VuaXhfbmFubxgJIAEoAxINCgV0aGVyZRgKIAEoBBIRCgl3YWl0c19mb3IYCyABKAQSCwoDa2V5GAwgASgJEg8KB2hlbGRfYnkYDSABKAQSFwoPdW50aWxfdW5peF9uYW5vGA4gASgDEgsKA3doeRgPIAEoCRIPCgdzb3VyY2VzGBAgASgNImYKDlJlcXVlc3RGaWd1cmVzEhIKCnJlc3BvbmRlcnMYASABKA0SDwoHd2FpdGluZxgCIAEoBBIPCgdpbl9oYW5kGAMgASgEEhAKCGFuc3dlcmVkGAQgASgEEgwKBGxhdGUYBSABKAQieQoLUmluZ0ZpZ3VyZXMSEgoKc2VuZGVyX3BpZBgBIAEoAxIUCgxyZWNlaXZlcl9waWQYAiABKAMSHgoWc2VuZGVyX3NpbmNlX3VuaXhfbmFubxgDIAEoAxIgChhyZWNlaXZlcl9zaW5jZV91bml4X25hbm8YBCABKAMiQgoPT3BlblJpbmdSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSHgoDZW5kGAIgASgOMhEuenN5bmMudjEuUmluZ0VuZCJwCg1PcGVuUmluZ1JlcGx5EgwKBGNvZGUYASABKAUSDwoHbWVzc2FnZRgCIAEoCRIlCgZkZXRhaWwYAyABKAsyFS56c3luYy52MS5FcnJvckRldGFpbBIZChFtZXNzYWdlX2J5dGVzX21heBgEIAEoBCJ1CglHcm91cFNwZWMSDAoEbmFtZRgBIAEoCRIrCghhY2tfd2FpdBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIWCg5tYXhfZGVsaXZlcmllcxgDIAEoDRIVCg1pbl9mbGlnaHRfbWF4GAQgASgNIoEDCgxDaGFubmVsR3JvdXASDwoHY2hhbm5lbBgBIAEoCRIhCgRzcGVjGAIgASgLMhMuenN5bmMudjEuR3JvdXBTcGVjEgsKA2xhZxgDIAEoBBIPCgdpbl9oYW5kGAQgASgEEg0KBXJlYWR5GAUgASgEEg8KB2RlbGF5ZWQYBiABKAQSDgoGcGFya2VkGAcgASgEEg0KBWR5aW5nGAggASgEEg0KBWFja2VkGAkgASgEEhMKC3JlZGVsaXZlcmVkGAogASgEEgwKBGRlYWQYCyABKAQSDAoEbG9zdBgMIAEoBBINCgVmbG9vchgNIAEoBBIQCghuZXh0X3NlcRgOIAEoBBIWCg5vbGRlc3RfdW5hY2tlZBgPIAEoBBIRCgljb25zdW1lcnMYECABKA0SGQoRY3JlYXRlZF91bml4X25hbm8YESABKAMSCwoDd2h5GBIgASgJEiwKCWF0dGVuZGluZxgTIAMoCzIZLnpzeW5jLnYxLkNoYW5uZWxDb25zdW1lciKdAQoSQ3JlYXRlR3JvdXBSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSIQoEc3BlYxgCIAEoCzITLnpzeW5jLnYxLkdyb3VwU3BlYxIQCghmcm9tX3NlcRgDIAEoBBIQCghmcm9tX25vdxgEIAEoCBISCgpmcm9tX3N0YXJ0GAUgASgIEhsKE2Zyb21fdGltZV91bml4X25hbm8YBiABKAMiNAoSUmVtb3ZlR3JvdXBSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDQoFZ3JvdXAYAiABKAkiEgoQUmVtb3ZlR3JvdXBSZXBseSIqCglEZWxpdmVyZWQSCwoDc2VxGAEgASgEEhAKCGRlbGl2ZXJ5GAIgASgNIlMKCkFja1JlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRINCgVncm91cBgCIAEoCRIlCghtZXNzYWdlcxgDIAMoCzITLnpzeW5jLnYxLkRlbGl2ZXJlZCKOAQoLTmFja1JlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRINCgVncm91cBgCIAEoCRIlCghtZXNzYWdlcxgDIAMoCzITLnpzeW5jLnYxLkRlbGl2ZXJlZBIoCgVkZWxheRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZyZWFzb24YBSABKAkiVgoNRXh0ZW5kUmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEg0KBWdyb3VwGAIgASgJEiUKCG1lc3NhZ2VzGAMgAygLMhMuenN5bmMudjEuRGVsaXZlcmVkIjoKCkFja1JlZnVzYWwSCwoDc2VxGAEgASgEEg4KBnJlYXNvbhgCIAEoCRIPCgdtZXNzYWdlGAMgASgJIj8KCEFja1JlcGx5EgwKBGRvbmUYASABKAQSJQoHcmVmdXNlZBgCIAMoCzIULnpzeW5jLnYxLkFja1JlZnVzYWwiTgoUQ3JlYXRlQ2hhbm5lbFJlcXVlc3QSIwoEc3BlYxgBIAEoCzIVLnpzeW5jLnYxLkNoYW5uZWxTcGVjEhEKCWlmX2Fic2VudBgCIAEoCCIhChFHZXRDaGFubmVsUmVxdWVzdBIMCgRuYW1lGAEgASgJIjwKE0xpc3RDaGFubmVsc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgNEhIKCnBhZ2VfdG9rZW4YAiABKAkiUQoRTGlzdENoYW5uZWxzUmVwbHkSIwoIY2hhbm5lbHMYASADKAsyES56c3luYy52MS5DaGFubmVsEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIjChNDbG9zZUNoYW5uZWxSZXF1ZXN0EgwKBG5hbWUYASABKAkiJAoUUmVtb3ZlQ2hhbm5lbFJlcXVlc3QSDAoEbmFtZRgBIAEoCSIUChJSZW1vdmVDaGFubmVsUmVwbHkiTQoUVXBkYXRlQ2hhbm5lbFJlcXVlc3QSDAoEbmFtZRgBIAEoCRInCgZwb2xpY3kYAiABKAsyFy56c3luYy52MS5DaGFubmVsUG9saWN5ImoKDlJlcXVlc3RSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDAoEYm9keRgCIAEoDBINCgV0cmFjZRgDIAEoCRIqCgd0aW1lb3V0GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIhwKDFJlcXVlc3RSZXBseRIMCgRib2R5GAEgASgMImAKB0lucXVpcnkSCgoCaWQYASABKAQSDAoEYm9keRgCIAEoDBINCgV0cmFjZRgDIAEoCRIsCgl0aW1lX2xlZnQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iRAoMSW5xdWlyeUJhdGNoEiQKCWlucXVpcmllcxgBIAMoCzIRLnpzeW5jLnYxLklucXVpcnkSDgoGY2xvc2VkGAIgASgIIjEKBkFuc3dlchIKCgJpZBgBIAEoBBIMCgRib2R5GAIgASgMEg0KBWVycm9yGAMgASgJIlIKDFJlcGx5UmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEg4KBmNyZWRpdBgCIAEoBBIhCgdhbnN3ZXJzGAMgAygLMhAuenN5bmMudjEuQW5zd2VyIloKC1NlbmRSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSEAoIbWVzc2FnZXMYAiADKAwSDQoFdHJhY2UYAyABKAkSDAoEa2V5cxgEIAMoCRILCgNpZHMYBSADKAkiQwoJU2VuZFJlcGx5EhAKCGFjY2VwdGVkGAEgASgEEhAKCGxhc3Rfc2VxGAIgASgEEhIKCmR1cGxpY2F0ZXMYAyABKAQilwEKC1JlY3ZSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDgoGY3JlZGl0GAIgASgEEg0KBWxpbWl0GAMgASgEEhAKCHJlY2VpdmVkGAQgASgEEhAKCGNvbmZpcm1zGAUgASgIEg0KBWdyb3VwGAYgASgJEiUKB3NvdXJjZXMYByADKAsyFC56c3luYy52MS5SZWN2U291cmNlIn8KClJlY3ZTb3VyY2USDwoHY2hhbm5lbBgBIAEoCRINCgVncm91cBgCIAEoCRIOCgZmb2xsb3cYAyABKAgSEAoIZnJvbV9zZXEYBCABKAQSEgoKZnJvbV9zdGFydBgFIAEoCBIbChNmcm9tX3RpbWVfdW5peF9uYW5vGAYgASgDIpEBCglSZWN2QmF0Y2gSIQoHcmVjb3JkcxgBIAMoCzIQLnpzeW5jLnYxLlJlY29yZBIaCgNnYXAYAiABKAsyDS56c3luYy52MS5HYXASDgoGY2xvc2VkGAMgASgIEg8KB2NoYW5uZWwYBCABKAkSDgoGc291cmNlGAUgASgNEhQKDHNvdXJjZXNfbGVmdBgGIAEoDSJqChRGb2xsb3dDaGFubmVsUmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEhAKCGZyb21fc2VxGAIgASgEEhIKCmZyb21fc3RhcnQYAyABKAgSGwoTZnJvbV90aW1lX3VuaXhfbmFubxgEIAEoAypiCgxDaGFubmVsQ2xhc3MSHQoZQ0hBTk5FTF9DTEFTU19VTlNQRUNJRklFRBAAEhgKFENIQU5ORUxfQ0xBU1NfTUVNT1JZEAESGQoVQ0hBTk5FTF9DTEFTU19EVVJBQkxFEAIqZgoIT3ZlcmZsb3cSGAoUT1ZFUkZMT1dfVU5TUEVDSUZJRUQQABISCg5PVkVSRkxPV19CTE9DSxABEhIKDk9WRVJGTE9XX0VSUk9SEAISGAoUT1ZFUkZMT1dfRFJPUF9PTERFU1QQAyqpAQoLQ2hhbm5lbEZvcm0SHAoYQ0hBTk5FTF9GT1JNX1VOU1BFQ0lGSUVEEAASFgoSQ0hBTk5FTF9GT1JNX1FVRVVFEAESFwoTQ0hBTk5FTF9GT1JNX0xBVEVTVBACEhoKFkNIQU5ORUxfRk9STV9CUk9BRENBU1QQAxIYChRDSEFOTkVMX0ZPUk1fUkVRVUVTVBAEEhUKEUNIQU5ORUxfRk9STV9SSU5HEAUqxQMKDUNvbnN1bWVyU3RhdGUSHgoaQ09OU1VNRVJfU1RBVEVfVU5TUEVDSUZJRUQQABIcChhDT05TVU1FUl9TVEFURV9SRUNFSVZJTkcQARIYChRDT05TVU1FUl9TVEFURV9FTVBUWRACEhoKFkNPTlNVTUVSX1NUQVRFX0RSQUlORUQQAxIgChxDT05TVU1FUl9TVEFURV9JTl9GTElHSFRfTUFYEAQSHgoaQ09OU1VNRVJfU1RBVEVfT1VUU1RBTkRJTkcQBRIeChpDT05TVU1FUl9TVEFURV9PVEhFUlNfSE9MRBAGEhsKF0NPTlNVTUVSX1NUQVRFX0tFWV9IRUxEEAcSGgoWQ09OU1VNRVJfU1RBVEVfREVMQVlFRBAIEhgKFENPTlNVTUVSX1NUQVRFX0RZSU5HEAkSGwoXQ09OU1VNRVJfU1RBVEVfT1BFTl9NQVgQChIcChhDT05TVU1FUl9TVEFURV9OT19DUkVESVQQCxIeChpDT05TVU1FUl9TVEFURV9OT1RfUkVBRElORxAMEhcKE0NPTlNVTUVSX1NUQVRFX0RJU0sQDRIXChNDT05TVU1FUl9TVEFURV9MQVNUEA4qTwoHUmluZ0VuZBIYChRSSU5HX0VORF9VTlNQRUNJRklFRBAAEhMKD1JJTkdfRU5EX1NFTkRFUhABEhUKEVJJTkdfRU5EX1JFQ0VJVkVSEAIyjQgKCENoYW5uZWxzEjsKBkNyZWF0ZRIeLnpzeW5jLnYxLkNyZWF0ZUNoYW5uZWxSZXF1ZXN0GhEuenN5bmMudjEuQ2hhbm5lbBI1CgNHZXQSGy56c3luYy52MS5HZXRDaGFubmVsUmVxdWVzdBoRLnpzeW5jLnYxLkNoYW5uZWwSQgoETGlzdBIdLnpzeW5jLnYxLkxpc3RDaGFubmVsc1JlcXVlc3QaGy56c3luYy52MS5MaXN0Q2hhbm5lbHNSZXBseRI5CgVDbG9zZRIdLnpzeW5jLnYxLkNsb3NlQ2hhbm5lbFJlcXVlc3QaES56c3luYy52MS5DaGFubmVsEkYKBlJlbW92ZRIeLnpzeW5jLnYxLlJlbW92ZUNoYW5uZWxSZXF1ZXN0GhwuenN5bmMudjEuUmVtb3ZlQ2hhbm5lbFJlcGx5EjUKB1RyeVNlbmQSFS56c3luYy52MS5TZW5kUmVxdWVzdBoTLnpzeW5jLnYxLlNlbmRSZXBseRI2CgRTZW5kEhUuenN5bmMudjEuU2VuZFJlcXVlc3QaEy56c3luYy52MS5TZW5kUmVwbHkoATABEjYKBFJlY3YSFS56c3luYy52MS5SZWN2UmVxdWVzdBoTLnpzeW5jLnYxLlJlY3ZCYXRjaCgBMAESPwoGRm9sbG93Eh4uenN5bmMudjEuRm9sbG93Q2hhbm5lbFJlcXVlc3QaEy56c3luYy52MS5SZWN2QmF0Y2gwARJDCgtDcmVhdGVHcm91cBIcLnpzeW5jLnYxLkNyZWF0ZUdyb3VwUmVxdWVzdBoWLnpzeW5jLnYxLkNoYW5uZWxHcm91cBJHCgtSZW1vdmVHcm91cBIcLnpzeW5jLnYxLlJlbW92ZUdyb3VwUmVxdWVzdBoaLnpzeW5jLnYxLlJlbW92ZUdyb3VwUmVwbHkSLwoDQWNrEhQuenN5bmMudjEuQWNrUmVxdWVzdBoSLnpzeW5jLnYxLkFja1JlcGx5EjEKBE5hY2sSFS56c3luYy52MS5OYWNrUmVxdWVzdBoSLnpzeW5jLnYxLkFja1JlcGx5EjUKBkV4dGVuZBIXLnpzeW5jLnYxLkV4dGVuZFJlcXVlc3QaEi56c3luYy52MS5BY2tSZXBseRI7CgZVcGRhdGUSHi56c3luYy52MS5VcGRhdGVDaGFubmVsUmVxdWVzdBoRLnpzeW5jLnYxLkNoYW5uZWwSOwoHUmVxdWVzdBIYLnpzeW5jLnYxLlJlcXVlc3RSZXF1ZXN0GhYuenN5bmMudjEuUmVxdWVzdFJlcGx5EjsKBVJlcGx5EhYuenN5bmMudjEuUmVwbHlSZXF1ZXN0GhYuenN5bmMudjEuSW5xdWlyeUJhdGNoKAEwAWIGcHJvdG8z", [file_google_protobuf_duration, file_zsync_v1_common]);
+  fileDesc("Chd6c3luYy92MS9jaGFubmVscy5wcm90bxIIenN5bmMudjEingIKC0NoYW5uZWxTcGVjEgwKBG5hbWUYASABKAkSEAoIY2FwYWNpdHkYAiABKAQSEQoJdW5ib3VuZGVkGAMgASgIEhEKCWJ5dGVzX21heBgEIAEoBBIkCghvdmVyZmxvdxgFIAEoDjISLnpzeW5jLnYxLk92ZXJmbG93EiUKBWNsYXNzGAYgASgOMhYuenN5bmMudjEuQ2hhbm5lbENsYXNzEicKBnBvbGljeRgHIAEoCzIXLnpzeW5jLnYxLkNoYW5uZWxQb2xpY3kSIwoEZm9ybRgIIAEoDjIVLnpzeW5jLnYxLkNoYW5uZWxGb3JtEhsKDmRpc2tfYnl0ZXNfbWF4GAkgASgESACIAQFCEQoPX2Rpc2tfYnl0ZXNfbWF4IpgCCg1DaGFubmVsUG9saWN5EjAKDXJldGVudGlvbl9hZ2UYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SHAoPcmV0ZW50aW9uX2J5dGVzGAIgASgESACIAQESJgoZcmV0ZW50aW9uX2Ryb3BzX3Vuc2V0dGxlZBgDIAEoCEgBiAEBEi8KDGRlZHVwX3dpbmRvdxgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIaCg1kZWR1cF9pZHNfbWF4GAUgASgESAKIAQFCEgoQX3JldGVudGlvbl9ieXRlc0IcChpfcmV0ZW50aW9uX2Ryb3BzX3Vuc2V0dGxlZEIQCg5fZGVkdXBfaWRzX21heCKXBQoHQ2hhbm5lbBIKCgJpZBgBIAEoCRIjCgRzcGVjGAIgASgLMhUuenN5bmMudjEuQ2hhbm5lbFNwZWMSDgoGY2xvc2VkGAMgASgIEg0KBWRlcHRoGAQgASgEEg0KBWJ5dGVzGAUgASgEEhAKCG5leHRfc2VxGAYgASgEEgwKBHNlbnQYByABKAQSEAoIcmVjZWl2ZWQYCCABKAQSDwoHZHJvcHBlZBgJIAEoBBIXCg9zZW5kZXJzX3dhaXRpbmcYCiABKA0SGQoRcmVjZWl2ZXJzX3dhaXRpbmcYCyABKA0SGQoRY3JlYXRlZF91bml4X25hbm8YDCABKAMSJgoGZ3JvdXBzGA0gAygLMhYuenN5bmMudjEuQ2hhbm5lbEdyb3VwEhEKCWZpcnN0X3NlcRgOIAEoBBIRCglsb2dfYnl0ZXMYDyABKAQSKgoIcmVxdWVzdHMYECABKAsyGC56c3luYy52MS5SZXF1ZXN0RmlndXJlcxIsCgljb25zdW1lcnMYESADKAsyGS56c3luYy52MS5DaGFubmVsQ29uc3VtZXISCwoDd2h5GBIgASgJEhUKDWRpc2tfbWVzc2FnZXMYEyABKAQSEgoKZGlza19ieXRlcxgUIAEoBBIsCglmb2xsb3dlcnMYFSADKAsyGS56c3luYy52MS5DaGFubmVsRm9sbG93ZXISLgoKcmVzcG9uZGVycxgWIAMoCzIaLnpzeW5jLnYxLkNoYW5uZWxSZXNwb25kZXISGwoTcmVjZWl2ZXJzX2Nvbm5lY3RlZBgXIAEoDRIbChNmb2xsb3dlcnNfY29ubmVjdGVkGBggASgNEiMKBHJpbmcYGSABKAsyFS56c3luYy52MS5SaW5nRmlndXJlcyLiAgoPQ2hhbm5lbENvbnN1bWVyEgoKAmlkGAEgASgEEgsKA3BpZBgCIAEoAxImCgVzdGF0ZRgDIAEoDjIXLnpzeW5jLnYxLkNvbnN1bWVyU3RhdGUSFwoPc2luY2VfdW5peF9uYW5vGAQgASgDEhsKE2Nvbm5lY3RlZF91bml4X25hbm8YBSABKAMSEQoJZGVsaXZlcmVkGAYgASgEEg8KB2luX2hhbmQYByABKAQSEgoKb2xkZXN0X3NlcRgIIAEoBBIYChBvbGRlc3RfdW5peF9uYW5vGAkgASgDEg0KBXRoZXJlGAogASgEEhEKCXdhaXRzX2ZvchgLIAEoBBILCgNrZXkYDCABKAkSDwoHaGVsZF9ieRgNIAEoBBIXCg91bnRpbF91bml4X25hbm8YDiABKAMSCwoDd2h5GA8gASgJEg8KB3NvdXJjZXMYECABKA0SDwoHY29tbWFuZBgRIAEoCSKHAgoPQ2hhbm5lbEZvbGxvd2VyEgoKAmlkGAEgASgEEgsKA3BpZBgCIAEoAxImCgVzdGF0ZRgDIAEoDjIXLnpzeW5jLnYxLkZvbGxvd2VyU3RhdGUSFwoPc2luY2VfdW5peF9uYW5vGAQgASgDEhsKE2Nvbm5lY3RlZF91bml4X25hbm8YBSABKAMSEQoJZGVsaXZlcmVkGAYgASgEEhAKCHBvc2l0aW9uGAcgASgEEgsKA2xhZxgIIAEoBBIMCgRnb25lGAkgASgEEg4KBm1pc3NlZBgKIAEoBBILCgN3aHkYCyABKAkSDwoHc291cmNlcxgMIAEoDRIPCgdjb21tYW5kGA0gASgJIosCChBDaGFubmVsUmVzcG9uZGVyEgoKAmlkGAEgASgEEgsKA3BpZBgCIAEoAxInCgVzdGF0ZRgDIAEoDjIYLnpzeW5jLnYxLlJlc3BvbmRlclN0YXRlEhcKD3NpbmNlX3VuaXhfbmFubxgEIAEoAxIbChNjb25uZWN0ZWRfdW5peF9uYW5vGAUgASgDEhEKCWRlbGl2ZXJlZBgGIAEoBBIQCghhbnN3ZXJlZBgHIAEoBBIPCgdpbl9oYW5kGAggASgEEhEKCWFiYW5kb25lZBgJIAEoBBIYChBvbGRlc3RfdW5peF9uYW5vGAogASgDEgsKA3doeRgLIAEoCRIPCgdjb21tYW5kGAwgASgJImYKDlJlcXVlc3RGaWd1cmVzEhIKCnJlc3BvbmRlcnMYASABKA0SDwoHd2FpdGluZxgCIAEoBBIPCgdpbl9oYW5kGAMgASgEEhAKCGFuc3dlcmVkGAQgASgEEgwKBGxhdGUYBSABKAQieQoLUmluZ0ZpZ3VyZXMSEgoKc2VuZGVyX3BpZBgBIAEoAxIUCgxyZWNlaXZlcl9waWQYAiABKAMSHgoWc2VuZGVyX3NpbmNlX3VuaXhfbmFubxgDIAEoAxIgChhyZWNlaXZlcl9zaW5jZV91bml4X25hbm8YBCABKAMiQgoPT3BlblJpbmdSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSHgoDZW5kGAIgASgOMhEuenN5bmMudjEuUmluZ0VuZCJwCg1PcGVuUmluZ1JlcGx5EgwKBGNvZGUYASABKAUSDwoHbWVzc2FnZRgCIAEoCRIlCgZkZXRhaWwYAyABKAsyFS56c3luYy52MS5FcnJvckRldGFpbBIZChFtZXNzYWdlX2J5dGVzX21heBgEIAEoBCJ1CglHcm91cFNwZWMSDAoEbmFtZRgBIAEoCRIrCghhY2tfd2FpdBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIWCg5tYXhfZGVsaXZlcmllcxgDIAEoDRIVCg1pbl9mbGlnaHRfbWF4GAQgASgNIoEDCgxDaGFubmVsR3JvdXASDwoHY2hhbm5lbBgBIAEoCRIhCgRzcGVjGAIgASgLMhMuenN5bmMudjEuR3JvdXBTcGVjEgsKA2xhZxgDIAEoBBIPCgdpbl9oYW5kGAQgASgEEg0KBXJlYWR5GAUgASgEEg8KB2RlbGF5ZWQYBiABKAQSDgoGcGFya2VkGAcgASgEEg0KBWR5aW5nGAggASgEEg0KBWFja2VkGAkgASgEEhMKC3JlZGVsaXZlcmVkGAogASgEEgwKBGRlYWQYCyABKAQSDAoEbG9zdBgMIAEoBBINCgVmbG9vchgNIAEoBBIQCghuZXh0X3NlcRgOIAEoBBIWCg5vbGRlc3RfdW5hY2tlZBgPIAEoBBIRCgljb25zdW1lcnMYECABKA0SGQoRY3JlYXRlZF91bml4X25hbm8YESABKAMSCwoDd2h5GBIgASgJEiwKCWF0dGVuZGluZxgTIAMoCzIZLnpzeW5jLnYxLkNoYW5uZWxDb25zdW1lciKdAQoSQ3JlYXRlR3JvdXBSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSIQoEc3BlYxgCIAEoCzITLnpzeW5jLnYxLkdyb3VwU3BlYxIQCghmcm9tX3NlcRgDIAEoBBIQCghmcm9tX25vdxgEIAEoCBISCgpmcm9tX3N0YXJ0GAUgASgIEhsKE2Zyb21fdGltZV91bml4X25hbm8YBiABKAMiNAoSUmVtb3ZlR3JvdXBSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDQoFZ3JvdXAYAiABKAkiEgoQUmVtb3ZlR3JvdXBSZXBseSIqCglEZWxpdmVyZWQSCwoDc2VxGAEgASgEEhAKCGRlbGl2ZXJ5GAIgASgNIlMKCkFja1JlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRINCgVncm91cBgCIAEoCRIlCghtZXNzYWdlcxgDIAMoCzITLnpzeW5jLnYxLkRlbGl2ZXJlZCKOAQoLTmFja1JlcXVlc3QSDwoHY2hhbm5lbBgBIAEoCRINCgVncm91cBgCIAEoCRIlCghtZXNzYWdlcxgDIAMoCzITLnpzeW5jLnYxLkRlbGl2ZXJlZBIoCgVkZWxheRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZyZWFzb24YBSABKAkiVgoNRXh0ZW5kUmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEg0KBWdyb3VwGAIgASgJEiUKCG1lc3NhZ2VzGAMgAygLMhMuenN5bmMudjEuRGVsaXZlcmVkIjoKCkFja1JlZnVzYWwSCwoDc2VxGAEgASgEEg4KBnJlYXNvbhgCIAEoCRIPCgdtZXNzYWdlGAMgASgJIj8KCEFja1JlcGx5EgwKBGRvbmUYASABKAQSJQoHcmVmdXNlZBgCIAMoCzIULnpzeW5jLnYxLkFja1JlZnVzYWwiTgoUQ3JlYXRlQ2hhbm5lbFJlcXVlc3QSIwoEc3BlYxgBIAEoCzIVLnpzeW5jLnYxLkNoYW5uZWxTcGVjEhEKCWlmX2Fic2VudBgCIAEoCCIhChFHZXRDaGFubmVsUmVxdWVzdBIMCgRuYW1lGAEgASgJIjwKE0xpc3RDaGFubmVsc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgNEhIKCnBhZ2VfdG9rZW4YAiABKAkiUQoRTGlzdENoYW5uZWxzUmVwbHkSIwoIY2hhbm5lbHMYASADKAsyES56c3luYy52MS5DaGFubmVsEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIjChNDbG9zZUNoYW5uZWxSZXF1ZXN0EgwKBG5hbWUYASABKAkiJAoUUmVtb3ZlQ2hhbm5lbFJlcXVlc3QSDAoEbmFtZRgBIAEoCSIUChJSZW1vdmVDaGFubmVsUmVwbHkiTQoUVXBkYXRlQ2hhbm5lbFJlcXVlc3QSDAoEbmFtZRgBIAEoCRInCgZwb2xpY3kYAiABKAsyFy56c3luYy52MS5DaGFubmVsUG9saWN5ImoKDlJlcXVlc3RSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDAoEYm9keRgCIAEoDBINCgV0cmFjZRgDIAEoCRIqCgd0aW1lb3V0GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIhwKDFJlcXVlc3RSZXBseRIMCgRib2R5GAEgASgMImAKB0lucXVpcnkSCgoCaWQYASABKAQSDAoEYm9keRgCIAEoDBINCgV0cmFjZRgDIAEoCRIsCgl0aW1lX2xlZnQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iRAoMSW5xdWlyeUJhdGNoEiQKCWlucXVpcmllcxgBIAMoCzIRLnpzeW5jLnYxLklucXVpcnkSDgoGY2xvc2VkGAIgASgIIjEKBkFuc3dlchIKCgJpZBgBIAEoBBIMCgRib2R5GAIgASgMEg0KBWVycm9yGAMgASgJIlIKDFJlcGx5UmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEg4KBmNyZWRpdBgCIAEoBBIhCgdhbnN3ZXJzGAMgAygLMhAuenN5bmMudjEuQW5zd2VyIloKC1NlbmRSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSEAoIbWVzc2FnZXMYAiADKAwSDQoFdHJhY2UYAyABKAkSDAoEa2V5cxgEIAMoCRILCgNpZHMYBSADKAkiQwoJU2VuZFJlcGx5EhAKCGFjY2VwdGVkGAEgASgEEhAKCGxhc3Rfc2VxGAIgASgEEhIKCmR1cGxpY2F0ZXMYAyABKAQilwEKC1JlY3ZSZXF1ZXN0Eg8KB2NoYW5uZWwYASABKAkSDgoGY3JlZGl0GAIgASgEEg0KBWxpbWl0GAMgASgEEhAKCHJlY2VpdmVkGAQgASgEEhAKCGNvbmZpcm1zGAUgASgIEg0KBWdyb3VwGAYgASgJEiUKB3NvdXJjZXMYByADKAsyFC56c3luYy52MS5SZWN2U291cmNlIn8KClJlY3ZTb3VyY2USDwoHY2hhbm5lbBgBIAEoCRINCgVncm91cBgCIAEoCRIOCgZmb2xsb3cYAyABKAgSEAoIZnJvbV9zZXEYBCABKAQSEgoKZnJvbV9zdGFydBgFIAEoCBIbChNmcm9tX3RpbWVfdW5peF9uYW5vGAYgASgDIpEBCglSZWN2QmF0Y2gSIQoHcmVjb3JkcxgBIAMoCzIQLnpzeW5jLnYxLlJlY29yZBIaCgNnYXAYAiABKAsyDS56c3luYy52MS5HYXASDgoGY2xvc2VkGAMgASgIEg8KB2NoYW5uZWwYBCABKAkSDgoGc291cmNlGAUgASgNEhQKDHNvdXJjZXNfbGVmdBgGIAEoDSJqChRGb2xsb3dDaGFubmVsUmVxdWVzdBIPCgdjaGFubmVsGAEgASgJEhAKCGZyb21fc2VxGAIgASgEEhIKCmZyb21fc3RhcnQYAyABKAgSGwoTZnJvbV90aW1lX3VuaXhfbmFubxgEIAEoAypiCgxDaGFubmVsQ2xhc3MSHQoZQ0hBTk5FTF9DTEFTU19VTlNQRUNJRklFRBAAEhgKFENIQU5ORUxfQ0xBU1NfTUVNT1JZEAESGQoVQ0hBTk5FTF9DTEFTU19EVVJBQkxFEAIqZgoIT3ZlcmZsb3cSGAoUT1ZFUkZMT1dfVU5TUEVDSUZJRUQQABISCg5PVkVSRkxPV19CTE9DSxABEhIKDk9WRVJGTE9XX0VSUk9SEAISGAoUT1ZFUkZMT1dfRFJPUF9PTERFU1QQAyqpAQoLQ2hhbm5lbEZvcm0SHAoYQ0hBTk5FTF9GT1JNX1VOU1BFQ0lGSUVEEAASFgoSQ0hBTk5FTF9GT1JNX1FVRVVFEAESFwoTQ0hBTk5FTF9GT1JNX0xBVEVTVBACEhoKFkNIQU5ORUxfRk9STV9CUk9BRENBU1QQAxIYChRDSEFOTkVMX0ZPUk1fUkVRVUVTVBAEEhUKEUNIQU5ORUxfRk9STV9SSU5HEAUqxQMKDUNvbnN1bWVyU3RhdGUSHgoaQ09OU1VNRVJfU1RBVEVfVU5TUEVDSUZJRUQQABIcChhDT05TVU1FUl9TVEFURV9SRUNFSVZJTkcQARIYChRDT05TVU1FUl9TVEFURV9FTVBUWRACEhoKFkNPTlNVTUVSX1NUQVRFX0RSQUlORUQQAxIgChxDT05TVU1FUl9TVEFURV9JTl9GTElHSFRfTUFYEAQSHgoaQ09OU1VNRVJfU1RBVEVfT1VUU1RBTkRJTkcQBRIeChpDT05TVU1FUl9TVEFURV9PVEhFUlNfSE9MRBAGEhsKF0NPTlNVTUVSX1NUQVRFX0tFWV9IRUxEEAcSGgoWQ09OU1VNRVJfU1RBVEVfREVMQVlFRBAIEhgKFENPTlNVTUVSX1NUQVRFX0RZSU5HEAkSGwoXQ09OU1VNRVJfU1RBVEVfT1BFTl9NQVgQChIcChhDT05TVU1FUl9TVEFURV9OT19DUkVESVQQCxIeChpDT05TVU1FUl9TVEFURV9OT1RfUkVBRElORxAMEhcKE0NPTlNVTUVSX1NUQVRFX0RJU0sQDRIXChNDT05TVU1FUl9TVEFURV9MQVNUEA4qvgEKDUZvbGxvd2VyU3RhdGUSHgoaRk9MTE9XRVJfU1RBVEVfVU5TUEVDSUZJRUQQABIZChVGT0xMT1dFUl9TVEFURV9CRUhJTkQQARIdChlGT0xMT1dFUl9TVEFURV9VUF9UT19EQVRFEAISGgoWRk9MTE9XRVJfU1RBVEVfRFJBSU5FRBADEh4KGkZPTExPV0VSX1NUQVRFX05PVF9SRUFESU5HEAQSFwoTRk9MTE9XRVJfU1RBVEVfRElTSxAFKtwBCg5SZXNwb25kZXJTdGF0ZRIfChtSRVNQT05ERVJfU1RBVEVfVU5TUEVDSUZJRUQQABIYChRSRVNQT05ERVJfU1RBVEVfSURMRRABEhsKF1JFU1BPTkRFUl9TVEFURV9XT1JLSU5HEAISGAoUUkVTUE9OREVSX1NUQVRFX0JVU1kQAxIdChlSRVNQT05ERVJfU1RBVEVfTk9fQ1JFRElUEAQSHwobUkVTUE9OREVSX1NUQVRFX05PVF9SRUFESU5HEAUSGAoUUkVTUE9OREVSX1NUQVRFX0xBU1QQBipPCgdSaW5nRW5kEhgKFFJJTkdfRU5EX1VOU1BFQ0lGSUVEEAASEwoPUklOR19FTkRfU0VOREVSEAESFQoRUklOR19FTkRfUkVDRUlWRVIQAjKNCAoIQ2hhbm5lbHMSOwoGQ3JlYXRlEh4uenN5bmMudjEuQ3JlYXRlQ2hhbm5lbFJlcXVlc3QaES56c3luYy52MS5DaGFubmVsEjUKA0dldBIbLnpzeW5jLnYxLkdldENoYW5uZWxSZXF1ZXN0GhEuenN5bmMudjEuQ2hhbm5lbBJCCgRMaXN0Eh0uenN5bmMudjEuTGlzdENoYW5uZWxzUmVxdWVzdBobLnpzeW5jLnYxLkxpc3RDaGFubmVsc1JlcGx5EjkKBUNsb3NlEh0uenN5bmMudjEuQ2xvc2VDaGFubmVsUmVxdWVzdBoRLnpzeW5jLnYxLkNoYW5uZWwSRgoGUmVtb3ZlEh4uenN5bmMudjEuUmVtb3ZlQ2hhbm5lbFJlcXVlc3QaHC56c3luYy52MS5SZW1vdmVDaGFubmVsUmVwbHkSNQoHVHJ5U2VuZBIVLnpzeW5jLnYxLlNlbmRSZXF1ZXN0GhMuenN5bmMudjEuU2VuZFJlcGx5EjYKBFNlbmQSFS56c3luYy52MS5TZW5kUmVxdWVzdBoTLnpzeW5jLnYxLlNlbmRSZXBseSgBMAESNgoEUmVjdhIVLnpzeW5jLnYxLlJlY3ZSZXF1ZXN0GhMuenN5bmMudjEuUmVjdkJhdGNoKAEwARI/CgZGb2xsb3cSHi56c3luYy52MS5Gb2xsb3dDaGFubmVsUmVxdWVzdBoTLnpzeW5jLnYxLlJlY3ZCYXRjaDABEkMKC0NyZWF0ZUdyb3VwEhwuenN5bmMudjEuQ3JlYXRlR3JvdXBSZXF1ZXN0GhYuenN5bmMudjEuQ2hhbm5lbEdyb3VwEkcKC1JlbW92ZUdyb3VwEhwuenN5bmMudjEuUmVtb3ZlR3JvdXBSZXF1ZXN0GhouenN5bmMudjEuUmVtb3ZlR3JvdXBSZXBseRIvCgNBY2sSFC56c3luYy52MS5BY2tSZXF1ZXN0GhIuenN5bmMudjEuQWNrUmVwbHkSMQoETmFjaxIVLnpzeW5jLnYxLk5hY2tSZXF1ZXN0GhIuenN5bmMudjEuQWNrUmVwbHkSNQoGRXh0ZW5kEhcuenN5bmMudjEuRXh0ZW5kUmVxdWVzdBoSLnpzeW5jLnYxLkFja1JlcGx5EjsKBlVwZGF0ZRIeLnpzeW5jLnYxLlVwZGF0ZUNoYW5uZWxSZXF1ZXN0GhEuenN5bmMudjEuQ2hhbm5lbBI7CgdSZXF1ZXN0EhguenN5bmMudjEuUmVxdWVzdFJlcXVlc3QaFi56c3luYy52MS5SZXF1ZXN0UmVwbHkSOwoFUmVwbHkSFi56c3luYy52MS5SZXBseVJlcXVlc3QaFi56c3luYy52MS5JbnF1aXJ5QmF0Y2goATABYgZwcm90bzM", [file_google_protobuf_duration, file_zsync_v1_common]);
 
 /**
  * @generated from message zsync.v1.ChannelSpec
@@ -236,16 +236,14 @@ export type Channel = Message<"zsync.v1.Channel"> & {
   requests?: RequestFigures | undefined;
 
   /**
-   * The next two: in the reply of Get, of a queue without groups.
-   *
-   * its receivers
+   * In the reply of Get, of a queue without groups: its receivers, the first attending_max = 100 of them.
    *
    * @generated from field: repeated zsync.v1.ChannelConsumer consumers = 17;
    */
   consumers: ChannelConsumer[];
 
   /**
-   * why nothing moves, or that all is well
+   * in the reply of Get: why nothing moves, or that all is well
    *
    * @generated from field: string why = 18;
    */
@@ -266,9 +264,35 @@ export type Channel = Message<"zsync.v1.Channel"> & {
   diskBytes: bigint;
 
   /**
+   * The next four: in the reply of Get; at most attending_max = 100 of each are told, all are counted.
+   *
+   * @generated from field: repeated zsync.v1.ChannelFollower followers = 21;
+   */
+  followers: ChannelFollower[];
+
+  /**
+   * of the form request; requests.responders counts them
+   *
+   * @generated from field: repeated zsync.v1.ChannelResponder responders = 22;
+   */
+  responders: ChannelResponder[];
+
+  /**
+   * without a group
+   *
+   * @generated from field: uint32 receivers_connected = 23;
+   */
+  receiversConnected: number;
+
+  /**
+   * @generated from field: uint32 followers_connected = 24;
+   */
+  followersConnected: number;
+
+  /**
    * of the form ring
    *
-   * @generated from field: zsync.v1.RingFigures ring = 26;
+   * @generated from field: zsync.v1.RingFigures ring = 25;
    */
   ring?: RingFigures | undefined;
 };
@@ -393,6 +417,13 @@ export type ChannelConsumer = Message<"zsync.v1.ChannelConsumer"> & {
    * @generated from field: uint32 sources = 16;
    */
   sources: number;
+
+  /**
+   * the name of the process; "": it is gone, or not to be seen
+   *
+   * @generated from field: string command = 17;
+   */
+  command: string;
 };
 
 /**
@@ -401,6 +432,197 @@ export type ChannelConsumer = Message<"zsync.v1.ChannelConsumer"> & {
  */
 export const ChannelConsumerSchema: GenMessage<ChannelConsumer> = /*@__PURE__*/
   messageDesc(file_zsync_v1_channels, 3);
+
+/**
+ * @generated from message zsync.v1.ChannelFollower
+ */
+export type ChannelFollower = Message<"zsync.v1.ChannelFollower"> & {
+  /**
+   * within the channel
+   *
+   * @generated from field: uint64 id = 1;
+   */
+  id: bigint;
+
+  /**
+   * of its client
+   *
+   * @generated from field: int64 pid = 2;
+   */
+  pid: bigint;
+
+  /**
+   * @generated from field: zsync.v1.FollowerState state = 3;
+   */
+  state: FollowerState;
+
+  /**
+   * its call has waited: for messages, its client or the disk
+   *
+   * @generated from field: int64 since_unix_nano = 4;
+   */
+  sinceUnixNano: bigint;
+
+  /**
+   * @generated from field: int64 connected_unix_nano = 5;
+   */
+  connectedUnixNano: bigint;
+
+  /**
+   * messages that it was given
+   *
+   * @generated from field: uint64 delivered = 6;
+   */
+  delivered: bigint;
+
+  /**
+   * the message that it is given next; 0: it has not looked yet
+   *
+   * @generated from field: uint64 position = 7;
+   */
+  position: bigint;
+
+  /**
+   * messages from there on; of the form latest at most the values that there are
+   *
+   * @generated from field: uint64 lag = 8;
+   */
+  lag: bigint;
+
+  /**
+   * of those, not kept any more: it will be told a gap
+   *
+   * @generated from field: uint64 gone = 9;
+   */
+  gone: bigint;
+
+  /**
+   * messages that it was told are missing
+   *
+   * @generated from field: uint64 missed = 10;
+   */
+  missed: bigint;
+
+  /**
+   * all of it in words
+   *
+   * @generated from field: string why = 11;
+   */
+  why: string;
+
+  /**
+   * its call receives from so many; 0: it follows this channel only
+   *
+   * @generated from field: uint32 sources = 12;
+   */
+  sources: number;
+
+  /**
+   * the name of the process; "": it is gone, or not to be seen
+   *
+   * @generated from field: string command = 13;
+   */
+  command: string;
+};
+
+/**
+ * Describes the message zsync.v1.ChannelFollower.
+ * Use `create(ChannelFollowerSchema)` to create a new message.
+ */
+export const ChannelFollowerSchema: GenMessage<ChannelFollower> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_channels, 4);
+
+/**
+ * @generated from message zsync.v1.ChannelResponder
+ */
+export type ChannelResponder = Message<"zsync.v1.ChannelResponder"> & {
+  /**
+   * within the channel
+   *
+   * @generated from field: uint64 id = 1;
+   */
+  id: bigint;
+
+  /**
+   * of its client
+   *
+   * @generated from field: int64 pid = 2;
+   */
+  pid: bigint;
+
+  /**
+   * @generated from field: zsync.v1.ResponderState state = 3;
+   */
+  state: ResponderState;
+
+  /**
+   * its call has been in this state, or has had nothing in its hands
+   *
+   * @generated from field: int64 since_unix_nano = 4;
+   */
+  sinceUnixNano: bigint;
+
+  /**
+   * @generated from field: int64 connected_unix_nano = 5;
+   */
+  connectedUnixNano: bigint;
+
+  /**
+   * requests that it was given
+   *
+   * @generated from field: uint64 delivered = 6;
+   */
+  delivered: bigint;
+
+  /**
+   * of those, before they had ended
+   *
+   * @generated from field: uint64 answered = 7;
+   */
+  answered: bigint;
+
+  /**
+   * given to it, not answered
+   *
+   * @generated from field: uint64 in_hand = 8;
+   */
+  inHand: bigint;
+
+  /**
+   * of those in its hands: nobody waits for the answer any more
+   *
+   * @generated from field: uint64 abandoned = 9;
+   */
+  abandoned: bigint;
+
+  /**
+   * since when it has the first of those in its hands; 0: it has none
+   *
+   * @generated from field: int64 oldest_unix_nano = 10;
+   */
+  oldestUnixNano: bigint;
+
+  /**
+   * all of it in words
+   *
+   * @generated from field: string why = 11;
+   */
+  why: string;
+
+  /**
+   * the name of the process; "": it is gone, or not to be seen
+   *
+   * @generated from field: string command = 12;
+   */
+  command: string;
+};
+
+/**
+ * Describes the message zsync.v1.ChannelResponder.
+ * Use `create(ChannelResponderSchema)` to create a new message.
+ */
+export const ChannelResponderSchema: GenMessage<ChannelResponder> = /*@__PURE__*/
+  messageDesc(file_zsync_v1_channels, 5);
 
 /**
  * @generated from message zsync.v1.RequestFigures
@@ -445,7 +667,7 @@ export type RequestFigures = Message<"zsync.v1.RequestFigures"> & {
  * Use `create(RequestFiguresSchema)` to create a new message.
  */
 export const RequestFiguresSchema: GenMessage<RequestFigures> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 4);
+  messageDesc(file_zsync_v1_channels, 6);
 
 /**
  * @generated from message zsync.v1.RingFigures
@@ -479,7 +701,7 @@ export type RingFigures = Message<"zsync.v1.RingFigures"> & {
  * Use `create(RingFiguresSchema)` to create a new message.
  */
 export const RingFiguresSchema: GenMessage<RingFigures> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 5);
+  messageDesc(file_zsync_v1_channels, 7);
 
 /**
  * @generated from message zsync.v1.OpenRingRequest
@@ -501,7 +723,7 @@ export type OpenRingRequest = Message<"zsync.v1.OpenRingRequest"> & {
  * Use `create(OpenRingRequestSchema)` to create a new message.
  */
 export const OpenRingRequestSchema: GenMessage<OpenRingRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 6);
+  messageDesc(file_zsync_v1_channels, 8);
 
 /**
  * @generated from message zsync.v1.OpenRingReply
@@ -535,7 +757,7 @@ export type OpenRingReply = Message<"zsync.v1.OpenRingReply"> & {
  * Use `create(OpenRingReplySchema)` to create a new message.
  */
 export const OpenRingReplySchema: GenMessage<OpenRingReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 7);
+  messageDesc(file_zsync_v1_channels, 9);
 
 /**
  * @generated from message zsync.v1.GroupSpec
@@ -575,7 +797,7 @@ export type GroupSpec = Message<"zsync.v1.GroupSpec"> & {
  * Use `create(GroupSpecSchema)` to create a new message.
  */
 export const GroupSpecSchema: GenMessage<GroupSpec> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 8);
+  messageDesc(file_zsync_v1_channels, 10);
 
 /**
  * @generated from message zsync.v1.ChannelGroup
@@ -698,7 +920,7 @@ export type ChannelGroup = Message<"zsync.v1.ChannelGroup"> & {
   why: string;
 
   /**
-   * its consumers; in the reply of Get
+   * its consumers, the first attending_max = 100; in the reply of Get
    *
    * @generated from field: repeated zsync.v1.ChannelConsumer attending = 19;
    */
@@ -710,7 +932,7 @@ export type ChannelGroup = Message<"zsync.v1.ChannelGroup"> & {
  * Use `create(ChannelGroupSchema)` to create a new message.
  */
 export const ChannelGroupSchema: GenMessage<ChannelGroup> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 9);
+  messageDesc(file_zsync_v1_channels, 11);
 
 /**
  * @generated from message zsync.v1.CreateGroupRequest
@@ -760,7 +982,7 @@ export type CreateGroupRequest = Message<"zsync.v1.CreateGroupRequest"> & {
  * Use `create(CreateGroupRequestSchema)` to create a new message.
  */
 export const CreateGroupRequestSchema: GenMessage<CreateGroupRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 10);
+  messageDesc(file_zsync_v1_channels, 12);
 
 /**
  * @generated from message zsync.v1.RemoveGroupRequest
@@ -782,7 +1004,7 @@ export type RemoveGroupRequest = Message<"zsync.v1.RemoveGroupRequest"> & {
  * Use `create(RemoveGroupRequestSchema)` to create a new message.
  */
 export const RemoveGroupRequestSchema: GenMessage<RemoveGroupRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 11);
+  messageDesc(file_zsync_v1_channels, 13);
 
 /**
  * @generated from message zsync.v1.RemoveGroupReply
@@ -795,7 +1017,7 @@ export type RemoveGroupReply = Message<"zsync.v1.RemoveGroupReply"> & {
  * Use `create(RemoveGroupReplySchema)` to create a new message.
  */
 export const RemoveGroupReplySchema: GenMessage<RemoveGroupReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 12);
+  messageDesc(file_zsync_v1_channels, 14);
 
 /**
  * @generated from message zsync.v1.Delivered
@@ -819,7 +1041,7 @@ export type Delivered = Message<"zsync.v1.Delivered"> & {
  * Use `create(DeliveredSchema)` to create a new message.
  */
 export const DeliveredSchema: GenMessage<Delivered> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 13);
+  messageDesc(file_zsync_v1_channels, 15);
 
 /**
  * @generated from message zsync.v1.AckRequest
@@ -848,7 +1070,7 @@ export type AckRequest = Message<"zsync.v1.AckRequest"> & {
  * Use `create(AckRequestSchema)` to create a new message.
  */
 export const AckRequestSchema: GenMessage<AckRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 14);
+  messageDesc(file_zsync_v1_channels, 16);
 
 /**
  * @generated from message zsync.v1.NackRequest
@@ -889,7 +1111,7 @@ export type NackRequest = Message<"zsync.v1.NackRequest"> & {
  * Use `create(NackRequestSchema)` to create a new message.
  */
 export const NackRequestSchema: GenMessage<NackRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 15);
+  messageDesc(file_zsync_v1_channels, 17);
 
 /**
  * @generated from message zsync.v1.ExtendRequest
@@ -916,7 +1138,7 @@ export type ExtendRequest = Message<"zsync.v1.ExtendRequest"> & {
  * Use `create(ExtendRequestSchema)` to create a new message.
  */
 export const ExtendRequestSchema: GenMessage<ExtendRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 16);
+  messageDesc(file_zsync_v1_channels, 18);
 
 /**
  * @generated from message zsync.v1.AckRefusal
@@ -945,7 +1167,7 @@ export type AckRefusal = Message<"zsync.v1.AckRefusal"> & {
  * Use `create(AckRefusalSchema)` to create a new message.
  */
 export const AckRefusalSchema: GenMessage<AckRefusal> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 17);
+  messageDesc(file_zsync_v1_channels, 19);
 
 /**
  * @generated from message zsync.v1.AckReply
@@ -967,7 +1189,7 @@ export type AckReply = Message<"zsync.v1.AckReply"> & {
  * Use `create(AckReplySchema)` to create a new message.
  */
 export const AckReplySchema: GenMessage<AckReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 18);
+  messageDesc(file_zsync_v1_channels, 20);
 
 /**
  * @generated from message zsync.v1.CreateChannelRequest
@@ -991,7 +1213,7 @@ export type CreateChannelRequest = Message<"zsync.v1.CreateChannelRequest"> & {
  * Use `create(CreateChannelRequestSchema)` to create a new message.
  */
 export const CreateChannelRequestSchema: GenMessage<CreateChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 19);
+  messageDesc(file_zsync_v1_channels, 21);
 
 /**
  * @generated from message zsync.v1.GetChannelRequest
@@ -1008,7 +1230,7 @@ export type GetChannelRequest = Message<"zsync.v1.GetChannelRequest"> & {
  * Use `create(GetChannelRequestSchema)` to create a new message.
  */
 export const GetChannelRequestSchema: GenMessage<GetChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 20);
+  messageDesc(file_zsync_v1_channels, 22);
 
 /**
  * @generated from message zsync.v1.ListChannelsRequest
@@ -1030,7 +1252,7 @@ export type ListChannelsRequest = Message<"zsync.v1.ListChannelsRequest"> & {
  * Use `create(ListChannelsRequestSchema)` to create a new message.
  */
 export const ListChannelsRequestSchema: GenMessage<ListChannelsRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 21);
+  messageDesc(file_zsync_v1_channels, 23);
 
 /**
  * @generated from message zsync.v1.ListChannelsReply
@@ -1052,7 +1274,7 @@ export type ListChannelsReply = Message<"zsync.v1.ListChannelsReply"> & {
  * Use `create(ListChannelsReplySchema)` to create a new message.
  */
 export const ListChannelsReplySchema: GenMessage<ListChannelsReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 22);
+  messageDesc(file_zsync_v1_channels, 24);
 
 /**
  * @generated from message zsync.v1.CloseChannelRequest
@@ -1069,7 +1291,7 @@ export type CloseChannelRequest = Message<"zsync.v1.CloseChannelRequest"> & {
  * Use `create(CloseChannelRequestSchema)` to create a new message.
  */
 export const CloseChannelRequestSchema: GenMessage<CloseChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 23);
+  messageDesc(file_zsync_v1_channels, 25);
 
 /**
  * @generated from message zsync.v1.RemoveChannelRequest
@@ -1086,7 +1308,7 @@ export type RemoveChannelRequest = Message<"zsync.v1.RemoveChannelRequest"> & {
  * Use `create(RemoveChannelRequestSchema)` to create a new message.
  */
 export const RemoveChannelRequestSchema: GenMessage<RemoveChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 24);
+  messageDesc(file_zsync_v1_channels, 26);
 
 /**
  * @generated from message zsync.v1.RemoveChannelReply
@@ -1099,7 +1321,7 @@ export type RemoveChannelReply = Message<"zsync.v1.RemoveChannelReply"> & {
  * Use `create(RemoveChannelReplySchema)` to create a new message.
  */
 export const RemoveChannelReplySchema: GenMessage<RemoveChannelReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 25);
+  messageDesc(file_zsync_v1_channels, 27);
 
 /**
  * @generated from message zsync.v1.UpdateChannelRequest
@@ -1123,7 +1345,7 @@ export type UpdateChannelRequest = Message<"zsync.v1.UpdateChannelRequest"> & {
  * Use `create(UpdateChannelRequestSchema)` to create a new message.
  */
 export const UpdateChannelRequestSchema: GenMessage<UpdateChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 26);
+  messageDesc(file_zsync_v1_channels, 28);
 
 /**
  * @generated from message zsync.v1.RequestRequest
@@ -1161,7 +1383,7 @@ export type RequestRequest = Message<"zsync.v1.RequestRequest"> & {
  * Use `create(RequestRequestSchema)` to create a new message.
  */
 export const RequestRequestSchema: GenMessage<RequestRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 27);
+  messageDesc(file_zsync_v1_channels, 29);
 
 /**
  * @generated from message zsync.v1.RequestReply
@@ -1178,7 +1400,7 @@ export type RequestReply = Message<"zsync.v1.RequestReply"> & {
  * Use `create(RequestReplySchema)` to create a new message.
  */
 export const RequestReplySchema: GenMessage<RequestReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 28);
+  messageDesc(file_zsync_v1_channels, 30);
 
 /**
  * @generated from message zsync.v1.Inquiry
@@ -1212,7 +1434,7 @@ export type Inquiry = Message<"zsync.v1.Inquiry"> & {
  * Use `create(InquirySchema)` to create a new message.
  */
 export const InquirySchema: GenMessage<Inquiry> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 29);
+  messageDesc(file_zsync_v1_channels, 31);
 
 /**
  * @generated from message zsync.v1.InquiryBatch
@@ -1236,7 +1458,7 @@ export type InquiryBatch = Message<"zsync.v1.InquiryBatch"> & {
  * Use `create(InquiryBatchSchema)` to create a new message.
  */
 export const InquiryBatchSchema: GenMessage<InquiryBatch> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 30);
+  messageDesc(file_zsync_v1_channels, 32);
 
 /**
  * @generated from message zsync.v1.Answer
@@ -1265,7 +1487,7 @@ export type Answer = Message<"zsync.v1.Answer"> & {
  * Use `create(AnswerSchema)` to create a new message.
  */
 export const AnswerSchema: GenMessage<Answer> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 31);
+  messageDesc(file_zsync_v1_channels, 33);
 
 /**
  * @generated from message zsync.v1.ReplyRequest
@@ -1296,7 +1518,7 @@ export type ReplyRequest = Message<"zsync.v1.ReplyRequest"> & {
  * Use `create(ReplyRequestSchema)` to create a new message.
  */
 export const ReplyRequestSchema: GenMessage<ReplyRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 32);
+  messageDesc(file_zsync_v1_channels, 34);
 
 /**
  * @generated from message zsync.v1.SendRequest
@@ -1345,7 +1567,7 @@ export type SendRequest = Message<"zsync.v1.SendRequest"> & {
  * Use `create(SendRequestSchema)` to create a new message.
  */
 export const SendRequestSchema: GenMessage<SendRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 33);
+  messageDesc(file_zsync_v1_channels, 35);
 
 /**
  * @generated from message zsync.v1.SendReply
@@ -1378,7 +1600,7 @@ export type SendReply = Message<"zsync.v1.SendReply"> & {
  * Use `create(SendReplySchema)` to create a new message.
  */
 export const SendReplySchema: GenMessage<SendReply> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 34);
+  messageDesc(file_zsync_v1_channels, 36);
 
 /**
  * @generated from message zsync.v1.RecvRequest
@@ -1449,7 +1671,7 @@ export type RecvRequest = Message<"zsync.v1.RecvRequest"> & {
  * Use `create(RecvRequestSchema)` to create a new message.
  */
 export const RecvRequestSchema: GenMessage<RecvRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 35);
+  messageDesc(file_zsync_v1_channels, 37);
 
 /**
  * @generated from message zsync.v1.RecvSource
@@ -1495,7 +1717,7 @@ export type RecvSource = Message<"zsync.v1.RecvSource"> & {
  * Use `create(RecvSourceSchema)` to create a new message.
  */
 export const RecvSourceSchema: GenMessage<RecvSource> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 36);
+  messageDesc(file_zsync_v1_channels, 38);
 
 /**
  * @generated from message zsync.v1.RecvBatch
@@ -1544,7 +1766,7 @@ export type RecvBatch = Message<"zsync.v1.RecvBatch"> & {
  * Use `create(RecvBatchSchema)` to create a new message.
  */
 export const RecvBatchSchema: GenMessage<RecvBatch> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 37);
+  messageDesc(file_zsync_v1_channels, 39);
 
 /**
  * @generated from message zsync.v1.FollowChannelRequest
@@ -1582,7 +1804,7 @@ export type FollowChannelRequest = Message<"zsync.v1.FollowChannelRequest"> & {
  * Use `create(FollowChannelRequestSchema)` to create a new message.
  */
 export const FollowChannelRequestSchema: GenMessage<FollowChannelRequest> = /*@__PURE__*/
-  messageDesc(file_zsync_v1_channels, 38);
+  messageDesc(file_zsync_v1_channels, 40);
 
 /**
  * @generated from enum zsync.v1.ChannelClass
@@ -1828,6 +2050,119 @@ export const ConsumerStateSchema: GenEnum<ConsumerState> = /*@__PURE__*/
   enumDesc(file_zsync_v1_channels, 3);
 
 /**
+ * What a follower waits for.
+ *
+ * @generated from enum zsync.v1.FollowerState
+ */
+export enum FollowerState {
+  /**
+   * @generated from enum value: FOLLOWER_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * messages are on their way to it
+   *
+   * @generated from enum value: FOLLOWER_STATE_BEHIND = 1;
+   */
+  BEHIND = 1,
+
+  /**
+   * it has seen everything
+   *
+   * @generated from enum value: FOLLOWER_STATE_UP_TO_DATE = 2;
+   */
+  UP_TO_DATE = 2,
+
+  /**
+   * the same of a closed channel: its call ends
+   *
+   * @generated from enum value: FOLLOWER_STATE_DRAINED = 3;
+   */
+  DRAINED = 3,
+
+  /**
+   * its client has not read what was sent to it
+   *
+   * @generated from enum value: FOLLOWER_STATE_NOT_READING = 4;
+   */
+  NOT_READING = 4,
+
+  /**
+   * what it is given next is read from the disk
+   *
+   * @generated from enum value: FOLLOWER_STATE_DISK = 5;
+   */
+  DISK = 5,
+}
+
+/**
+ * Describes the enum zsync.v1.FollowerState.
+ */
+export const FollowerStateSchema: GenEnum<FollowerState> = /*@__PURE__*/
+  enumDesc(file_zsync_v1_channels, 4);
+
+/**
+ * What a responder does, or waits for.
+ *
+ * @generated from enum zsync.v1.ResponderState
+ */
+export enum ResponderState {
+  /**
+   * @generated from enum value: RESPONDER_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * it waits for requests and has none
+   *
+   * @generated from enum value: RESPONDER_STATE_IDLE = 1;
+   */
+  IDLE = 1,
+
+  /**
+   * it has requests in its hands, and would take more
+   *
+   * @generated from enum value: RESPONDER_STATE_WORKING = 2;
+   */
+  WORKING = 2,
+
+  /**
+   * the same, and takes no more until it has answered
+   *
+   * @generated from enum value: RESPONDER_STATE_BUSY = 3;
+   */
+  BUSY = 3,
+
+  /**
+   * its client has asked for no more, and has none in its hands
+   *
+   * @generated from enum value: RESPONDER_STATE_NO_CREDIT = 4;
+   */
+  NO_CREDIT = 4,
+
+  /**
+   * its client has not read what was sent to it
+   *
+   * @generated from enum value: RESPONDER_STATE_NOT_READING = 5;
+   */
+  NOT_READING = 5,
+
+  /**
+   * the channel is closed; it may answer what it has
+   *
+   * @generated from enum value: RESPONDER_STATE_LAST = 6;
+   */
+  LAST = 6,
+}
+
+/**
+ * Describes the enum zsync.v1.ResponderState.
+ */
+export const ResponderStateSchema: GenEnum<ResponderState> = /*@__PURE__*/
+  enumDesc(file_zsync_v1_channels, 5);
+
+/**
  * The ends of a ring do not speak gRPC. A client connects to the daemon's socket, writes the 8 bytes
  * "ZSYNCFD1", the size of an OpenRingRequest in 4 bytes (little-endian) and the request, and reads 4 bytes
  * and an OpenRingReply. With the first byte of a reply without a code come three descriptors: the ring's
@@ -1858,7 +2193,7 @@ export enum RingEnd {
  * Describes the enum zsync.v1.RingEnd.
  */
 export const RingEndSchema: GenEnum<RingEnd> = /*@__PURE__*/
-  enumDesc(file_zsync_v1_channels, 4);
+  enumDesc(file_zsync_v1_channels, 6);
 
 /**
  * @generated from service zsync.v1.Channels
