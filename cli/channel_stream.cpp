@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -16,6 +17,7 @@
 #include "cli/nouns.hpp"
 #include "cli/render/json.hpp"
 #include "cli/render/text.hpp"
+#include "cli/words.hpp"
 
 namespace zsync::cli {
 namespace {
@@ -48,7 +50,11 @@ struct RecvFlags {
 // Gathers messages into batches of a useful size.
 class Batches final : public MessageSink {
  public:
-  Batches(client::ChannelSender& sender, const SendFlags& flags) : sender_(sender), flags_(flags) {}
+  Batches(client::ChannelSender& sender, const SendFlags& flags) : sender_(sender), flags_(flags) {
+    if (const char* trace = std::getenv("TRACEPARENT"); trace != nullptr && is_utf8(trace)) {
+      trace_ = trace;
+    }
+  }
 
   bool add(std::vector<std::string> messages) override {
     for (std::string& message : messages) {
@@ -63,6 +69,7 @@ class Batches final : public MessageSink {
   }
   bool send() override {
     bytes_ = 0;
+    if (!trace_.empty()) batch_.set_trace(trace_);
     return batch_.messages().empty() || sender_.send(std::exchange(batch_, {}));
   }
   bool flush() override { return send() && sender_.flush(); }
@@ -70,6 +77,7 @@ class Batches final : public MessageSink {
  private:
   client::ChannelSender& sender_;
   const SendFlags& flags_;
+  std::string trace_;  // of the task that sends, if it is one
   v1::SendRequest batch_;
   std::size_t bytes_ = 0;
 };

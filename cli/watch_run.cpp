@@ -33,6 +33,7 @@ struct Happening {
   enum class Kind { kChanges, kRunEnded, kWatchEnded, kInterrupt } kind;
   std::vector<std::string> paths;
   absl::Status status;
+  std::string traceparent = {};  // of the batch
 };
 
 class Happenings {
@@ -143,6 +144,7 @@ absl::StatusOr<int> decide(Context& context, const v1::SubscribeWatchRequest& re
   if (absl::Status set = set_command(*spec, {}, context.command); !set.ok()) return set;
   bool running = false;
   int interrupts = 0;
+  std::string cause;  // the span of the first batch that no run has answered
   while (true) {
     const Happening happening = happenings.pop();
     watching::Trigger::Decision decision;
@@ -157,6 +159,7 @@ absl::StatusOr<int> decide(Context& context, const v1::SubscribeWatchRequest& re
         run.interrupt(interrupts > 1);
         continue;
       case Happening::Kind::kChanges:
+        if (cause.empty()) cause = happening.traceparent;
         decision = trigger.changed(happening.paths, now);
         break;
       case Happening::Kind::kRunEnded:
@@ -169,10 +172,14 @@ absl::StatusOr<int> decide(Context& context, const v1::SubscribeWatchRequest& re
     }
     if (decision.action == watching::Trigger::Decision::Action::kStop)
       return loop_error(decision.paths);
-    if (decision.action == watching::Trigger::Decision::Action::kWait) continue;
+    if (decision.action == watching::Trigger::Decision::Action::kWait) {
+      if (!running) cause.clear();
+      continue;
+    }
     v1::TaskSpec next = *spec;
     (*next.mutable_env())["ZSYNC_CHANGED"] = watching::changed_variable(decision.paths);
     (*next.mutable_labels())["watch"] = label_of(request.path());
+    if (!cause.empty()) next.set_traceparent(std::exchange(cause, ""));
     running = true;
     run.start(std::move(next));
   }
@@ -224,14 +231,17 @@ absl::StatusOr<int> run_on_changes(Context& context, const v1::SubscribeWatchReq
       *std::move(outputs),
       [root = request.path()](const std::string& path) { return content_hash(root + "/" + path); },
       filter.has_settle() ? to_nanoseconds(filter.settle()) : watching::Trigger::kSettleDefault);
+  v1::SubscribeWatchRequest traced = request;
+  traced.set_traced(true);
   std::thread watching([&] {
     const absl::Status status = (*client)->watch().subscribe(
-        request,
+        traced,
         [&, paths = std::vector<std::string>()](const v1::WatchBatch& batch) mutable {
           add_changed_files(batch, paths);
           // Without a clock it is a part of a batch, and more follows.
           if (!paths.empty() && !batch.clock().empty()) {
-            happenings.push({Happening::Kind::kChanges, std::exchange(paths, {}), {}});
+            happenings.push(
+                {Happening::Kind::kChanges, std::exchange(paths, {}), {}, batch.traceparent()});
           }
           return true;
         },

@@ -325,7 +325,7 @@ std::vector<std::unique_ptr<grpc::Service>> make_services(CallGate& gate, const 
       make_tasks_service(gate, engines.tasks, engines.schedules, engines.diagnostics));
   services.push_back(make_functions_service(gate, engines.tasks));
   services.push_back(make_channels_service(gate, engines.channels));
-  services.push_back(make_watch_service(gate, engines.watch));
+  services.push_back(make_watch_service(gate, engines.watch, events));
   services.push_back(make_traces_service(gate, events));
   services.push_back(make_projects_service(gate, engines.projects));
   services.push_back(make_triggers_service(gate, engines.triggers));

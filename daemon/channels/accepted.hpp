@@ -9,10 +9,11 @@
 namespace zsync::daemon {
 
 struct Accepted {
-  uint64_t count = 0;       // the first `count` messages were accepted
-  uint64_t last_seq = 0;    // of the last accepted one
-  uint64_t duplicates = 0;  // accepted earlier, by their id
-  absl::Status status;      // why the rest was not
+  uint64_t count = 0;        // the first `count` messages were accepted
+  uint64_t last_seq = 0;     // of the last accepted one
+  uint64_t duplicates = 0;   // accepted earlier, by their id
+  absl::Status status;       // why the rest was not
+  int64_t room_wait_ns = 0;  // that it waited for room
 };
 
 // Counts somebody who waits.

@@ -67,8 +67,8 @@ Task<size_t> send_some(NamedChannel& channel, std::span<SendBatch> batches) {
   if (channel.spec().kind == ChannelClass::kDurable)
     co_return co_await channel.send_durable(batches);
   SendBatch& first = batches.front();
-  first.result = co_await channel.send(std::move(first.messages), std::move(first.trace),
-                                       std::move(first.extras));
+  first.result =
+      co_await channel.send(std::move(first.messages), first.trace, std::move(first.extras));
   co_return 1;
 }
 
@@ -95,6 +95,7 @@ Task<absl::Status> send_all(ChannelsEngine& engine, CallContext call,
       const size_t done = co_await send_some(*channel, left);
       for (const SendBatch& batch : left.first(done)) {
         const Accepted& accepted = batch.result;
+        engine.spans().waited_for_room(channel->spec().name, batch.trace, accepted.room_wait_ns);
         if (accepted.status.ok() || accepted.count > 0) {
           if (absl::Status status = co_await out.write(to_proto(accepted)); !status.ok())
             co_return status;

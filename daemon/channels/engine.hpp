@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "daemon/channels/channel.hpp"
+#include "daemon/channels/channel_spans.hpp"
 #include "daemon/channels/named_channel.hpp"
 #include "daemon/events/event_log.hpp"
 #include "daemon/store/store.hpp"
@@ -92,6 +93,7 @@ class ChannelsEngine {
   // Errors: kInvalidArgument naming the limit.
   absl::Status check_messages(const std::vector<std::string>& messages) const;
   size_t size();
+  ChannelSpans& spans() { return spans_; }
 
  private:
   struct Cursor;
@@ -139,6 +141,7 @@ class ChannelsEngine {
   const ChannelsOptions options_;
   Store& store_;
   EventLog& events_;
+  ChannelSpans spans_{events_};
   UlidGenerator& ids_;
   const Clock clock_;
   Mutex creating_;  // one creation at a time, so that a name is looked up and taken in one step

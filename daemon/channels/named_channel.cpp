@@ -1,6 +1,7 @@
 #include "daemon/channels/named_channel.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <string_view>
 #include <unordered_map>
 #include <utility>
@@ -12,6 +13,14 @@
 #include "zsync/timeout.hpp"
 
 namespace zsync::daemon {
+namespace {
+
+int64_t since_ns(std::chrono::steady_clock::time_point start) {
+  return std::chrono::nanoseconds(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
 NamedChannel::NamedChannel(std::string id, ChannelSpec spec, int64_t created_unix_nano, Clock clock,
                            std::optional<Durable> durable, uint64_t first_seq,
                            const std::string& spill_dir)
@@ -217,7 +226,9 @@ Task<Accepted> NamedChannel::send(std::vector<std::string> messages, std::string
       co_return std::move(result);
     }
     Waiting waiting(lock_, senders_waiting_);
+    const auto began = std::chrono::steady_clock::now();
     co_await room_.changed(seen);
+    result.room_wait_ns += since_ns(began);
   }
 }
 
@@ -240,7 +251,9 @@ Task<size_t> NamedChannel::send_durable(std::span<SendBatch> batches) {
     }
     if (done > 0) co_return done;
     Waiting waiting(lock_, senders_waiting_);
+    const auto began = std::chrono::steady_clock::now();
     co_await room_.changed(seen);
+    batches.front().result.room_wait_ns += since_ns(began);
   }
 }
 

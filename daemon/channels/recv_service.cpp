@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "daemon/channels/channels_proto.hpp"
 #include "daemon/channels/receivers.hpp"
 #include "daemon/channels/selection.hpp"
@@ -134,7 +135,8 @@ Task<std::optional<absl::StatusOr<Delivery>>> next_or_end(Receiving& state, uint
 }
 
 // Sends until the limit, the end of the channel, or the client's end.
-Task<absl::Status> deliver(std::shared_ptr<Receiving> state, uint64_t limit, bool automatic,
+Task<absl::Status> deliver(std::shared_ptr<Receiving> state, ChannelSpans& spans,
+                           std::string channel, uint64_t limit, bool automatic,
                            StreamWriter<v1::RecvBatch>& out) {
   uint64_t sent = 0;
   while (true) {
@@ -154,6 +156,8 @@ Task<absl::Status> deliver(std::shared_ptr<Receiving> state, uint64_t limit, boo
     absl::StatusOr<Delivery>& delivery = *next;
     if (!delivery.ok()) co_return delivery.status();
     const uint64_t count = delivery->messages.size();
+    spans.received(delivery->origin ? delivery->origin->channel : channel, *delivery,
+                   absl::GetCurrentTimeNanos());
     // The end of one of several channels is not that of the call.
     const bool closed = delivery->closed && (!delivery->origin || delivery->origin->left == 0);
     {
@@ -272,7 +276,8 @@ Task<absl::Status> receive(ChannelsEngine& engine, CallContext call,
     Receiving& state;
     ~Ending() { state.leave(); }
   } ending{*state};
-  absl::Status delivered = co_await deliver(state, first->limit(), automatic, out);
+  absl::Status delivered =
+      co_await deliver(state, engine.spans(), first->channel(), first->limit(), automatic, out);
   if (!delivered.ok() || state->receiver) co_return delivered;
   co_return co_await state->flush();
 }

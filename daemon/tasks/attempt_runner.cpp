@@ -87,7 +87,9 @@ absl::StatusOr<shim::Spec> TasksEngine::shim_spec(const TaskRecord& record) {
   return spec;
 }
 
-Task<void> TasksEngine::run(EntryPtr entry) { co_await go_on(entry, co_await run_attempt(entry)); }
+Task<void> TasksEngine::run(EntryPtr entry, std::string waits) {
+  co_await go_on(entry, co_await run_attempt(entry, std::move(waits)));
+}
 
 // After a restart: what became of an attempt that was running.
 Task<void> TasksEngine::resume(EntryPtr entry) {
@@ -141,7 +143,7 @@ bool TasksEngine::cancel_requested(const EntryPtr& entry) {
   return entry->task.record.cancel_requested;
 }
 
-Task<TasksEngine::Outcome> TasksEngine::run_attempt(EntryPtr entry) {
+Task<TasksEngine::Outcome> TasksEngine::run_attempt(EntryPtr entry, std::string waits) {
   // 1. `running, attempt N` is on disk before anything of it exists.
   StoredTask task;
   absl::Status committed;
@@ -165,7 +167,7 @@ Task<TasksEngine::Outcome> TasksEngine::run_attempt(EntryPtr entry) {
     if (cancel_requested(entry)) {
       co_return co_await finish(entry, TaskState::kCanceled, {}, "canceled before it started");
     }
-    if (!std::exchange(announced, true)) announce("task.started", task.record);
+    if (!std::exchange(announced, true)) announce("task.started", task.record, std::move(waits));
     connection = start_shim(task.record, dir);
     if (connection.ok() || !is_shortage(connection.status())) break;
     co_await sleep(kStorePause);

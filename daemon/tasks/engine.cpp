@@ -50,7 +50,7 @@ std::string TasksEngine::attempt_dir(const std::string& id, uint32_t attempt) co
   return absl::StrCat(options_.tasks_dir, "/", id, "/", attempt);
 }
 
-void TasksEngine::announce(const std::string& type, const TaskRecord& record) {
+void TasksEngine::announce(const std::string& type, const TaskRecord& record, std::string waits) {
   std::map<std::string, std::string> attributes{{"state", std::string(state_name(record.state))},
                                                 {"attempt", absl::StrCat(record.attempt)}};
   if (!record.spec->name.empty()) {
@@ -58,6 +58,7 @@ void TasksEngine::announce(const std::string& type, const TaskRecord& record) {
   } else if (type == "task.queued") {
     attributes["command"] = command_text(*record.spec, kCommandBytesMax);
   }
+  if (!waits.empty()) attributes["waits"] = std::move(waits);
   if (!record.reason.empty()) attributes["reason"] = record.reason;
   if (is_final(record.state)) attributes["exit_code"] = absl::StrCat(record.exit_code);
   if (record.not_before_unix_nano > 0) {
@@ -195,7 +196,7 @@ void TasksEngine::begin_attempt(const EntryPtr& entry) {
   if (!record.spec->matchers.empty() && options_.matched_attempt) {
     options_.matched_attempt(record.id);
   }
-  runners_.spawn(run(entry));
+  runners_.spawn(run(entry, std::exchange(entry->waits, "")));
 }
 
 void TasksEngine::dispatch() {
@@ -204,6 +205,7 @@ void TasksEngine::dispatch() {
     const EntryPtr entry = by_order_.at(decision->order);
     switch (decision->kind) {
       case Decision::Kind::kStart:
+        entry->waits = queue_waits_text(decision->waits, group_of(*entry->task.record.spec));
         begin_attempt(entry);
         break;
       case Decision::Kind::kSkip: {

@@ -166,7 +166,7 @@ class TasksEngine {
   QueuedTask queued_task(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void retain(const TaskRecord& ended) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::string attempt_dir(const std::string& id, uint32_t attempt) const;
-  void announce(const std::string& type, const TaskRecord& record);
+  void announce(const std::string& type, const TaskRecord& record, std::string waits = "");
   TaskRecord with_slack(TaskRecord record) const;
   StoredTask snapshot(const EntryPtr& entry);
   absl::StatusOr<TaskRecord> current(const EntryPtr& entry);
@@ -213,9 +213,9 @@ class TasksEngine {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // attempt_runner.cpp
-  Task<void> run(EntryPtr entry);
+  Task<void> run(EntryPtr entry, std::string waits);
   Task<void> resume(EntryPtr entry);
-  Task<Outcome> run_attempt(EntryPtr entry);
+  Task<Outcome> run_attempt(EntryPtr entry, std::string waits);
   absl::StatusOr<segment_log::Fd> start_shim(const TaskRecord& record, const std::string& dir);
   Task<void> go_on(EntryPtr entry, Outcome outcome);
   Outcome back_to_queue(const EntryPtr& entry, std::chrono::milliseconds pause);

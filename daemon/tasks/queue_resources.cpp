@@ -56,6 +56,11 @@ TaskQueue::Resource* TaskQueue::blocking(uint64_t order, const Task& task) const
 
 void TaskQueue::park(uint64_t order, Task& task, Resource& resource, int64_t now) {
   unplace(order, task);
+  begin_wait(task,
+             resource.lock     ? QueueWait::Cause::kLock
+             : resource.budget ? QueueWait::Cause::kBudget
+                               : QueueWait::Cause::kResource,
+             now);
   task.waits_for = &resource;
   bool oversized = false;
   bool several = task.needs.size() > 1;

@@ -37,6 +37,7 @@ struct TaskEntry {
   bool canceling = false;  // taken out of the queue, and the disk is being asked
   bool removed = false;
   std::optional<uint64_t> cancel_grace_ms;  // asked for by a cancel
+  std::string waits;                        // of the start of the moment, as its event tells them
   int followers = 0;                        // of the output
   int skipping = 0;                         // because of this one: it stays until the disk has it
   Notify changed;                           // record or output

@@ -105,8 +105,10 @@ void TaskQueue::add(const QueuedTask& task, int64_t now) {
 void TaskQueue::settle(uint64_t order, Task& task, int64_t now) {
   if (!task.after.empty()) {
     task.place = Place::kTasks;
+    begin_wait(task, QueueWait::Cause::kTasks, now);
   } else if (task.not_before > now) {
     task.place = Place::kTime;
+    begin_wait(task, QueueWait::Cause::kTime, now);
     delayed_.emplace(task.not_before, order);
   } else {
     make_ready(task, now);
@@ -115,6 +117,7 @@ void TaskQueue::settle(uint64_t order, Task& task, int64_t now) {
 
 void TaskQueue::make_ready(Task& task, int64_t now) {
   task.place = Place::kReady;
+  begin_wait(task, QueueWait::Cause::kPlace, now);
   if (task.rank.since == 0) task.rank.since = now;
   set_rank(task);
   task.group->ready.insert(task.rank, aging_);
@@ -258,12 +261,13 @@ std::optional<Decision> TaskQueue::next_start(int64_t now) {
 Decision TaskQueue::start(uint64_t order, int64_t now) {
   if (reserver_ == order) reserver_.reset();
   const std::unique_ptr<Task> task = take_out(order);
+  begin_wait(*task, QueueWait::Cause::kNothing, now);
   ++task->group->running;
   take(order, task->needs);
   note(*task->group);
   wake_all(task->needs, nullptr, now);  // there may be some left
   running_.emplace(order, Running{task->group, std::move(task->needs)});
-  return Decision{Decision::Kind::kStart, order, 0};
+  return Decision{Decision::Kind::kStart, order, 0, std::move(task->waited)};
 }
 
 std::optional<int64_t> TaskQueue::wake_at() const {

@@ -54,6 +54,20 @@ struct QueuedTask {
   uint32_t cpu_millis = 0;                                  // the same
 };
 
+// A part of the time that a task was queued, and what it waited for meanwhile.
+struct QueueWait {
+  enum class Cause : uint8_t { kNothing, kTime, kTasks, kPlace, kLock, kResource, kBudget };
+  Cause cause = Cause::kNothing;
+  std::string name;  // of the lock, the resource or what the budget is of
+  int64_t from_unix_nano = 0;
+  int64_t until_unix_nano = 0;
+};
+inline constexpr int64_t kQueueWaitToldNs = 1'000'000;  // what was shorter is not told
+inline constexpr size_t kQueueWaitsToldMax = 16;        // of one task
+
+// "FROM UNTIL what" for each, a line each: what the event of a start says.
+std::string queue_waits_text(const std::vector<QueueWait>& waits, const std::string& group);
+
 struct Decision {
   enum class Kind {
     kStart,        // it counts as running from here on
@@ -65,6 +79,7 @@ struct Decision {
   Kind kind = Kind::kStart;
   uint64_t order = 0;
   uint64_t because = 0;
+  std::vector<QueueWait> waits = {};  // of one that starts
 };
 
 // Why a queued task does not run.
@@ -162,12 +177,15 @@ class TaskQueue {
     int32_t own_priority = 0;
     int32_t priority = 0;  // the highest of its own and those of all that wait for it
     Place place = Place::kTime;
+    QueueWait::Cause waits = QueueWait::Cause::kNothing;  // since `waits_since`
     int64_t not_before = 0;
     int64_t expires = 0;         // start_deadline or deadline, whichever comes first
     bool expires_start = false;  // it is the start deadline
     int64_t deadline = 0;
     int64_t period = 0;
     Resource* waits_for = nullptr;
+    int64_t waits_since = 0;
+    std::vector<QueueWait> waited;
     std::vector<QueuedTask::Dependency> after;
     Needs needs;
   };
@@ -189,6 +207,7 @@ class TaskQueue {
   std::unique_ptr<Task> take_out(uint64_t order);
   void set_rank(Task& task);
   Ranking* ranking_of(const Task& task);
+  static void begin_wait(Task& task, QueueWait::Cause cause, int64_t now);
   std::optional<Decision> next_start(int64_t now);
   Decision start(uint64_t order, int64_t now);
   std::optional<Decision> next_shed(int64_t now);

@@ -50,6 +50,53 @@ TEST(TaskQueue, AGroupNeverRunsMoreThanItsLimit) {
   EXPECT_EQ(started(queue), 3u);
 }
 
+TEST(TaskQueue, AStartTellsWhatTheTaskHasWaitedForAndHowLong) {
+  TaskQueue queue(2);
+  QueuedTask first = task(1, "g"), second = task(2, "g"), third = task(3, "g");
+  first.locks = second.locks = {"cc"};
+  third.after = {{1, DependencyCondition::kOk}};
+  for (const QueuedTask& each : {first, second, third}) queue.add(each, 0);
+  const std::optional<Decision> at_once = queue.next(500'000);
+  ASSERT_TRUE(at_once);
+  EXPECT_EQ(queue_waits_text(at_once->waits, "g"), "") << "less than a millisecond";
+  EXPECT_EQ(started(queue, kSecond), 0u);
+  queue.add(task(4, "g"), kSecond);
+  EXPECT_EQ(started(queue, kSecond), 4u);
+  queue.finished(1, 3 * kSecond);
+  queue.ended(1, true, 3 * kSecond);
+  const std::optional<Decision> behind = queue.next(3 * kSecond);
+  ASSERT_TRUE(behind);
+  ASSERT_EQ(behind->order, 2u);
+  EXPECT_EQ(queue_waits_text(behind->waits, "g"),
+            "0 1000000000 a place in group g\n1000000000 3000000000 lock cc");
+  queue.finished(2, 5 * kSecond);
+  const std::optional<Decision> last = queue.next(5 * kSecond);
+  ASSERT_TRUE(last);
+  EXPECT_EQ(queue_waits_text(last->waits, "g"),
+            "0 3000000000 other tasks\n3000000000 5000000000 a place in group g");
+}
+
+TEST(TaskQueue, OneThatIsWokenInVainHasWaitedOn) {
+  TaskQueue queue(9);
+  QueuedTask low = task(3, "g", -5);
+  low.locks = {"cc"};
+  for (uint64_t order : {1u, 2u}) {
+    QueuedTask one = task(order, "g");
+    one.locks = {"cc"};
+    queue.add(one, 0);
+  }
+  queue.add(low, 0);
+  EXPECT_EQ(started(queue), 1u);
+  EXPECT_EQ(started(queue), 0u);
+  queue.finished(1, kSecond);
+  EXPECT_EQ(started(queue, kSecond), 2u);
+  EXPECT_EQ(started(queue, kSecond), 0u);
+  queue.finished(2, 2 * kSecond);
+  const std::optional<Decision> start = queue.next(2 * kSecond);
+  ASSERT_TRUE(start);
+  EXPECT_EQ(queue_waits_text(start->waits, "g"), "0 2000000000 lock cc");
+}
+
 TEST(TaskQueue, AFullGroupDoesNotHoldUpAnother) {
   TaskQueue queue(1);
   queue.add(task(1, "a"), 0);

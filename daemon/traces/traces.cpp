@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "daemon/fault/fault.hpp"
 #include "daemon/store/work_span.hpp"
 #include "trace/by_start.hpp"
@@ -21,9 +22,37 @@ bool is_task_event(const Event& event) {
          event.type == "task.retrying" || event.type == "task.finished";
 }
 
+bool is_settled_event(const Event& event) {
+  return event.type == "watch.settled" ||
+         (event.type == "trigger.fired" && event.attributes.contains("changed_unix_nano"));
+}
+
+bool is_channel_event(const Event& event) {
+  return event.type == "channel.waited" || event.type == "channel.received";
+}
+
+// A run of a trigger has no id that its event is of: there the span is told.
+trace::SpanContext context_of(const Event& event) {
+  if (event.type != "trigger.fired") return work_span(event.subject, event.trace);
+  return trace::SpanContext::parse(event.trace).value_or(trace::SpanContext());
+}
+
 std::string attribute(const Event& event, const std::string& name) {
   const auto found = event.attributes.find(name);
   return found == event.attributes.end() ? std::string() : found->second;
+}
+
+int64_t number(const Event& event, const std::string& name) {
+  int64_t value = 0;
+  (void)absl::SimpleAtoi(attribute(event, name), &value);
+  return value;
+}
+
+// When the first change came, and when it was quiet.
+std::pair<int64_t, int64_t> settling_of(const Event& event) {
+  if (event.type == "trigger.fired")
+    return {number(event, "changed_unix_nano"), number(event, "settled_unix_nano")};
+  return {event.time_unix_nano - number(event, "took_nano"), event.time_unix_nano};
 }
 
 bool is_failure(const std::string& state) {
@@ -47,15 +76,20 @@ std::string ending_of(const Event& event) {
 }  // namespace
 
 void TraceIndex::add(const Event& event) {
-  if (!is_task_event(event)) return;
-  const trace::TraceId id = work_span(event.subject, event.trace).trace_id;
+  const bool settled = is_settled_event(event);
+  if (!is_task_event(event) && !settled) return;
+  const trace::TraceId id = context_of(event).trace_id;
   const auto [place, made] = traces_.try_emplace(id);
   TraceSummary& summary = place->second.summary;
-  if (made) {
-    summary.id = id;
+  const int64_t start = settled ? settling_of(event).first : event.time_unix_nano;
+  summary.start_unix_nano = made ? start : std::min(summary.start_unix_nano, start);
+  summary.id = id;
+  place->second.last_seq = event.seq;
+  if (traces_.size() > 2 * kTracesMax) forget_oldest();
+  if (settled) return;
+  if (summary.task.empty()) {
     summary.name = name_of(event);
     summary.task = event.subject;
-    summary.start_unix_nano = event.time_unix_nano;
   }
   const bool first = tasks_.try_emplace(event.subject, id).second;
   if (first) ++summary.tasks;
@@ -66,8 +100,6 @@ void TraceIndex::add(const Event& event) {
     summary.failed |= is_failure(attribute(event, "state"));
   }
   summary.end_unix_nano = std::max(summary.end_unix_nano, event.time_unix_nano);
-  place->second.last_seq = event.seq;
-  if (traces_.size() > 2 * kTracesMax) forget_oldest();
 }
 
 void TraceIndex::forget_oldest() {
@@ -81,7 +113,9 @@ void TraceIndex::forget_oldest() {
 
 std::vector<TraceSummary> TraceIndex::latest(size_t max) const {
   std::vector<const Entry*> order;
-  for (const auto& [id, entry] : traces_) order.push_back(&entry);
+  for (const auto& [id, entry] : traces_) {
+    if (entry.summary.tasks > 0) order.push_back(&entry);
+  }
   std::sort(order.begin(), order.end(),
             [](const Entry* a, const Entry* b) { return a->last_seq > b->last_seq; });
   if (order.size() > max) order.resize(max);
@@ -105,6 +139,7 @@ absl::StatusOr<TraceSummary> TraceIndex::find(const std::string& word) const {
   for (const auto& [id, entry] : traces_) {
     std::string hex = id.to_hex();
     if (word.size() < kPrefixMin || !absl::StartsWith(hex, word)) continue;
+    if (entry.summary.tasks == 0) continue;
     found.push_back(&entry);
     if (ids.size() < kCandidatesMax) ids.push_back(std::move(hex));
   }
@@ -127,15 +162,20 @@ absl::StatusOr<TraceSummary> TraceIndex::find(const std::string& word) const {
 }
 
 void TraceSpans::add(const Event& event) {
-  if (!is_task_event(event)) return;
-  const trace::SpanContext context = work_span(event.subject, event.trace);
+  if (is_channel_event(event)) return add_channel(event);
+  const bool settled = is_settled_event(event);
+  if (!is_task_event(event) && !settled) return;
+  const trace::SpanContext context = context_of(event);
   if (context.trace_id != id_) return;
+  if (settled) return add_settled(event, context);
   Work& work = work_of(event, context);
   if (event.type == "task.queued") {
     work.ended = false;
     begin_part(work, event, wait_span(context, ++work.waits), "wait in the queue");
   } else if (event.type == "task.started") {
+    const std::optional<trace::SpanRecord> wait = work.part;
     end_part(work, event, false);
+    if (wait) add_waits(*wait, event);
     uint32_t attempt = 0;
     (void)absl::SimpleAtoi(attribute(event, "attempt"), &attempt);
     begin_part(work, event, attempt_span(context, attempt), absl::StrCat("attempt ", attempt));
@@ -144,6 +184,71 @@ void TraceSpans::add(const Event& event) {
     begin_part(work, event, wait_span(context, ++work.waits), "wait for the next attempt");
   } else {
     end(work, event, attribute(event, "state"));
+  }
+}
+
+void TraceSpans::add_channel(const Event& event) {
+  const auto sender = trace::SpanContext::parse(event.trace);
+  if (!sender.ok() || sender->trace_id != id_) return;
+  trace::SpanRecord& span = done_.emplace_back();
+  span.context = work_span(absl::StrCat("event ", event.seq), event.trace);
+  span.parent = sender->span_id;
+  const std::string message = attribute(event, "message");
+  span.name = message.empty() ? absl::StrCat("wait for room in channel ", event.subject)
+                              : absl::StrCat("message ", message, " in channel ", event.subject);
+  span.duration = std::chrono::nanoseconds(number(event, "took_nano"));
+  span.start_unix_nanos = event.time_unix_nano - span.duration.count();
+  span.attributes.emplace_back("channel", event.subject);
+}
+
+// What a batch causes is below the time in which it settled, although it comes after it.
+void TraceSpans::add_settled(const Event& event, const trace::SpanContext& context) {
+  const auto [start, until] = settling_of(event);
+  trace::SpanRecord& span = done_.emplace_back();
+  span.context = context;
+  span.name = "settle";
+  span.start_unix_nanos = start;
+  span.duration = std::chrono::nanoseconds(std::max<int64_t>(0, until - start));
+  if (event.type == "watch.settled") {
+    if (auto caller = trace::SpanContext::parse(event.trace); caller.ok()) {
+      span.parent = caller->span_id;
+    }
+    span.attributes.emplace_back("path", attribute(event, "path"));
+    return;
+  }
+  span.attributes.emplace_back("trigger", event.subject);
+  span.attributes.emplace_back("paths", attribute(event, "paths"));
+  const std::string behind = attribute(event, "behind");
+  if (behind.empty()) return;
+  trace::SpanRecord wait;
+  wait.context = wait_span(context, 1);
+  wait.parent = context.span_id;
+  wait.name = absl::StrCat("wait for the end of run ", behind);
+  wait.start_unix_nanos = until;
+  const int64_t fired = number(event, "fired_unix_nano");
+  wait.duration = std::chrono::nanoseconds(std::max<int64_t>(0, fired - until));
+  done_.push_back(std::move(wait));
+}
+
+// What the wait that ends was for, as far as the start tells.
+void TraceSpans::add_waits(const trace::SpanRecord& whole, const Event& event) {
+  uint32_t count = 0;
+  for (absl::string_view line : absl::StrSplit(attribute(event, "waits"), '\n')) {
+    const std::vector<std::string> words = absl::StrSplit(line, absl::MaxSplits(' ', 2));
+    int64_t from = 0, until = 0;
+    if (words.size() != 3 || !absl::SimpleAtoi(words[0], &from) ||
+        !absl::SimpleAtoi(words[1], &until)) {
+      continue;
+    }
+    from = std::max(from, whole.start_unix_nanos);
+    until = std::min(until, event.time_unix_nano);
+    if (until <= from) continue;
+    trace::SpanRecord& part = done_.emplace_back();
+    part.context = wait_span(whole.context, ++count);
+    part.parent = whole.context.span_id;
+    part.name = absl::StrCat("for ", words[2]);
+    part.start_unix_nanos = from;
+    part.duration = std::chrono::nanoseconds(until - from);
   }
 }
 

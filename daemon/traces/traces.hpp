@@ -1,9 +1,11 @@
 // The traces of what the daemon did, made of its event log when somebody asks: nothing is recorded
 // besides.
 //
-// A task is a span below its caller's, or the first of a trace of its own; its waits (for a place
-// in its group, for the next attempt) and its attempts are spans below it. What is not over yet
-// lasts until now.
+// A task is a span below its caller's, or the first of a trace of its own; its waits (in the queue,
+// with what it waited for; for the next attempt) and its attempts are spans below it. A batch of
+// changes that a task is caused by is a span above it, from the first change until they were quiet.
+// So is the time for which a send of a task waited for room in a channel, and that for which its
+// message lay there, below the task's attempt. What is not over yet lasts until now.
 #pragma once
 
 #include <cstdint>
@@ -71,6 +73,9 @@ class TraceSpans {
     uint32_t waits = 0;
     bool ended = false;
   };
+  void add_channel(const Event& event);
+  void add_settled(const Event& event, const trace::SpanContext& context);
+  void add_waits(const trace::SpanRecord& whole, const Event& event);
   Work& work_of(const Event& event, const trace::SpanContext& context);
   static void begin_part(Work& work, const Event& event, const trace::SpanContext& context,
                          std::string name);

@@ -71,6 +71,68 @@ TEST(Traces, ATaskIsASpanWithItsWaitAndItsAttemptBelow) {
   EXPECT_EQ(summary.end_unix_nano, 100 * kMs);
 }
 
+TEST(Traces, AWaitInTheQueueTellsWhatItWasFor) {
+  Story story;
+  story.at(10, "task.queued", kOuter, {{"name", "build"}})
+      .at(50, "task.started", kOuter,
+          {{"attempt", "1"},
+           {"waits", "5000000 20000000 a place in group g\n20000000 49000000 lock cc\nx y z"}});
+  EXPECT_THAT(
+      story.spans(own_trace(kOuter), 60),
+      ElementsAre("build 10+50 open", "wait in the queue 10+40", "for a place in group g 10+10",
+                  "for lock cc 20+29", "attempt 1 50+10 open"));
+}
+
+TEST(Traces, ABatchThatSettledIsAboveTheTaskThatItCaused) {
+  Story story;
+  const trace::SpanContext settle = work_span(kInner, "");
+  story.at(50, "watch.settled", kInner, {{"took_nano", "50000000"}, {"path", "/src"}});
+  EXPECT_TRUE(story.index().latest(10).empty()) << "one that caused nothing is no trace";
+  EXPECT_FALSE(story.index().find(settle.trace_id.to_hex()).ok());
+  story.at(51, "task.queued", kOuter, {{"name", "build"}}, settle.to_traceparent())
+      .at(52, "task.started", kOuter, {{"attempt", "1"}}, settle.to_traceparent())
+      .at(60, "task.finished", kOuter, {{"state", "succeeded"}}, settle.to_traceparent());
+  EXPECT_THAT(story.spans(settle.trace_id),
+              ElementsAre("settle 0+50", "build 51+9", "wait in the queue 51+1", "attempt 1 52+8"));
+  const TraceSummary summary = story.index().latest(10).at(0);
+  EXPECT_EQ(summary.name, "build");
+  EXPECT_EQ(summary.start_unix_nano, 0);
+  EXPECT_EQ(summary.tasks, 1u);
+}
+
+TEST(Traces, ARunOfATriggerBeginsWithItsChangesAndWaitsForTheRunBeforeIt) {
+  Story story;
+  const trace::SpanContext settle = work_span("trig_1 2", "");
+  story.at(201, "task.queued", kOuter, {{"name", "t"}}, settle.to_traceparent())
+      .at(202, "trigger.fired", "t",
+          {{"changed_unix_nano", "100000000"},
+           {"settled_unix_nano", "150000000"},
+           {"fired_unix_nano", "200000000"},
+           {"behind", "1"}},
+          settle.to_traceparent());
+  EXPECT_THAT(story.spans(settle.trace_id, 300),
+              ElementsAre("settle 100+50", "wait for the end of run 1 150+50", "t 201+99 open",
+                          "wait in the queue 201+99 open"));
+  EXPECT_EQ(story.index().latest(10).at(0).start_unix_nano, 100 * kMs);
+}
+
+TEST(Traces, WhatAMessageOfATaskWaitedIsBelowItsAttempt) {
+  Story story;
+  const std::string attempt = attempt_span(work_span(kOuter, ""), 1).to_traceparent();
+  story.at(0, "task.queued", kOuter, {{"name", "send"}})
+      .at(1, "task.started", kOuter, {{"attempt", "1"}})
+      .at(30, "channel.waited", "jobs", {{"took_nano", "20000000"}}, attempt)
+      .at(90, "channel.received", "jobs", {{"took_nano", "60000000"}, {"message", "7"}}, attempt)
+      .at(95, "channel.received", "jobs", {{"took_nano", "1"}, {"message", "8"}}, "nonsense");
+  TraceSpans spans(own_trace(kOuter));
+  for (const Event& event : story.events) spans.add(event);
+  std::vector<std::string> below;
+  for (const trace::SpanRecord& span : spans.spans(100 * kMs)) {
+    if (span.parent == attempt_span(work_span(kOuter, ""), 1).span_id) below.push_back(span.name);
+  }
+  EXPECT_THAT(below, ElementsAre("wait for room in channel jobs", "message 7 in channel jobs"));
+}
+
 TEST(Traces, EveryAttemptAndThePauseBeforeItAreSpansOfTheirOwn) {
   Story story;
   story.at(0, "task.queued", kOuter)

@@ -68,6 +68,14 @@ struct TriggersEngine::Following {
   uint64_t run_waited_for = 0;
   std::chrono::milliseconds pause = kRootPause;
   std::optional<steady_clock::time_point> retry_at;
+  // When the first change came that no run has answered, and when it was quiet; 0: there is none.
+  struct Settled {
+    int64_t changed_unix_nano = 0;
+    int64_t until_unix_nano = 0;
+    uint64_t behind = 0;  // the run that went on then
+  };
+  Settled settled;   // of the run to come
+  Settled launched;  // of the newest run
 };
 
 Task<void> TriggersEngine::follow(EntryPtr entry) {
@@ -234,6 +242,7 @@ void TriggersEngine::close_feed(const EntryPtr& entry, Following& f) {
   f.retry_at.reset();
   f.pause = kRootPause;
   f.machine->forget_kept();
+  f.settled = {};
   std::shared_ptr<WatchFeed> closed;
   rt::LockGuard guard(mutex_);
   ++entry->feed;
@@ -277,6 +286,10 @@ Task<void> TriggersEngine::take(const EntryPtr& entry, Following& f,
     f.clock = told->batch.clock;
     co_return;
   }
+  if (told->first_change && f.settled.changed_unix_nano == 0) {
+    const std::chrono::nanoseconds took = steady_clock::now() - *told->first_change;
+    f.settled = {clock_() - took.count(), clock_(), f.machine->running() ? f.run_waited_for : 0};
+  }
   co_await take_changes(entry, f, std::move(told->batch));
 }
 
@@ -293,6 +306,7 @@ Task<void> TriggersEngine::take_changes(const EntryPtr& entry, Following& f, Wat
   f.clock = std::move(batch.clock);
   if (!there || f.machine->running()) {
     f.machine->keep(paths);
+    if (f.machine->kept() == 0) f.settled = {};
     rt::LockGuard guard(mutex_);
     entry->pending = f.machine->kept();
     co_return;
@@ -305,6 +319,7 @@ Task<void> TriggersEngine::take_changes(const EntryPtr& entry, Following& f, Wat
     co_return;
   }
   // Nothing that could ever make a run: if it is told again, that costs nothing.
+  f.settled = {};
   rt::LockGuard guard(mutex_);
   entry->record.clock = f.clock;
   entry->unsaved = true;
@@ -358,10 +373,14 @@ Task<void> TriggersEngine::act(const EntryPtr& entry, Following& f, TriggerDecis
     run.paths = decision.paths.size();
     run.changed = watching::changed_lines(decision.paths);
     record.last = std::move(run);
+    f.launched = by_hand ? Following::Settled() : std::exchange(f.settled, {});
   }
   if (decision.action == Action::kStop)
     record.loop = first_of(decision.paths, kTriggerLoopPathsMax);
-  if (f.machine->kept() == 0) record.clock = f.clock;
+  if (f.machine->kept() == 0) {
+    record.clock = f.clock;
+    f.settled = {};
+  }
   record.memory =
       std::make_shared<const watching::Trigger::Memory>(f.machine->memory(kTriggerMemoryPathsMax));
   const std::string name = record.spec.name;
@@ -411,12 +430,20 @@ Task<void> TriggersEngine::launch(const EntryPtr& entry, Following& f) {
     record.last.task = task;
     const TriggerRun run = record.last;
     const std::string name = record.spec.name;
+    std::string traceparent = run.by_hand ? "" : settle_traceparent(record);
     co_await save_surely(entry, std::move(record));
-    events_.append("trigger.fired", name,
-                   {{"task", task},
-                    {"run", absl::StrCat(number)},
-                    {"by", run.by_hand ? "hand" : "change"},
-                    {"paths", absl::StrJoin(first_of(run.changed, kEventPathsMax), ", ")}});
+    std::map<std::string, std::string> attributes{
+        {"task", task},
+        {"run", absl::StrCat(number)},
+        {"by", run.by_hand ? "hand" : "change"},
+        {"paths", absl::StrJoin(first_of(run.changed, kEventPathsMax), ", ")}};
+    if (f.launched.changed_unix_nano != 0) {
+      attributes["changed_unix_nano"] = absl::StrCat(f.launched.changed_unix_nano);
+      attributes["settled_unix_nano"] = absl::StrCat(f.launched.until_unix_nano);
+      attributes["fired_unix_nano"] = absl::StrCat(run.fired_unix_nano);
+      if (f.launched.behind != 0) attributes["behind"] = absl::StrCat(f.launched.behind);
+    }
+    events_.append("trigger.fired", name, std::move(attributes), std::move(traceparent));
   }
   begin(watch_task(entry, number, std::move(task)));
 }

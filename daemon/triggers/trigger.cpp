@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "daemon/fault/fault.hpp"
 #include "daemon/store/varint.hpp"
+#include "daemon/store/work_span.hpp"
 
 namespace zsync::daemon {
 namespace {
@@ -169,12 +170,17 @@ bool same(const TriggerSpec& a, const TriggerSpec& b) {
          encode_task_spec(*a.task) == encode_task_spec(*b.task);
 }
 
+std::string settle_traceparent(const TriggerRecord& record) {
+  return work_span(absl::StrCat(record.id, " ", record.last.number), "").to_traceparent();
+}
+
 TaskSpec task_of(const TriggerRecord& record) {
   TaskSpec task = *record.spec.task;
   if (task.name.empty()) task.name = record.spec.name;
   if (task.cwd.empty()) task.cwd = record.spec.watch.path;
   task.labels[kTriggerLabel] = record.spec.name;
   task.idempotency_key = absl::StrCat("trigger ", record.id, " ", record.last.number);
+  if (!record.last.by_hand) task.traceparent = settle_traceparent(record);
   task.env.set("ZSYNC_TRIGGER", record.spec.name);
   task.env.set("ZSYNC_CHANGED", absl::StrJoin(record.last.changed, "\n"));
   return task;

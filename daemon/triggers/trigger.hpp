@@ -72,6 +72,9 @@ struct TriggerRecord {
   bool watches() const { return !paused.on() && loop.empty(); }
 };
 
+// The span of what made the newest run settle: its changes, until the run was decided.
+std::string settle_traceparent(const TriggerRecord& record);
+
 // The task of the newest run: the same each time that it is asked for, so that it is accepted once.
 TaskSpec task_of(const TriggerRecord& record);
 

@@ -139,6 +139,8 @@ class WatchEngine {
   // Why a root cannot be followed, as the fault of a request's field.
   static absl::Status explained(const absl::Status& status);
 
+  // An id for something that a batch causes to be told.
+  std::string new_id() { return ids_.next(); }
   // In the order of their paths, with those that failed lately and why.
   std::vector<watching::RootFacts> list();
   size_t roots();

@@ -7,8 +7,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "daemon/events/event_log.hpp"
 #include "daemon/fault/fault.hpp"
 #include "daemon/rpc/bridge.hpp"
+#include "daemon/store/work_span.hpp"
 #include "daemon/watch/engine.hpp"
 #include "daemon/watch/watch_proto.hpp"
 #include "watch/inotify_usage.hpp"
@@ -75,7 +77,7 @@ v1::WatchBatch to_proto(const watching::Told& told) {
 
 // In one message, or in several: the first has `fresh` and `gap`, only the last has the clock.
 Task<absl::Status> send(StreamWriter<v1::WatchBatch>& out, WatchBatch batch,
-                        const std::string& fallback) {
+                        const std::string& fallback, std::string traceparent) {
   v1::WatchBatch message;
   message.set_fallback(watching::to_utf8(fallback));
   message.set_fresh(batch.fresh);
@@ -93,6 +95,7 @@ Task<absl::Status> send(StreamWriter<v1::WatchBatch>& out, WatchBatch batch,
     add_change(message, std::move(change));
   }
   message.set_clock(std::move(batch.clock));
+  message.set_traceparent(std::move(traceparent));
   co_return co_await out.write(std::move(message));
 }
 
@@ -107,10 +110,26 @@ absl::StatusOr<WatchRequest> from_proto(Request proto) {
   return request;
 }
 
-Task<absl::Status> subscribe(WatchEngine& engine, v1::SubscribeWatchRequest proto,
-                             StreamWriter<v1::WatchBatch>& out) {
+// -> the span of its settling, for what it causes.
+std::string tell_settled(WatchEngine& engine, EventLog& events, const CallContext& call,
+                         const std::string& path, const watching::Told& told) {
+  if (!told.first_change) return "";
+  const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - *told.first_change;
+  const std::string id = absl::StrCat("batch_", engine.new_id());
+  events.append("watch.settled", id,
+                {{"path", watching::to_utf8(path)},
+                 {"changes", absl::StrCat(told.batch.changes.size())},
+                 {"took_nano", absl::StrCat(took.count())}},
+                call.traceparent);
+  return work_span(id, call.traceparent).to_traceparent();
+}
+
+Task<absl::Status> subscribe(WatchEngine& engine, EventLog& events, CallContext call,
+                             v1::SubscribeWatchRequest proto, StreamWriter<v1::WatchBatch>& out) {
+  const bool traced = proto.traced();
   absl::StatusOr<WatchRequest> request = from_proto(std::move(proto));
   if (!request.ok()) co_return request.status();
+  const std::string path = request->path;
   absl::StatusOr<WatchFeed> feed = co_await WatchFeed::open(engine, *std::move(request));
   if (!feed.ok()) co_return feed.status();
   std::string told;
@@ -125,7 +144,12 @@ Task<absl::Status> subscribe(WatchEngine& engine, v1::SubscribeWatchRequest prot
     std::string fallback = feed->fallback();
     const bool another = fallback != told;
     if (another) told = fallback;
-    absl::Status sent = co_await send(out, std::move(next->batch), another ? fallback : "");
+    std::string settled;
+    if (traced && !next->batch.changes.empty()) {
+      settled = tell_settled(engine, events, call, path, *next);
+    }
+    absl::Status sent =
+        co_await send(out, std::move(next->batch), another ? fallback : "", std::move(settled));
     if (!sent.ok()) co_return sent;
   }
 }
@@ -178,7 +202,7 @@ Task<absl::Status> query(WatchEngine& engine, v1::QueryWatchRequest proto,
   if (!subscription.ok()) co_return subscription.status();
   absl::StatusOr<WatchBatch> batch = co_await subscription->next();
   if (!batch.ok()) co_return WatchEngine::explained(batch.status());
-  co_return co_await send(out, *std::move(batch), subscription->fallback());
+  co_return co_await send(out, *std::move(batch), subscription->fallback(), "");
 }
 
 constexpr uint64_t kWatchesUsedPercent = 80;  // from here on the limit is near
@@ -272,14 +296,16 @@ v1::ListWatchesReply list(WatchEngine& engine) {
 
 class Service final : public v1::Watch::CallbackService {
  public:
-  Service(CallGate& gate, WatchEngine& engine) : gate_(gate), engine_(engine) {}
+  Service(CallGate& gate, WatchEngine& engine, EventLog& events)
+      : gate_(gate), engine_(engine), events_(events) {}
 
   grpc::ServerWriteReactor<v1::WatchBatch>* Subscribe(
       Context* context, const v1::SubscribeWatchRequest* request) override {
     return stream_call<v1::SubscribeWatchRequest, v1::WatchBatch>(
         gate_, context, request,
-        [this](CallContext, v1::SubscribeWatchRequest request, StreamWriter<v1::WatchBatch>& out) {
-          return subscribe(engine_, std::move(request), out);
+        [this](CallContext call, v1::SubscribeWatchRequest request,
+               StreamWriter<v1::WatchBatch>& out) {
+          return subscribe(engine_, events_, std::move(call), std::move(request), out);
         });
   }
   grpc::ServerWriteReactor<v1::WatchBatch>* Query(Context* context,
@@ -323,12 +349,14 @@ class Service final : public v1::Watch::CallbackService {
  private:
   CallGate& gate_;
   WatchEngine& engine_;
+  EventLog& events_;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> make_watch_service(CallGate& gate, WatchEngine& engine) {
-  return std::make_unique<Service>(gate, engine);
+std::unique_ptr<grpc::Service> make_watch_service(CallGate& gate, WatchEngine& engine,
+                                                  EventLog& events) {
+  return std::make_unique<Service>(gate, engine, events);
 }
 
 }  // namespace zsync::daemon

@@ -10,8 +10,10 @@ class Service;
 namespace zsync::daemon {
 
 class CallGate;
+class EventLog;
 class WatchEngine;
 
-std::unique_ptr<grpc::Service> make_watch_service(CallGate& gate, WatchEngine& engine);
+std::unique_ptr<grpc::Service> make_watch_service(CallGate& gate, WatchEngine& engine,
+                                                  EventLog& events);
 
 }  // namespace zsync::daemon

@@ -1,7 +1,12 @@
 // Traces: what tasks tell of themselves, through the whole daemon and its command line.
 #include <google/protobuf/util/message_differencer.h>
 #include <signal.h>
+#include <sys/stat.h>
 
+#include <filesystem>
+#include <fstream>
+
+#include "absl/time/clock.h"
 #include "tests/integration/daemon_test.hpp"
 
 namespace zsync::integration {
@@ -47,6 +52,104 @@ TEST_F(Traces, ATaskThatATaskSubmitsIsBelowItInOneTrace) {
   EXPECT_EQ(inner->message(), "exit code 3");
   EXPECT_EQ(whole->parent_id(), "");
   EXPECT_EQ(whole->attributes().at("task"), outer);
+}
+
+TEST_F(Traces, AWaitForALockIsNamed) {
+  const std::string gate = file("gate");
+  ASSERT_EQ(::mkfifo(gate.c_str(), 0600), 0);
+  const std::string first = submit({"--lock", "cc", "--", "sh", "-c", "echo on; cat " + gate});
+  wait_for_output(first);
+  const std::string second = submit({"--name", "second", "--lock", "cc", "--", "true"});
+  // It waits for longer than what is not told.
+  ASSERT_TRUE(kit::poll_until([&] {
+    const v1::Task task = get(second);
+    return absl::GetCurrentTimeNanos() - task.created_unix_nano() > 50'000'000;
+  }));
+  std::ofstream(gate) << "go";
+  EXPECT_EQ(wait(second).state(), v1::TASK_STATE_SUCCEEDED);
+  const v1::Trace trace = trace_of(second);
+  const v1::Span* queued = find(trace, "wait in the queue");
+  const v1::Span* lock = find(trace, "for lock cc");
+  ASSERT_TRUE(queued && lock) << trace.DebugString();
+  EXPECT_EQ(lock->parent_id(), queued->id());
+  EXPECT_THAT(ctl({"traces", "show", second}).out, HasSubstr("\n    for lock cc"));
+}
+
+TEST_F(Traces, ASaveBeginsTheTraceOfATriggersRun) {
+  const std::string tree = file("tree");
+  std::filesystem::create_directories(tree);
+  ASSERT_EQ(ctl({"watch", "trigger", "add", "t", tree, "--", "true"}).code, 0);
+  v1::Trigger trigger;
+  // What changes before nobody knows when.
+  ASSERT_TRUE(kit::poll_until([&] {
+    trigger = *client().triggers().get("t");
+    return trigger.state() == v1::TRIGGER_STATE_IDLE;
+  })) << trigger.DebugString();
+  std::ofstream(tree + "/a.c") << "1";
+  ASSERT_TRUE(kit::poll_until([&] {
+    trigger = *client().triggers().get("t");
+    return trigger.last().ended_unix_nano() != 0;
+  })) << trigger.DebugString();
+  const v1::Trace trace = trace_of(trigger.last().task());
+  const v1::Span* settle = find(trace, "settle");
+  const v1::Span* task = find(trace, "t");
+  ASSERT_TRUE(settle && task) << trace.DebugString();
+  EXPECT_EQ(trace.spans(0).name(), "settle");
+  EXPECT_EQ(settle->parent_id(), "");
+  EXPECT_EQ(task->parent_id(), settle->id());
+  EXPECT_EQ(settle->attributes().at("trigger"), "t");
+  EXPECT_GE(settle->duration().seconds() * 1'000'000'000 + settle->duration().nanos(), 50'000'000)
+      << "as long as changes have to be quiet";
+  EXPECT_THAT(ctl({"traces", "last"}).out, HasSubstr("settle  "));
+  EXPECT_THAT(ctl({"traces", "last"}).out, HasSubstr("\n  t  "));
+}
+
+TEST_F(Traces, ASaveBeginsTheTraceOfWhatAWatchRuns) {
+  const std::string tree = file("tree");
+  std::filesystem::create_directories(tree);
+  kit::Process watch(daemon().ctl_argv({"watch", tree, "--", "true"}));
+  v1::ListTasksRequest all;
+  ASSERT_TRUE(kit::poll_until([&] {
+    const auto watched = client().watch().list();
+    return watched.ok() && watched->roots_size() == 1 && !watched->roots(0).clock().empty();
+  }));
+  std::string id;
+  int edits = 0;
+  ASSERT_TRUE(kit::poll_until([&] {
+    // The subscription may be a moment behind the watch of the tree.
+    std::ofstream(tree + "/a.c") << ++edits;
+    const auto listed = tasks().list(all);
+    if (listed.ok() && listed->tasks_size() > 0) id = listed->tasks(0).id();
+    return !id.empty();
+  }));
+  wait(id);
+  const v1::Trace trace = trace_of(id);
+  EXPECT_EQ(trace.spans(0).name(), "settle") << trace.DebugString();
+  EXPECT_EQ(trace.spans(0).attributes().at("path"), tree);
+  watch.signal(SIGINT);
+  EXPECT_EQ(watch.wait(std::chrono::seconds(30)), 130);
+}
+
+TEST_F(Traces, AMessageOfATaskTellsHowLongItLayAndTheSendHowLongItWaitedForRoom) {
+  ASSERT_EQ(ctl({"channels", "create", "jobs", "--capacity", "1"}).code, 0);
+  const std::string id =
+      submit({"--", "sh", "-c",
+              "printf 'a\\nb\\n' | " + std::string(getenv("ZSYNCCTL")) + " channels send jobs"});
+  ASSERT_TRUE(kit::poll_until([&] {
+    const auto info = client().channels().get("jobs");
+    return info.ok() && info->senders_waiting() > 0;
+  }));
+  EXPECT_EQ(ctl({"channels", "recv", "jobs", "-n", "2"}).code, 0);
+  wait(id);
+  v1::Trace trace;
+  ASSERT_TRUE(kit::poll_until([&] {
+    trace = trace_of(id);
+    return find(trace, "message 2 in channel jobs") != nullptr;
+  })) << trace.DebugString();
+  const v1::Span* room = find(trace, "wait for room in channel jobs");
+  ASSERT_TRUE(room) << trace.DebugString();
+  EXPECT_EQ(room->parent_id(), find(trace, "attempt 1")->id());
+  EXPECT_TRUE(find(trace, "message 1 in channel jobs"));
 }
 
 TEST_F(Traces, TheSameTraceIsToldAfterAKillOfTheDaemon) {

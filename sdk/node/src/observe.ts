@@ -35,6 +35,8 @@ export interface WatchOptions {
   defer?: string[];
   /** What changes while one of these states is held is never told. */
   drop?: string[];
+  /** A batch carries the `traceparent` of its settling, for a task that it causes. */
+  traced?: boolean;
   /** The clock of an earlier batch: what changed since then comes first. */
   since?: string;
 }
@@ -74,6 +76,7 @@ class Whole {
     this.batch.stateLeft ||= part.stateLeft;
     if (!part.clock) return undefined;
     this.batch.clock = part.clock;
+    this.batch.traceparent = part.traceparent;
     const whole = this.batch;
     this.batch = create(WatchBatchSchema);
     return whole;
@@ -89,6 +92,7 @@ export class Watch {
       path: resolve(path),
       since: watch.since ?? "",
       filter: watchFilter(watch),
+      traced: watch.traced === true,
     };
     // A large batch comes in parts, the clock in the last: only a whole one is given out.
     let whole = new Whole();

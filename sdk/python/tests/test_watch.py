@@ -35,6 +35,14 @@ class WatchTest(DaemonTest, unittest.TestCase):
                     break
 
 
+    def test_a_batch_that_is_traced_carries_the_span_of_its_settling(self):
+        with tempfile.TemporaryDirectory() as folder:
+            batches = self.client.watch.subscribe(folder, traced=True)
+            self.assertEqual("", next(batches).traceparent)
+            os.mkdir(Path(folder, "new"))
+            self.assertRegex(next(batches).traceparent, "^00-[0-9a-f]{32}-[0-9a-f]{16}-01$")
+            batches.close()
+
     def test_a_touch_is_no_change_of_content(self):
         with tempfile.TemporaryDirectory() as folder:
             batches = self.client.watch.subscribe(folder, changed_content=True)

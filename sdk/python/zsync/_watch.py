@@ -22,15 +22,17 @@ class Watch:
         self, path: Argument, *, globs: Iterable[str] = (), ignore: Iterable[str] = (), gitignore: bool = True,
         settle: Duration | None = None, max_wait: Duration | None = None, since: str = "",
         changed_content: bool = False, defer: Iterable[str] = (), drop: Iterable[str] = (),
-        timeout: Duration | None = None,
+        traced: bool = False, timeout: Duration | None = None,
     ) -> Iterator[v1.WatchBatch]:  # fmt: skip
         """Settled batches of changes under a directory; the first tells the clock at which the subscription begins.
 
         `changed_content`: not files that were touched, or written anew with what was there. While a state of `defer` is
         held (see state()) nothing is told until it is left; what changes while one of `drop` is held never is. Both are
-        told in batches of their own (`state_entered`, `state_left`).
+        told in batches of their own (`state_entered`, `state_left`). `traced`: a batch carries the `traceparent` of its
+        settling, for a task that it causes.
         """
         request = _requests.subscribe(path, globs, ignore, gitignore, settle, max_wait, since, changed_content, defer, drop)
+        request.traced = traced
         driver = self._driver
         return driver.iterate(_watch_core.subscribe(driver.settings, request, driver.deadline(timeout)))
 

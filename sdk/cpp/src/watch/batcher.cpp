@@ -44,7 +44,7 @@ void Batcher::add(std::span<const Change> changes, uint64_t clock, Time now) {
   clock_ = std::max(clock_, clock);
   for (const Change& change : changes) {
     if (!concerns(change)) continue;
-    if (!pending_) first_ = now;
+    if (!pending_) first_ = first_change_ = now;
     pending_ = true;
     last_ = now;
     apply(change);
@@ -62,7 +62,7 @@ bool Batcher::concerns(const Change& change) const {
 void Batcher::add_gap(Gap gap, uint64_t clock, Time now) {
   if (gap == Gap::none) return;
   clock_ = std::max(clock_, clock);
-  if (!pending_) first_ = now;
+  if (!pending_) first_ = first_change_ = now;
   pending_ = true;
   last_ = now;
   // An overflow is the more telling reason.

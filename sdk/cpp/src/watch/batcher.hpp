@@ -99,6 +99,10 @@ class Batcher {
   void forget_changes();
 
   [[nodiscard]] size_t paths() const { return paths_.size(); }
+  // When the first change of the batch came that is being collected.
+  [[nodiscard]] std::optional<Time> since() const {
+    return pending_ ? std::optional(first_change_) : std::nullopt;
+  }
   [[nodiscard]] const GlobSet& globs() const { return globs_; }
 
  private:
@@ -115,7 +119,8 @@ class Batcher {
   uint64_t clock_ = 0;
   bool pending_ = false;
   bool rescanning_ = false;
-  Time first_{};
+  Time first_change_{};
+  Time first_{};  // the same, or when a version control operation ended since
   Time last_{};
   std::optional<Time> locked_since_;
 };

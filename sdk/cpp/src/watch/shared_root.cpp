@@ -432,9 +432,11 @@ Task<bool> SharedRoot::serve(bool caught_up, Batcher::Time looked) {
   bool served = false;
   for (const std::shared_ptr<Subscriber>& subscriber : present()) {
     if (!wants(*subscriber)) continue;
+    const std::optional<Batcher::Time> since = subscriber->batcher_.since();
     std::optional<Told> told = co_await told_for(*subscriber, caught_up, looked);
     subscriber->settling_.store(subscriber->batcher_.paths() > 0, std::memory_order_relaxed);
     if (!told) continue;
+    if (!told->state) told->first_change = since;
     deliver(*subscriber, *std::move(told));
     served = true;
   }

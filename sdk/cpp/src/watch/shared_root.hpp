@@ -54,6 +54,8 @@ struct SubscriberOptions {
 struct Told {
   Batch batch;
   std::optional<StateNews> state;
+  // When the first of its changes came; nullopt: before anybody looked.
+  std::optional<Batcher::Time> first_change = std::nullopt;
 };
 
 // Subscribers that are silent because of a state.
