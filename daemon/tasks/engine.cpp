@@ -196,7 +196,7 @@ void TasksEngine::begin_attempt(const EntryPtr& entry) {
   if (!record.spec->matchers.empty() && options_.matched_attempt) {
     options_.matched_attempt(record.id);
   }
-  runners_.spawn(run(entry, std::exchange(entry->waits, "")));
+  runners_.spawn(run(entry, entry->take_waits()));
 }
 
 void TasksEngine::dispatch() {
@@ -205,7 +205,10 @@ void TasksEngine::dispatch() {
     const EntryPtr entry = by_order_.at(decision->order);
     switch (decision->kind) {
       case Decision::Kind::kStart:
-        entry->waits = queue_waits_text(decision->waits, group_of(*entry->task.record.spec));
+        if (!decision->waits.empty()) {
+          entry->waits = std::make_unique<const std::string>(
+              queue_waits_text(decision->waits, group_of(*entry->task.record.spec)));
+        }
         begin_attempt(entry);
         break;
       case Decision::Kind::kSkip: {

@@ -156,7 +156,7 @@ void TasksEngine::hand_over(const EntryPtr& entry) {
   link->calls.push_back({handed->call, record.id, record.attempt, record.spec->function, until,
                          attempt_span(caused, record.attempt).to_traceparent()});
   link->changed.notify_all();
-  announce("task.started", record, std::exchange(entry->waits, ""));
+  announce("task.started", record, entry->take_waits());
 }
 
 void TasksEngine::end_soon(std::vector<CallEnding> endings) {

@@ -43,15 +43,17 @@ void TaskQueue::begin_wait(Task& task, Cause cause, int64_t now) {
   task.waits_since = now;
   if (was == Cause::kNothing || now - since < kQueueWaitToldNs) return;
   const std::string name = of_resource(was) ? task.waits_for->name : "";
-  if (!task.waited.empty()) {
-    QueueWait& last = task.waited.back();
+  if (!task.waited) task.waited = std::make_unique<std::vector<QueueWait>>();
+  std::vector<QueueWait>& waited = *task.waited;
+  if (!waited.empty()) {
+    QueueWait& last = waited.back();
     const bool goes_on = last.cause == was && last.name == name;
     if (goes_on && since - last.until_unix_nano < kQueueWaitToldNs) {
       last.until_unix_nano = now;
       return;
     }
   }
-  if (task.waited.size() < kQueueWaitsToldMax) task.waited.push_back({was, name, since, now});
+  if (waited.size() < kQueueWaitsToldMax) waited.push_back({was, name, since, now});
 }
 
 std::string queue_waits_text(const std::vector<QueueWait>& waits, const std::string& group) {

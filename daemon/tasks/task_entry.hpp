@@ -37,16 +37,23 @@ struct TaskEntry {
   bool canceling = false;  // taken out of the queue, and the disk is being asked
   bool removed = false;
   std::optional<uint64_t> cancel_grace_ms;  // asked for by a cancel
-  std::string waits;                        // of the start of the moment, as its event tells them
-  int followers = 0;                        // of the output
-  int skipping = 0;                         // because of this one: it stays until the disk has it
-  Notify changed;                           // record or output
+  // Of the start of the moment, as its event tells them; null: none.
+  std::unique_ptr<const std::string> waits;
+  int followers = 0;  // of the output
+  int skipping = 0;   // because of this one: it stays until the disk has it
+  Notify changed;     // record or output
   // While it runs or waits to: orders for the shim, and stdin on its way.
   std::optional<Channel<ShimOrder>> orders;
   std::optional<Channel<ShimOrder>> input;
   bool input_closed = false;
   uint32_t shim_version = 0;  // 0: no shim has spoken yet
   uint64_t call = 0;          // of a function, in a worker's hands; 0: it is in nobody's
+
+  // For the event of the start, once; "": nothing to tell.
+  std::string take_waits() {
+    const std::unique_ptr<const std::string> told = std::move(waits);
+    return told ? *told : "";
+  }
 };
 
 // The tasks of one call on their way into the engine. What several calls have made durable waits

@@ -267,7 +267,9 @@ Decision TaskQueue::start(uint64_t order, int64_t now) {
   note(*task->group);
   wake_all(task->needs, nullptr, now);  // there may be some left
   running_.emplace(order, Running{task->group, std::move(task->needs)});
-  return Decision{Decision::Kind::kStart, order, 0, std::move(task->waited)};
+  Decision decision{Decision::Kind::kStart, order, 0};
+  if (task->waited) decision.waits = std::move(*task->waited);
+  return decision;
 }
 
 std::optional<int64_t> TaskQueue::wake_at() const {

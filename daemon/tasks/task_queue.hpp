@@ -185,7 +185,7 @@ class TaskQueue {
     int64_t period = 0;
     Resource* waits_for = nullptr;
     int64_t waits_since = 0;
-    std::vector<QueueWait> waited;
+    std::unique_ptr<std::vector<QueueWait>> waited;  // null: nothing to tell
     std::vector<QueuedTask::Dependency> after;
     Needs needs;
   };
