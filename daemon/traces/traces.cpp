@@ -16,6 +16,7 @@ namespace {
 
 constexpr size_t kPrefixMin = 4;  // digits of a trace's id that are enough to look for it
 constexpr size_t kCandidatesMax = 5;
+constexpr char kPause[] = "wait for the next attempt";
 
 bool is_task_event(const Event& event) {
   return event.type == "task.queued" || event.type == "task.started" ||
@@ -181,7 +182,7 @@ void TraceSpans::add(const Event& event) {
     begin_part(work, event, attempt_span(context, attempt), absl::StrCat("attempt ", attempt));
   } else if (event.type == "task.retrying") {
     end_part(work, event, true);
-    begin_part(work, event, wait_span(context, ++work.waits), "wait for the next attempt");
+    begin_part(work, event, wait_span(context, ++work.waits), kPause);
   } else {
     end(work, event, attribute(event, "state"));
   }
@@ -242,7 +243,7 @@ void TraceSpans::add_waits(const trace::SpanRecord& whole, const Event& event) {
     }
     from = std::max(from, whole.start_unix_nanos);
     until = std::min(until, event.time_unix_nano);
-    if (until <= from) continue;
+    if (until <= from || (whole.name == kPause && words[2] == "its time")) continue;
     trace::SpanRecord& part = done_.emplace_back();
     part.context = wait_span(whole.context, ++count);
     part.parent = whole.context.span_id;

@@ -83,6 +83,19 @@ TEST(Traces, AWaitInTheQueueTellsWhatItWasFor) {
                   "for lock cc 20+29", "attempt 1 50+10 open"));
 }
 
+TEST(Traces, APauseBeforeTheNextAttemptIsNotToldTwice) {
+  Story story;
+  story.at(0, "task.queued", kOuter)
+      .at(0, "task.started", kOuter, {{"attempt", "1"}})
+      .at(10, "task.retrying", kOuter, {{"attempt", "1"}, {"state", "queued"}})
+      .at(50, "task.started", kOuter,
+          {{"attempt", "2"}, {"waits", "10000000 40000000 its time\n40000000 49000000 lock cc"}});
+  EXPECT_THAT(story.spans(own_trace(kOuter), 60),
+              ::testing::IsSupersetOf({"wait for the next attempt 10+40", "for lock cc 40+9"}));
+  EXPECT_THAT(story.spans(own_trace(kOuter), 60),
+              ::testing::Not(::testing::Contains(HasSubstr("its time"))));
+}
+
 TEST(Traces, ABatchThatSettledIsAboveTheTaskThatItCaused) {
   Story story;
   const trace::SpanContext settle = work_span(kInner, "");
