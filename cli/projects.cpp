@@ -11,6 +11,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "cli/environment.hpp"
 #include "cli/errors.hpp"
 #include "cli/nouns.hpp"
@@ -367,6 +368,10 @@ void add_down(Command& app, Context& context) {
           return flags->second.empty() ? absl::StrCat("project ", project->name(), " is down\n")
                                        : table_of(context, *project);
         });
+        if (flags->second.empty() && project->channels_size() > 0) {
+          context.note(absl::StrCat("its channels stay, with what they hold: ",
+                                    absl::StrJoin(project->channels(), ", ")));
+        }
         return static_cast<int>(kExitOk);
       });
   leaf->add_option("UNIT", flags->second, "Only these, and what waits for them");

@@ -355,11 +355,11 @@ Task<absl::StatusOr<std::optional<Candidate>>> serve(LiveConfig& live, State& st
   WatchEngine watch(watch_options(config), ids);
   TriggersEngine triggers(*state.store, events, ids, tasks, watch, unix_nano_now);
   if (absl::Status status = co_await triggers.start(); !status.ok()) co_return status;
-  ProjectsEngine projects(*state.store, events, ids, tasks, triggers, unix_nano_now);
-  if (absl::Status status = co_await projects.start(); !status.ok()) co_return status;
   ChannelsEngine channels(channels_options(config), *state.store, events, ids, unix_nano_now);
   if (absl::Status status = channels.start(); !status.ok()) co_return status;
   co_await bring_channels_back(channels, events, config, start.inherited.has_value());
+  ProjectsEngine projects(*state.store, events, ids, tasks, triggers, channels, unix_nano_now);
+  if (absl::Status status = co_await projects.start(); !status.ok()) co_return status;
   const Engines engines{tasks, schedules, triggers, projects, channels, watch, diagnostics};
 
   CallGate gate(runtime, getuid(), static_cast<uint32_t>(config.calls_per_uid_max));
@@ -389,8 +389,8 @@ Task<absl::StatusOr<std::optional<Candidate>>> serve(LiveConfig& live, State& st
   const std::string why =
       co_await serve_until_stopped(live, rpc, gate, start, engines, successor, asked_to_stop);
   // 2. The engines; running commands go on under their shims.
-  co_await channels.stop();
   co_await projects.stop();
+  co_await channels.stop();
   co_await triggers.stop();
   co_await watch.stop();
   co_await schedules.stop();

@@ -155,6 +155,7 @@ Task<absl::StatusOr<ProjectView>> ProjectsEngine::up(ProjectWanted wanted, Submi
   }
   run.set_spec(*spec);
   if (absl::Status status = check_units(run, wanted.units); !status.ok()) co_return status;
+  if (absl::Status made = co_await make_channels(record.file, *spec); !made.ok()) co_return made;
   // A project that was refused because of them is not up; what is there of them is replaced by the
   // next try.
   if (wanted.units.empty()) {
@@ -169,6 +170,7 @@ Task<absl::StatusOr<ProjectView>> ProjectsEngine::up(ProjectWanted wanted, Submi
   {
     rt::LockGuard guard(mutex_);
     entry->record = std::move(record);
+    entry->channels = channel_names(*spec);
     if (name_before != name) entries_.erase(name_before);
     entries_[name] = entry;
   }
@@ -274,6 +276,7 @@ ProjectView ProjectsEngine::view(const Entry& entry) {
   view.record.file = whole.file;
   view.record.created_unix_nano = whole.created_unix_nano;
   view.units = entry.run.views(clock_());
+  view.channels = entry.channels;
   view.settled = entry.run.settled() && entry.pending.empty();
   view.healthy = entry.run.healthy();
   return view;

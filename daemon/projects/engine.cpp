@@ -24,12 +24,14 @@ std::string key_of(const ProjectRecord& record, const std::string& unit, uint64_
 }  // namespace
 
 ProjectsEngine::ProjectsEngine(Store& store, EventLog& events, UlidGenerator& ids,
-                               TasksEngine& tasks, TriggersEngine& triggers, Clock clock)
+                               TasksEngine& tasks, TriggersEngine& triggers,
+                               ChannelsEngine& channels, Clock clock)
     : store_(store),
       events_(events),
       ids_(ids),
       tasks_(tasks),
       triggers_(triggers),
+      channels_(channels),
       clock_(std::move(clock)) {}
 
 ProjectsEngine::~ProjectsEngine() = default;
@@ -61,6 +63,7 @@ absl::Status ProjectsEngine::load(Database& db) {
     }
     auto entry = std::make_shared<Entry>();
     entry->run.set_spec(*spec);
+    entry->channels = channel_names(*spec);
     for (UnitRow& row : rows) {
       entry->run.restore(row);
       entry->stored[row.unit] = std::move(row);

@@ -16,6 +16,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
+#include "daemon/channels/engine.hpp"
 #include "daemon/events/event_log.hpp"
 #include "daemon/projects/project_file.hpp"
 #include "daemon/projects/project_run.hpp"
@@ -53,6 +54,7 @@ struct ProjectWanted {
 struct ProjectView {
   ProjectRecord record;  // without the file's text and the variables, which may be large
   std::vector<UnitView> units;
+  std::vector<std::string> channels;
   bool settled = false;
   bool healthy = false;
 };
@@ -63,7 +65,7 @@ class ProjectsEngine {
   using Sink = std::function<Task<absl::Status>(ProjectView)>;
 
   ProjectsEngine(Store& store, EventLog& events, UlidGenerator& ids, TasksEngine& tasks,
-                 TriggersEngine& triggers, Clock clock);
+                 TriggersEngine& triggers, ChannelsEngine& channels, Clock clock);
   ~ProjectsEngine();
 
   // Reads the store and goes on with what runs. After TasksEngine::start().
@@ -72,7 +74,8 @@ class ProjectsEngine {
   Task<void> stop();
 
   // Errors: kInvalidArgument, with the first problem of the file, its line and column;
-  //         kAlreadyExists when a project of another directory has the name; kNotFound for a unit.
+  //         kAlreadyExists when a project of another directory has the name, or a channel of the
+  //         file is there with other settings; kNotFound for a unit.
   Task<absl::StatusOr<ProjectView>> up(ProjectWanted wanted, Submitter by);
   // `wait`: completes once the processes are gone.
   Task<absl::StatusOr<ProjectView>> down(std::string project, std::vector<std::string> units,
@@ -94,11 +97,12 @@ class ProjectsEngine {
  private:
   using News = std::function<void(ProjectRun&, int64_t now)>;
   struct Entry {
-    Mutex turn;            // held over each change's commit
-    Notify news;           // there is something to do
-    Notify changed;        // there is something to show
-    ProjectRecord record;  // of who has the turn, and of readers under mutex_
-    ProjectRun run;        // likewise
+    Mutex turn;                         // held over each change's commit
+    Notify news;                        // there is something to do
+    Notify changed;                     // there is something to show
+    ProjectRecord record;               // of who has the turn, and of readers under mutex_
+    ProjectRun run;                     // likewise
+    std::vector<std::string> channels;  // that the file names
     std::deque<News> pending;
     std::map<std::string, UnitRow> stored;  // of who has the turn
     std::map<std::string, UnitState> told;  // likewise: in the event log
@@ -119,6 +123,8 @@ class ProjectsEngine {
   Task<absl::Status> set_triggers(const ProjectRecord& record, const ProjectSpec& spec,
                                   Submitter by);
   Task<absl::Status> remove_triggers(std::string project, std::set<std::string> kept);
+  // channels.cpp
+  Task<absl::Status> make_channels(const std::string& file, const ProjectSpec& spec);
   static absl::Status check_units(const ProjectRun& run, const std::vector<std::string>& units);
 
   // Nothing begins any more once stop() was called: it would not be cancelled, and what waits for
@@ -144,6 +150,7 @@ class ProjectsEngine {
   UlidGenerator& ids_;
   TasksEngine& tasks_;
   TriggersEngine& triggers_;
+  ChannelsEngine& channels_;
   const Clock clock_;
 
   rt::Lock mutex_;

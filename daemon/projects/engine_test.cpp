@@ -38,7 +38,8 @@ class ProjectsTest : public ::testing::Test {
         : tasks(test.tasks_options_, *test.store_, *test.events_, test.ids_, test.cgroups_, now),
           watch({.state_dir = test.dir_ / "watch"}, test.ids_),
           triggers(*test.store_, *test.events_, test.ids_, tasks, watch, now),
-          projects(*test.store_, *test.events_, test.ids_, tasks, triggers, now) {}
+          channels({.dir = test.dir_ / "channels"}, *test.store_, *test.events_, test.ids_, now),
+          projects(*test.store_, *test.events_, test.ids_, tasks, triggers, channels, now) {}
     static int64_t now() { return 1'767'225'600'000'000'000; }
     Task<void> start() {
       EXPECT_TRUE((co_await tasks.start()).ok());
@@ -57,6 +58,7 @@ class ProjectsTest : public ::testing::Test {
     TasksEngine tasks;
     WatchEngine watch;
     TriggersEngine triggers;
+    ChannelsEngine channels;
     ProjectsEngine projects;
   };
 

@@ -33,6 +33,12 @@ int ProjectSpec::find(const std::string& wanted) const {
   return -1;
 }
 
+std::vector<std::string> channel_names(const ProjectSpec& spec) {
+  std::vector<std::string> names;
+  for (const ChannelEntry& channel : spec.channels) names.push_back(channel.name);
+  return names;
+}
+
 // When it is started again says nothing of how it runs; what it waits for is in its environment.
 std::string normalized(const UnitSpec& unit) {
   std::string out = unit.service ? "service," : "step,";

@@ -4,8 +4,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "daemon/channels/engine.hpp"
 
 namespace zsync::daemon {
 
@@ -13,6 +16,7 @@ namespace zsync::daemon {
 inline constexpr size_t kProjectFileBytesMax = 256 << 10;
 inline constexpr size_t kProjectUnitsMax = 256;  // steps and services together
 inline constexpr size_t kProjectTriggersMax = 64;
+inline constexpr size_t kProjectChannelsMax = 64;
 inline constexpr size_t kProjectNameBytesMax = 63;      // of a project, a step, a service
 inline constexpr size_t kProjectListMax = 64;           // names in one list: after, locks, ...
 inline constexpr size_t kProjectProblemsMax = 100;      // that are told of one file
@@ -80,11 +84,11 @@ struct UnitSpec {
   std::vector<std::string> restart_on;  // steps
 };
 
-// A command that zsyncd runs on changes while the project is up.
 // Units that wait for each other, as a way from one back to itself; empty: the way from the first
 // of `left` leaves them.
 std::vector<std::string> circle_in(const std::vector<UnitSpec>& left);
 
+// A command that zsyncd runs on changes while the project is up.
 struct TriggerEntry {
   std::string name;
   ProjectCommand command;
@@ -101,14 +105,30 @@ struct TriggerEntry {
   uint64_t deadline_ms = 0;  // of its run and the wait before; 0: none
 };
 
+// A channel that the project makes where it is missing. What the file does not say is the default
+// of a new one, and any of one that is there.
+struct ChannelEntry {
+  std::string name;
+  std::optional<ChannelClass> kind;
+  std::optional<ChannelForm> form;
+  std::optional<uint64_t> capacity;  // 0: unbounded
+  std::optional<Overflow> overflow;
+  std::optional<int64_t> retention_age_ns;
+  int line = 1;  // of its name in the file
+  int column = 1;
+};
+
 struct ProjectSpec {
   std::string name;             // empty: the file names none
   std::vector<UnitSpec> units;  // what others wait for comes first
   std::vector<TriggerEntry> triggers;
+  std::vector<ChannelEntry> channels;
 
   // Its place in `units`, or -1.
   int find(const std::string& name) const;
 };
+
+std::vector<std::string> channel_names(const ProjectSpec& spec);
 
 // All that decides how a unit is run, as one text: a unit whose text changed has to be started
 // anew.

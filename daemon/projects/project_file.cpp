@@ -12,24 +12,23 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "daemon/config/closest.hpp"
 #include "daemon/config/units.hpp"
 #include "daemon/config/yaml_tree.hpp"
 #include "daemon/diagnostics/diagnostics.hpp"
 #include "daemon/fault/fault.hpp"
+#include "daemon/projects/file_values.hpp"
 #include "watch/glob.hpp"
 
 namespace zsync::daemon {
 namespace {
 
-using Kind = YamlTree::Kind;
-using Entry = YamlTree::Entry;
-
 constexpr char kNoName[] =
     "is no name: use 1 to 63 letters, digits, '-', '_' and '.', from a letter or digit on";
 
-// Reads one file. A value that is refused is left as it was, so that reading goes on.
-class FileReader {
+// Reads one file.
+class FileReader : private FileValues {
  public:
   ParsedProject read(const std::string& text) {
     if (text.size() > kProjectFileBytesMax) {
@@ -63,175 +62,6 @@ class FileReader {
     int line, column;
   };
 
-  void complain(int line, int column, const std::string& text) {
-    if (problems_.size() < kProjectProblemsMax) problems_.push_back({line, column, one_line(text)});
-  }
-  void complain(const YamlTree& value, const std::string& text) {
-    complain(value.line, value.column, text);
-  }
-
-  // ":LINE: the file ..."
-  void complain_yaml(const absl::Status& status) {
-    const std::string text(status.message());
-    int line = 1;
-    const size_t end = text.find(": ", 1);
-    if (end == text.npos || !absl::SimpleAtoi(text.substr(1, end - 1), &line)) line = 1;
-    complain(line, 1, end == text.npos ? text : text.substr(end + 2));
-  }
-
-  // Hands each key of the section to `take`, once.
-  void read_section(FileSection section, const std::string& path, const YamlTree& tree,
-                    const std::function<void(const FileKey&, const Entry&)>& take) {
-    std::map<std::string, int> seen;
-    for (const Entry& entry : tree.entries) {
-      const auto [before, fresh] = seen.emplace(entry.name, entry.line);
-      const std::string in = path.empty() ? "" : " in " + path;
-      if (!fresh) {
-        complain(entry.line, entry.column,
-                 absl::StrCat("key \"", entry.name, "\"", in, " is there twice, first in line ",
-                              before->second, ": keep one"));
-        continue;
-      }
-      const FileKey* key = find_key(section, entry.name);
-      if (key == nullptr) {
-        complain(entry.line, entry.column, unknown_key(section, entry.name, in));
-      } else if (key->value == FileValue::kUnbuilt) {
-        complain(entry.line, entry.column,
-                 absl::StrCat("key \"", entry.name, "\"", in, ": ", std::string(key->doc),
-                              " is not built yet: remove the key"));
-      } else if (entry.value.kind == Kind::none) {
-        complain(entry.line, entry.column,
-                 absl::StrCat("key \"", entry.name, "\"", in, " has no value"));
-      } else {
-        take(*key, entry);
-      }
-    }
-  }
-
-  static const FileKey* find_key(FileSection section, const std::string& name) {
-    for (const FileKey& key : project_keys()) {
-      if (key.section == section && key.name == name) return &key;
-    }
-    return nullptr;
-  }
-
-  static std::string unknown_key(FileSection section, const std::string& name,
-                                 const std::string& in) {
-    std::vector<std::string> names;
-    for (const FileKey& key : project_keys()) {
-      if (key.section == section) names.emplace_back(key.name);
-    }
-    std::string text = absl::StrCat("unknown key \"", name, "\"", in);
-    const std::optional<std::string> meant = closest_match(name, names);
-    return meant ? absl::StrCat(text, ": did you mean \"", *meant, "\"?")
-                 : absl::StrCat(text, ": known are ", absl::StrJoin(names, ", "));
-  }
-
-  // Values ------------------------------------------------------------------------------------
-
-  bool read_text(const Entry& entry, std::string& out) {
-    if (entry.value.kind != Kind::scalar) {
-      complain(entry.value, absl::StrCat(entry.name, ": one text is needed"));
-      return false;
-    }
-    if (entry.value.text.find('\0') != std::string::npos) {
-      complain(entry.value, absl::StrCat(entry.name, ": a NUL byte cannot be passed on"));
-      return false;
-    }
-    out = entry.value.text;
-    return true;
-  }
-
-  void read_words(const Entry& entry, std::vector<std::string>& out, const char* otherwise) {
-    if (entry.value.kind != Kind::list || entry.value.items.empty()) {
-      complain(entry.value,
-               absl::StrCat(entry.name, ": a list like [make, all] is needed", otherwise));
-      return;
-    }
-    for (const YamlTree& item : entry.value.items) {
-      if (item.kind == Kind::scalar) {
-        out.push_back(item.text);
-      } else {
-        complain(item, absl::StrCat(entry.name, ": each part of the command is one text"));
-      }
-    }
-  }
-
-  std::vector<const YamlTree*> read_names(const Entry& entry) {
-    std::vector<const YamlTree*> names;
-    if (entry.value.kind == Kind::scalar) return {&entry.value};
-    if (entry.value.kind != Kind::list) {
-      complain(entry.value, absl::StrCat(entry.name, ": a name or a list of names is needed"));
-      return names;
-    }
-    if (entry.value.items.size() > kProjectListMax) {
-      complain(entry.value, absl::StrCat(entry.name, ": ", entry.value.items.size(),
-                                         " names, at most ", kProjectListMax, " are allowed"));
-      return names;
-    }
-    for (const YamlTree& item : entry.value.items) {
-      if (item.kind == Kind::scalar) {
-        names.push_back(&item);
-      } else {
-        complain(item, absl::StrCat(entry.name, ": a name is needed"));
-      }
-    }
-    return names;
-  }
-
-  void read_duration(const Entry& entry, uint64_t& ms) {
-    std::string text;
-    if (!read_text(entry, text)) return;
-    const absl::StatusOr<std::chrono::milliseconds> time = parse_duration(text);
-    if (!time.ok()) {
-      complain(entry.value, absl::StrCat(entry.name, ": ", time.status().message()));
-    } else if (time->count() < 1 || static_cast<uint64_t>(time->count()) > kProjectTimeMsMax) {
-      complain(entry.value, absl::StrCat(entry.name, ": 1ms to 24h are allowed"));
-    } else {
-      ms = static_cast<uint64_t>(time->count());
-    }
-  }
-
-  void read_port(const Entry& entry, PortKind& kind, uint16_t& port) {
-    std::string text;
-    if (!read_text(entry, text)) return;
-    int number = 0;
-    if (text == "auto") {
-      kind = PortKind::kAuto;
-    } else if (absl::SimpleAtoi(text, &number) && number >= 1 && number <= 65535) {
-      kind = PortKind::kFixed;
-      port = static_cast<uint16_t>(number);
-    } else {
-      complain(entry.value,
-               absl::StrCat(entry.name, ": \"", text, "\" is no port: write auto, or 1 to 65535"));
-    }
-  }
-
-  void read_pairs(const Entry& entry, std::map<std::string, std::string>& out) {
-    if (entry.value.kind != Kind::map) {
-      complain(entry.value, absl::StrCat(entry.name, ": names and values are needed"));
-      return;
-    }
-    for (const Entry& pair : entry.value.entries) {
-      if (pair.name.empty() || pair.name.find('=') != std::string::npos) {
-        complain(pair.line, pair.column,
-                 absl::StrCat("env: \"", pair.name, "\" is no name of a variable"));
-      } else if (pair.value.kind == Kind::list || pair.value.kind == Kind::map) {
-        complain(pair.value, absl::StrCat("env: ", pair.name, " needs one text"));
-      } else if (!out.emplace(pair.name, pair.value.text).second) {
-        complain(pair.line, pair.column, absl::StrCat("env: ", pair.name, " is there twice"));
-      }
-    }
-  }
-
-  void read_command(const Entry& entry, ProjectCommand& out) {
-    if (entry.value.kind == Kind::scalar) {
-      read_text(entry, out.shell);
-    } else {
-      read_words(entry, out.run, ", or a line for the shell");
-    }
-  }
-
   // Sections ----------------------------------------------------------------------------------
 
   void read_top(const YamlTree& tree) {
@@ -249,6 +79,8 @@ class FileReader {
         }
       } else if (key.name == "triggers") {
         read_triggers(entry);
+      } else if (key.name == "channels") {
+        read_channels(entry);
       } else {
         read_units(entry, key.name == "services");
       }
@@ -387,6 +219,108 @@ class FileReader {
     trigger.timeout_ms = like.timeout_ms;
     trigger.deadline_ms = like.deadline_ms;
     project_.triggers.push_back(std::move(trigger));
+  }
+
+  void read_channels(const Entry& section) {
+    if (section.value.kind != Kind::map || section.value.entries.size() > kProjectChannelsMax) {
+      complain(section.value, absl::StrCat("channels: put at most ", kProjectChannelsMax,
+                                           " names below it, and what each is below those"));
+      return;
+    }
+    std::set<std::string> names;
+    for (const Entry& entry : section.value.entries) {
+      if (const absl::Status name = validate_channel_name(entry.name); !name.ok()) {
+        complain(entry.line, entry.column, absl::StrCat("channels: ", name.message()));
+      } else if (!names.insert(entry.name).second) {
+        complain(entry.line, entry.column,
+                 absl::StrCat("channel \"", entry.name, "\" is there twice: keep one"));
+      } else if (entry.value.kind != Kind::map) {
+        complain(entry.line, entry.column,
+                 absl::StrCat("channels.", entry.name,
+                              " needs keys, like {class: durable, capacity: 1000}"));
+      } else {
+        read_channel(entry, absl::StrCat("channels.", entry.name));
+      }
+    }
+  }
+
+  void read_channel(const Entry& entry, const std::string& path) {
+    ChannelEntry channel;
+    channel.name = entry.name;
+    channel.line = entry.line;
+    channel.column = entry.column;
+    const Entry* retain = nullptr;
+    const Entry* form = nullptr;
+    read_section(FileSection::kChannel, path, entry.value,
+                 [&](const FileKey& key, const Entry& value) {
+                   if (key.name == "capacity") return read_capacity(value, channel.capacity);
+                   if (key.name == "retain") {
+                     retain = &value;
+                     return read_retain(value, channel.retention_age_ns);
+                   }
+                   if (key.name == "form") form = &value;
+                   const std::optional<size_t> choice = read_choice(key, value);
+                   if (!choice) return;
+                   const auto number = static_cast<uint8_t>(*choice + 1);  // as they are numbered
+                   if (key.name == "class") channel.kind = ChannelClass{number};
+                   if (key.name == "form") channel.form = ChannelForm{number};
+                   if (key.name == "overflow") channel.overflow = Overflow{number};
+                 });
+    const bool durable = channel.kind == ChannelClass::kDurable;
+    if (retain != nullptr && !durable) {
+      complain(retain->line, retain->column,
+               absl::StrCat(path,
+                            ": a channel in memory keeps nothing: take retain away, or write "
+                            "class: durable"));
+    }
+    if (durable && channel.form.value_or(ChannelForm::kQueue) != ChannelForm::kQueue) {
+      complain(form->line, form->column,
+               absl::StrCat(path,
+                            ": a durable channel is a queue: take form away, or write class: "
+                            "memory"));
+    }
+    project_.channels.push_back(std::move(channel));
+  }
+
+  // Which of the key's choices.
+  std::optional<size_t> read_choice(const FileKey& key, const Entry& entry) {
+    const std::vector<std::string> words = absl::StrSplit(std::string(key.choices), '|');
+    const auto found = std::find(words.begin(), words.end(), entry.value.text);
+    if (entry.value.kind == Kind::scalar && found != words.end()) {
+      return static_cast<size_t>(found - words.begin());
+    }
+    const std::optional<std::string> meant = closest_match(entry.value.text, words);
+    complain(entry.value, absl::StrCat(entry.name, ": \"", entry.value.text, "\" is not known: ",
+                                       meant ? absl::StrCat("did you mean ", *meant, "?")
+                                             : "write " + absl::StrJoin(words, ", ")));
+    return std::nullopt;
+  }
+
+  void read_capacity(const Entry& entry, std::optional<uint64_t>& capacity) {
+    uint64_t number = 0;
+    if (entry.value.text == "unbounded") {
+      capacity = 0;
+    } else if (absl::SimpleAtoi(entry.value.text, &number) && number >= 1 &&
+               number <= kCapacityMax) {
+      capacity = number;
+    } else {
+      complain(entry.value,
+               absl::StrCat("capacity: write 1 to ", kCapacityMax, " messages, or unbounded"));
+    }
+  }
+
+  void read_retain(const Entry& entry, std::optional<int64_t>& age_ns) {
+    std::string text;
+    if (!read_text(entry, text)) return;
+    const absl::StatusOr<std::chrono::milliseconds> time = parse_duration(text);
+    const int64_t most = kRetentionAgeNsMax / 1'000'000;
+    if (!time.ok()) {
+      complain(entry.value, absl::StrCat("retain: ", time.status().message()));
+    } else if (time->count() < kRetentionAgeNsMin / 1'000'000 || time->count() > most) {
+      complain(entry.value, "retain: 1s to 3650d are allowed");
+    } else {
+      age_ns = time->count() * 1'000'000;
+    }
   }
 
   void read_globs(const Entry& entry, std::vector<std::string>& out) {
@@ -580,7 +514,6 @@ class FileReader {
   }
 
   ProjectSpec project_;
-  std::vector<ProjectProblem> problems_;
   std::vector<Mention> mentions_;
   std::map<std::string, int> lines_;  // of units
   bool refused_command_ = false;      // so that its absence is not told as well

@@ -15,7 +15,7 @@
 namespace zsync::daemon {
 
 // Where a key stands: at the top, or in the mapping of a step, a service, and so on.
-enum class FileSection : uint8_t { kTop, kStep, kService, kTrigger, kReady, kRestart };
+enum class FileSection : uint8_t { kTop, kStep, kService, kTrigger, kChannel, kReady, kRestart };
 
 enum class FileValue : uint8_t {
   kText,      // one value
@@ -25,7 +25,9 @@ enum class FileValue : uint8_t {
   kDuration,  // 200ms, 5s
   kCount,     // a whole number
   kPort,      // auto, or 1 to 65535
-  kUnits,     // steps, services or triggers by name
+  kUnits,     // steps, services, triggers or channels by name
+  kChoice,    // one of the words in FileKey::choices
+  kCapacity,  // a whole number, or unbounded
   kReady,     // a mapping of FileSection::kReady
   kRestart,   // a word, or a mapping of FileSection::kRestart
   kCommand,   // a list of texts, or a line for the shell
@@ -37,6 +39,7 @@ struct FileKey {
   std::string_view name;
   FileValue value;
   std::string_view doc;
+  std::string_view choices = "";  // "a|b"
 };
 
 // All keys, section by section.

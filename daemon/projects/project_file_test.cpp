@@ -211,36 +211,43 @@ TEST(ProjectFile, ProblemsOfAHostileFileAreBounded) {
   EXPECT_THAT(problems(text), ElementsAre(HasSubstr("more than 256 steps and services")));
 }
 
+// A value that the key takes.
+std::string value_for(const FileKey& key) {
+  switch (key.value) {
+    case FileValue::kDuration:
+      return "5s";
+    case FileValue::kWords:
+      return "[x]";
+    case FileValue::kPairs:
+      return "{A: b}";
+    case FileValue::kCount:
+      return "1";
+    case FileValue::kPort:
+      return "80";
+    case FileValue::kUnits:
+      if (key.name == "channels") return "{c: {class: durable}}";
+      return key.name == "steps" ? "{s: {run: [x]}}" : "{v: {run: [x]}}";
+    case FileValue::kChoice:
+      return std::string(key.choices.substr(0, key.choices.find('|')));
+    case FileValue::kCapacity:
+      return "unbounded";
+    case FileValue::kReady:
+      return "{log: x}";
+    case FileValue::kRestart:
+      return "always";
+    default:
+      return key.section == FileSection::kRestart ? "always"
+             : key.name == "http"                 ? "/x"
+             : key.name == "restart_on"           ? "other"
+             : key.name == "after"                ? "other"
+             : key.name == "matcher"              ? "gcc"
+                                                  : "text";
+  }
+}
+
 TEST(ProjectFile, EachKeyOfTheTableIsTaken) {
-  const auto value = [](const FileKey& key) -> std::string {
-    switch (key.value) {
-      case FileValue::kDuration:
-        return "5s";
-      case FileValue::kWords:
-        return "[x]";
-      case FileValue::kPairs:
-        return "{A: b}";
-      case FileValue::kCount:
-        return "1";
-      case FileValue::kPort:
-        return "80";
-      case FileValue::kUnits:
-        return key.name == "steps" ? "{s: {run: [x]}}" : "{v: {run: [x]}}";
-      case FileValue::kReady:
-        return "{log: x}";
-      case FileValue::kRestart:
-        return "always";
-      default:
-        return key.section == FileSection::kRestart ? "always"
-               : key.name == "http"                 ? "/x"
-               : key.name == "restart_on"           ? "other"
-               : key.name == "after"                ? "other"
-               : key.name == "matcher"              ? "gcc"
-                                                    : "text";
-    }
-  };
   for (const FileKey& key : project_keys()) {
-    const std::string pair = absl::StrCat(std::string(key.name), ": ", value(key));
+    const std::string pair = absl::StrCat(std::string(key.name), ": ", value_for(key));
     const std::string command = key.name == "run" || key.name == "shell" ? "" : "run: [x], ";
     std::string text = "version: 1\nsteps: {other: {run: [x]}";
     switch (key.section) {
@@ -255,6 +262,10 @@ TEST(ProjectFile, EachKeyOfTheTableIsTaken) {
         break;
       case FileSection::kTrigger:
         text += "}\ntriggers: {t: {" + command + pair + "}}\n";
+        break;
+      case FileSection::kChannel:
+        text += "}\nchannels: {c: {" + std::string(key.name == "retain" ? "class: durable, " : "") +
+                pair + "}}\n";
         break;
       case FileSection::kReady: {
         const bool way =
@@ -274,6 +285,48 @@ TEST(ProjectFile, EachKeyOfTheTableIsTaken) {
       EXPECT_THAT(problems(text), ElementsAre()) << text;
     }
   }
+}
+
+TEST(ProjectFile, ChannelsAreReadWithWhatIsSaidOfThem) {
+  const ProjectSpec shop = good(
+      "version: 1\nchannels:\n"
+      "  orders: {class: durable, form: queue, capacity: 10000, overflow: block, retain: 7d}\n"
+      "  prices: {form: latest, capacity: unbounded}\n"
+      "  plain: {}\n");
+  ASSERT_THAT(channel_names(shop), ElementsAre("orders", "prices", "plain"));
+  const ChannelEntry& orders = shop.channels[0];
+  EXPECT_EQ(orders.kind, ChannelClass::kDurable);
+  EXPECT_EQ(orders.form, ChannelForm::kQueue);
+  EXPECT_EQ(orders.capacity, 10'000u);
+  EXPECT_EQ(orders.overflow, Overflow::kBlock);
+  EXPECT_EQ(orders.retention_age_ns, 7 * 24 * 3600 * kSecondNs);
+  EXPECT_EQ(orders.line, 3);
+  EXPECT_EQ(shop.channels[1].form, ChannelForm::kLatest);
+  EXPECT_EQ(shop.channels[1].capacity, 0u) << "unbounded";
+  EXPECT_FALSE(shop.channels[2].kind || shop.channels[2].capacity || shop.channels[2].overflow);
+}
+
+TEST(ProjectFile, WhatNoChannelCanBeIsToldAtItsPlace) {
+  EXPECT_THAT(
+      problems("version: 1\nchannels:\n"
+               "  a: {clas: durable}\n"
+               "  b: {class: durible, capacity: 0}\n"
+               "  c: {retain: 7d}\n"
+               "  d: {class: durable, form: latest}\n"
+               "  'e f': {}\n"
+               "  g: durable\n"
+               "  h: {class: durable, retain: 1ms}\n"),
+      ElementsAre(
+          "f:3:7: unknown key \"clas\" in channels.a: did you mean \"class\"?",
+          "f:4:14: class: \"durible\" is not known: did you mean durable?",
+          "f:4:33: capacity: write 1 to 16777216 messages, or unbounded",
+          "f:5:7: channels.c: a channel in memory keeps nothing: take retain away, or write "
+          "class: durable",
+          "f:6:23: channels.d: a durable channel is a queue: take form away, or write "
+          "class: memory",
+          HasSubstr("f:7:3: channels: "),
+          "f:8:3: channels.g needs keys, like {class: durable, capacity: 1000}",
+          "f:9:31: retain: 1s to 3650d are allowed"));
 }
 
 // ZSYNC_WRITE_SCHEMA=1 writes it anew.

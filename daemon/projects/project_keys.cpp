@@ -15,7 +15,7 @@ constexpr FileKey kKeys[] = {
     {S::kTop, "steps", V::kUnits, "Commands that run to their end, by name."},
     {S::kTop, "services", V::kUnits, "Commands that are kept running, by name."},
     {S::kTop, "triggers", V::kUnits, "Commands that changed files start, by name."},
-    {S::kTop, "channels", V::kUnbuilt, "channels of a project"},
+    {S::kTop, "channels", V::kUnits, "Channels that it makes where they are missing, by name."},
     {S::kTop, "place", V::kUnbuilt, "running steps on other machines"},
 
     {S::kStep, "run", V::kWords, "The command, as a list: no shell reads it."},
@@ -66,6 +66,17 @@ constexpr FileKey kKeys[] = {
     {S::kTrigger, "matcher", V::kNames,
      "Tools whose output becomes diagnostics: gcc, clang, tsc, pytest, cargo-json, go."},
 
+    {S::kChannel, "class", V::kChoice, "durable: accepted means on disk; memory is the default.",
+     "memory|durable"},
+    {S::kChannel, "form", V::kChoice,
+     "Who gets a message: one receiver (queue, the default), or as docs/guide/channels.md says.",
+     "queue|latest|broadcast|request"},
+    {S::kChannel, "capacity", V::kCapacity, "Messages that it holds, or unbounded (1024)."},
+    {S::kChannel, "overflow", V::kChoice,
+     "When it is full: the sender waits (block, the default), is refused, or the oldest goes.",
+     "block|error|drop_oldest"},
+    {S::kChannel, "retain", V::kDuration, "How long a durable one keeps what was received (7d)."},
+
     {S::kReady, "log", V::kText, "A line of its output holds this text."},
     {S::kReady, "tcp", V::kPort, "This port takes a connection; auto: its own."},
     {S::kReady, "http", V::kText, "GET of this path on its port is answered with 200 to 399."},
@@ -83,6 +94,7 @@ constexpr FileKey kKeys[] = {
 
 FileSection section_of(const FileKey& units) {
   if (units.name == "steps") return S::kStep;
+  if (units.name == "channels") return S::kChannel;
   return units.name == "services" ? S::kService : S::kTrigger;
 }
 
@@ -120,6 +132,14 @@ std::string schema_of(const FileKey& key, const std::string& indent) {
     case V::kUnits:
       return absl::StrCat("{", doc, ", \"type\": \"object\", \"additionalProperties\": ",
                           object_of(section_of(key), indent), "}");
+    case V::kChoice:
+      return absl::StrCat("{", doc, ", \"enum\": [\"",
+                          absl::StrReplaceAll(std::string(key.choices), {{"|", "\", \""}}), "\"]}");
+    case V::kCapacity:
+      return absl::StrCat("{", doc,
+                          ", \"oneOf\": [{\"const\": \"unbounded\"}, {\"type\": \"integer\", "
+                          "\"minimum\": 1, \"maximum\": ",
+                          kCapacityMax, "}]}");
     case V::kReady:
       return absl::StrCat("{", doc, ", \"allOf\": [", object_of(S::kReady, indent), "]}");
     case V::kRestart:

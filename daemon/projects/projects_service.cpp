@@ -20,6 +20,7 @@ v1::Project to_proto(const ProjectView& view) {
   proto.set_created_unix_nano(view.record.created_unix_nano);
   proto.set_settled(view.settled);
   proto.set_healthy(view.healthy);
+  for (const std::string& name : view.channels) proto.add_channels(name);
   for (const UnitView& unit : view.units) {
     v1::ProjectUnit& out = *proto.add_units();
     out.set_name(unit.name);

@@ -318,6 +318,49 @@ TEST_F(ProjectsTest, AFileWithMistakesIsRefusedWithAllOfThem) {
   EXPECT_THAT(none.err, HasSubstr("no zsync.yaml here"));
 }
 
+TEST_F(ProjectsTest, ChannelsAreMadeWhereTheyAreMissingAndStayWhenItIsDown) {
+  write(
+      "channels:\n"
+      "  orders: {class: durable, capacity: 100, retain: 3d}\n"
+      "  prices: {form: latest}\n"
+      "services: {a: {run: [sleep, '1000']}}\n");
+  up_detached();
+  const auto orders = client().channels().get("orders");
+  ASSERT_TRUE(orders.ok()) << orders.status();
+  EXPECT_EQ(orders->spec().class_(), v1::CHANNEL_CLASS_DURABLE);
+  EXPECT_EQ(orders->spec().capacity(), 100u);
+  EXPECT_EQ(orders->spec().policy().retention_age().seconds(), 3 * 24 * 3600);
+  EXPECT_EQ(client().channels().get("prices")->spec().form(), v1::CHANNEL_FORM_LATEST);
+  EXPECT_EQ(ctl({"channels", "send", "orders", "-m", "one"}).code, 0);
+  restart_daemon();
+  EXPECT_THAT(project().channels(), ::testing::ElementsAre("orders", "prices"));
+  up_detached();
+  EXPECT_EQ(client().channels().get("orders")->depth(), 1u) << "it is there already";
+  const kit::Ran down = in_project({"down"});
+  EXPECT_EQ(down.code, 0);
+  EXPECT_THAT(down.err, HasSubstr("its channels stay, with what they hold: orders, prices"));
+  EXPECT_EQ(ctl({"channels", "recv", "orders", "-n", "1"}).out, "one\n");
+}
+
+TEST_F(ProjectsTest, AChannelThatIsThereOtherwiseRefusesTheWholeAndSaysWhere) {
+  ASSERT_EQ(ctl({"channels", "create", "orders", "--capacity", "5"}).code, 0);
+  write(
+      "channels:\n"
+      "  fresh: {}\n"
+      "  orders: {class: durable, capacity: 100, overflow: block}\n"
+      "services: {a: {run: [sleep, '1000']}}\n");
+  const kit::Ran refused = in_project({"up"});
+  EXPECT_EQ(refused.code, 7);
+  EXPECT_THAT(refused.err,
+              HasSubstr("zsync.yaml:5:3: channels.orders: the channel is there with class memory "
+                        "(the file says durable), capacity 5 (the file says 100)"));
+  EXPECT_THAT(refused.err, HasSubstr("zsyncctl channels remove orders"));
+  EXPECT_TRUE(absl::IsNotFound(client().channels().get("fresh").status())) << "nothing was made";
+  EXPECT_EQ(ctl({"projects", "list", "-q"}).out, "");
+  write("channels: {orders: {overflow: block}}\n");
+  EXPECT_EQ(in_project({"up"}).code, 0) << "what the file does not name may be as it is";
+}
+
 TEST_F(ProjectsTest, OneNameBelongsToOneDirectory) {
   write("services:\n  a: {run: [sleep, '1000']}\n");
   up_detached();
