@@ -1,9 +1,9 @@
 // Channels: named message streams between processes.
 import { create } from "@bufbuild/protobuf";
 import type { Bounds, CallOptions, Connection, Duplex } from "./connection.js";
-import { makeError } from "./errors.js";
+import { ZsyncError, isBrokenConnection, makeError } from "./errors.js";
 import {
-  type AckReply, type Channel, ChannelClass, ChannelForm, type ChannelGroup, Channels as Service, type Inquiry, Overflow,
+  type AckReply, AckReplySchema, type AckRequest, type Channel, ChannelClass, ChannelForm, type ChannelGroup, Channels as Service, type Inquiry, Overflow,
   type RecvBatch, ReplyRequestSchema,
   type RecvRequest, RecvRequestSchema, RecvSourceSchema,
   type SendReply, SendReplySchema, type SendRequest, SendRequestSchema,
@@ -116,6 +116,10 @@ export type Selected =
 export type Delivery = Pick<Record, "seq" | "delivery"> | bigint;
 const delivered = (messages: Delivery[]) =>
   messages.map((one) => (typeof one === "bigint" ? { seq: one } : { seq: one.seq, delivery: one.delivery }));
+
+/** What is said of a message that was acknowledged meanwhile, or is or will be delivered again. */
+const late = new Set(["SETTLED", "RETURNED", "REDELIVERED", "NOT_DELIVERED"]);
+interface Settling { channel: string; group: string; messages: { seq: bigint; delivery?: number }[] }
 
 const forms = {
   queue: ChannelForm.QUEUE, latest: ChannelForm.LATEST, broadcast: ChannelForm.BROADCAST, request: ChannelForm.REQUEST,
@@ -355,7 +359,7 @@ export class Channels {
   /**
    * Receives as a consumer of a group; ends as recv() does. What was handed out is acknowledged with its batch, or by ack()
    * when `byHand`. The rest goes to another consumer: at once when the loop is left, after the group's ack wait when it
-   * takes too long.
+   * takes too long. When the daemon restarts it joins the group again: what was not acknowledged by then is delivered again.
    */
   consume(
     channel: string, group: string, options: CallOptions & { limit?: number; byHand?: boolean } = {},
@@ -384,7 +388,7 @@ export class Channels {
   /** Settles messages for good. The refusal of a single one is thrown, those of several are in the reply. */
   ack(channel: string, group: string, messages: Delivery[], options: CallOptions = {}): Promise<AckReply> {
     const request = { channel, group, messages: delivered(messages) };
-    return this.connection.unary(Service.method.ack, request, options, false);
+    return this.settle(Service.method.ack, request, options);
   }
 
   /** Gives messages back, to be delivered again after a delay. */
@@ -393,20 +397,75 @@ export class Channels {
   ): Promise<AckReply> {
     const delay = options.delayMs === undefined ? {} : { delay: duration(options.delayMs) };
     const request = { channel, group, messages: delivered(messages), reason: options.reason ?? "", ...delay };
-    return this.connection.unary(Service.method.nack, request, options, false);
+    return this.settle(Service.method.nack, request, options);
   }
 
   /** Begins the ack wait of messages anew: the heartbeat of work that takes longer. */
   extend(channel: string, group: string, messages: Delivery[], options: CallOptions = {}): Promise<AckReply> {
     const request = { channel, group, messages: delivered(messages) };
-    return this.connection.unary(Service.method.extend, request, options, false);
+    return this.settle(Service.method.extend, request, options);
+  }
+
+  /**
+   * Acknowledges, gives back or extends. A restart of the daemon makes the first try's outcome unknown and gives messages to
+   * others: a refusal that comes from that is told in the reply.
+   */
+  private async settle(
+    method: typeof Service.method.ack | typeof Service.method.nack | typeof Service.method.extend, request: Settling,
+    options: CallOptions,
+  ): Promise<AckReply> {
+    const bounds = this.connection.bounds(options);
+    let tries = 0;
+    try {
+      return await this.connection.resuming(bounds, () => {
+        tries += 1;
+        return this.connection.once(method as typeof Service.method.ack, create(method.input, request) as AckRequest, bounds);
+      });
+    } catch (error) {
+      const [one, more] = request.messages;
+      if (!one || more || !(error instanceof ZsyncError) || !late.has(error.reason)) throw error;
+      const broken = this.connection.breaks.get(`${request.channel}/${request.group}`) ?? 0n;
+      if (tries === 1 && one.seq > broken) throw error;
+      return create(AckReplySchema, { refused: [{ seq: one.seq, reason: error.reason, message: error.message }] });
+    }
   }
 
   private async *receive(
     first: Partial<Pick<RecvRequest, "channel" | "group" | "sources">>, byHand: boolean, options: CallOptions & { limit?: number },
   ): AsyncGenerator<Received, void, void> {
-    const limit = options.limit ?? 0;
-    const stream = this.connection.duplex(Service.method.recv, this.connection.bounds(options));
+    const bounds = this.connection.bounds(options);
+    let left = options.limit ?? 0;
+    if (!first.group) {
+      yield* this.receiveOnce(first, byHand, left, bounds);
+      return;
+    }
+    const group = `${first.channel}/${first.group}`;
+    const retry = this.connection.retry(bounds);
+    let highest = 0n;
+    for (;;) {
+      try {
+        for await (const received of this.receiveOnce(first, byHand, left, bounds)) {
+          retry.progressed();
+          if (received.item?.$typeName === "zsync.v1.Record") {
+            if (received.item.seq > highest) highest = received.item.seq;
+            if (left > 0) left -= 1;
+          }
+          yield received;
+        }
+        return;
+      } catch (error) {
+        if (isBrokenConnection(error) && highest > (this.connection.breaks.get(group) ?? 0n)) {
+          this.connection.breaks.set(group, highest);
+        }
+        await retry.after(error);
+      }
+    }
+  }
+
+  private async *receiveOnce(
+    first: Partial<Pick<RecvRequest, "channel" | "group" | "sources">>, byHand: boolean, limit: number, bounds: Bounds,
+  ): AsyncGenerator<Received, void, void> {
+    const stream = this.connection.duplex(Service.method.recv, bounds);
     const ask = (
       request: Partial<Pick<RecvRequest, "channel" | "credit" | "limit" | "received" | "confirms" | "group" | "sources">>,
     ) => stream.write(create(RecvRequestSchema, request));

@@ -109,6 +109,8 @@ const reader = <O extends DescMessage>(schema: O) => (bytes: Buffer) => fromBina
 
 export class Connection {
   private readonly grpc: GrpcClient;
+  /** Of "CHANNEL/GROUP": the last message given to a consumer that then lost its call. */
+  readonly breaks = new Map<string, bigint>();
 
   constructor(readonly socket: string, readonly settings: Settings) {
     this.grpc = new GrpcClient(`unix:${socket}`, credentials.createInsecure(), {
@@ -141,7 +143,8 @@ export class Connection {
     return this.resuming(bounds, attempt, safe ? isBrokenConnection : isDraining);
   }
 
-  private once<I extends DescMessage, O extends DescMessage>(
+  /** The same, without coming back. */
+  once<I extends DescMessage, O extends DescMessage>(
     method: Method<I, O>, request: MessageShape<I>, bounds: Bounds,
   ): Promise<MessageShape<O>> {
     return new Promise((done, fail) => {

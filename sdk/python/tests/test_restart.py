@@ -68,6 +68,34 @@ class RestartTest(SyncTest):
         self.assertEqual([(1, b"1"), (2, b"2"), (3, b"3")], [(record.seq, record.data) for record in got])
         followed.close()
 
+    def test_a_consumer_joins_its_group_again_after_kill_9(self):
+        channels = self.client.channels
+        channels.create("jobs", durable=True)
+        channels.create_group("jobs", "g")
+        channels.send("jobs", [b"1"])
+        consumed = channels.consume("jobs", "g", by_hand=True)
+        first = next(consumed)
+        self.assertEqual((1, 1), (first.seq, first.delivery))
+        self.daemon.kill()
+        self.daemon.start()
+        again = next(consumed)
+        self.assertEqual((1, 2), (again.seq, again.delivery))
+        late = channels.ack("jobs", "g", first)
+        self.assertEqual((0, "REDELIVERED"), (late.done, late.refused[0].reason))
+        with zsync.Client(self.daemon.socket, timeout=CALL_SECONDS_MAX) as other:
+            with self.assertRaises(zsync.Error):
+                other.channels.ack("jobs", "g", first)
+        self.assertEqual(1, channels.ack("jobs", "g", again).done)
+        channels.send("jobs", [b"2", b"3"])
+        second = next(consumed)
+        self.daemon.kill()
+        self.daemon.start()
+        self.assertEqual(2, second.seq)
+        consumed.close()
+        taken = [(one.seq, one.data) for one in channels.consume("jobs", "g", limit=2)]
+        self.assertEqual([(2, b"2"), (3, b"3")], taken)
+        self.assertEqual(0, channels.get("jobs").groups[0].lag)
+
     def test_a_wait_survives_kill_9(self):
         task = self.client.tasks.submit("sh", "-c", "sleep 1; exit 4")
         self.restart_soon()

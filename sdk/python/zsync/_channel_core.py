@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from zsync import v1
-from zsync._core import Deadline, DoneWriting, Emit, Open, Read, Steps, Write
-from zsync.errors import Conflict, DataLoss, LimitExceeded
+from zsync._core import Call, Deadline, DoneWriting, Emit, Open, Read, Settings, Steps, Write, resuming
+from zsync.errors import Conflict, DataLoss, Error, LimitExceeded, is_broken_connection
 
 RECV_CREDIT = 4096  # messages let come before they were handed out; given back in halves
 SEND_BATCHES_IN_FLIGHT_MAX = 16
@@ -26,15 +26,37 @@ class Selected(NamedTuple):
 class Receiver:
     """One receiving call. What was handed out is confirmed; what was not goes back to the front of the channel."""
 
-    def __init__(self, first: v1.RecvRequest, deadline: Deadline, by_hand: bool = False):
-        self.first, self.limit, self.deadline = first, first.limit, deadline
+    def __init__(self, settings: Settings, first: v1.RecvRequest, deadline: Deadline, by_hand: bool = False):
+        self.settings, self.first, self.limit, self.deadline = settings, first, first.limit, deadline
         self.by_hand = by_hand
         self.stream: Any = None
-        self.seen = 0  # messages handed out
+        self.seen = 0  # messages handed out by this stream
+        self.highest = 0  # seq of those of all streams
         self.ended = False
 
     def receive(self) -> Steps:
-        """Emits records and gaps. Ends after the limit, or when the channel is closed and drained."""
+        """Emits records and gaps. Ends after the limit, or when the channel is closed and drained.
+
+        A consumer of a group joins it again after a restart of the daemon.
+        """
+        if not self.first.group:
+            yield from self._attempt(lambda: None)
+            return
+        yield from resuming(self.settings, self.deadline, self._join)
+
+    def _join(self, progressed: Callable[[], None]) -> Steps:
+        try:
+            yield from self._attempt(progressed)
+        except Error as error:
+            if is_broken_connection(error):
+                self.limit -= self.seen if self.limit else 0
+                group = (self.first.channel, self.first.group)
+                self.settings.breaks[group] = max(self.settings.breaks.get(group, 0), self.highest)
+                self.ended = True
+            raise
+
+    def _attempt(self, progressed: Callable[[], None]) -> Steps:
+        self.seen, self.ended, self.first.limit = 0, False, self.limit
         self.stream = yield Open(v1.METHODS["Channels.Recv"], None, self.deadline.remaining())
         # By hand the group's in_flight_max is the credit.
         granted = 0 if self.by_hand else min(self.limit or RECV_CREDIT, RECV_CREDIT)
@@ -42,10 +64,12 @@ class Receiver:
         yield Write(self.stream, self.first)
         several = len(self.first.sources) > 0
         while (batch := (yield Read(self.stream))) is not None:
+            progressed()
             if batch.HasField("gap"):
                 yield Emit(Selected(batch.channel, batch.gap) if several else batch.gap)
             for record in batch.records:
                 self.seen += 1
+                self.highest = max(self.highest, record.seq)
                 yield Emit(Selected(batch.channel, record) if several else record)
             if batch.closed and several:
                 yield Emit(Selected(batch.channel, None))
@@ -70,6 +94,34 @@ class Receiver:
                     pass
         finally:
             self.stream.cancel()
+
+
+#: What is said of a message that was acknowledged meanwhile, or is or will be delivered again.
+_LATE = frozenset(("SETTLED", "RETURNED", "REDELIVERED", "NOT_DELIVERED"))
+
+
+def settle(settings: Settings, name: str, request: Any, deadline: Deadline) -> Steps:
+    """Acknowledges, gives back or extends -> AckReply.
+
+    A restart of the daemon makes the first try's outcome unknown and gives messages to others: a refusal that comes from
+    that is told in the reply.
+    """
+    tries = 0
+
+    def attempt(progressed: Callable[[], None]) -> Steps:
+        nonlocal tries
+        tries += 1
+        return (yield Call(v1.METHODS[name], request, deadline.remaining()))
+
+    try:
+        return (yield from resuming(settings, deadline, attempt))
+    except Error as error:
+        if len(request.messages) != 1 or error.reason not in _LATE:
+            raise
+        seq = request.messages[0].seq
+        if tries == 1 and seq > settings.breaks.get((request.channel, request.group), 0):
+            raise
+        return v1.AckReply(refused=[v1.AckRefusal(seq=seq, reason=error.reason, message=str(error))])
 
 
 class Responder:

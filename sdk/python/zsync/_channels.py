@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from zsync import _channel_core, _core, _requests, v1
 from zsync._exchange import Exchange
@@ -110,7 +110,9 @@ class Channels(Exchange):
 
         Never resumed. What was not handed out when it ends goes back to the front of the channel.
         """
-        receiver = _channel_core.Receiver(v1.RecvRequest(channel=name, limit=limit), self._driver.deadline(timeout))
+        receiver = _channel_core.Receiver(
+            self._driver.settings, v1.RecvRequest(channel=name, limit=limit), self._driver.deadline(timeout)
+        )
         return self._driver.iterate(receiver.receive(), receiver.settle())
 
     def create_group(
@@ -136,10 +138,11 @@ class Channels(Exchange):
 
         What was handed out is acknowledged with its batch, or by ack() when `by_hand`. The rest goes to another consumer:
         at once when this ends, after the group's ack_wait when it takes too long.
+        When the daemon restarts it joins the group again: what was not acknowledged by then is delivered again.
         """
         driver = self._driver
         request = v1.RecvRequest(channel=channel, group=group, limit=limit)
-        receiver = _channel_core.Receiver(request, driver.deadline(timeout), by_hand)
+        receiver = _channel_core.Receiver(driver.settings, request, driver.deadline(timeout), by_hand)
         return driver.iterate(receiver.receive(), receiver.settle())
 
     def select(
@@ -153,15 +156,19 @@ class Channels(Exchange):
         """
         driver = self._driver
         request = v1.RecvRequest(sources=_requests.sources(sources), limit=limit)
-        receiver = _channel_core.Receiver(request, driver.deadline(timeout), by_hand)
+        receiver = _channel_core.Receiver(driver.settings, request, driver.deadline(timeout), by_hand)
         return driver.iterate(receiver.receive(), receiver.settle())
+
+    def _settle(self, name: str, request: Any, timeout: Duration | None) -> v1.AckReply:
+        driver = self._driver
+        return driver.run(_channel_core.settle(driver.settings, name, request, driver.deadline(timeout)))
 
     def ack(
         self, channel: str, group: str, *messages: v1.Record | int, timeout: Duration | None = None
     ) -> v1.AckReply:
         """Settles messages for good. The refusal of a single one is raised, those of several are in the reply."""
         request = v1.AckRequest(channel=channel, group=group, messages=_requests.delivered(messages))
-        return self._driver.unary("Channels.Ack", request, timeout, False)
+        return self._settle("Channels.Ack", request, timeout)
 
     def nack(
         self, channel: str, group: str, *messages: v1.Record | int, delay: Duration | None = None, reason: str = "",
@@ -169,14 +176,14 @@ class Channels(Exchange):
     ) -> v1.AckReply:  # fmt: skip
         """Gives messages back, to be delivered again after `delay`."""
         request = _requests.nack(channel, group, messages, delay, reason)
-        return self._driver.unary("Channels.Nack", request, timeout, False)
+        return self._settle("Channels.Nack", request, timeout)
 
     def extend(
         self, channel: str, group: str, *messages: v1.Record | int, timeout: Duration | None = None
     ) -> v1.AckReply:
         """Begins the ack wait of messages anew: the heartbeat of work that takes longer."""
         request = v1.ExtendRequest(channel=channel, group=group, messages=_requests.delivered(messages))
-        return self._driver.unary("Channels.Extend", request, timeout, False)
+        return self._settle("Channels.Extend", request, timeout)
 
     def follow(
         self, name: str, *, from_seq: int = 0, from_start: bool = False, from_time: datetime | None = None,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from zsync import v1
@@ -104,6 +104,8 @@ class Settings:
     timeout: float | None = None
     resume: bool = True
     resume_timeout: float = 30.0
+    #: (channel, group): the last message given to a consumer that then lost its call.
+    breaks: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 class Deadline:

@@ -1,10 +1,13 @@
 #include "zsync/client/channels.hpp"
 
+#include <algorithm>
 #include <deque>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "connection.hpp"
+#include "zsync/client/error.hpp"
 #include "zsync/v1/channels.grpc.pb.h"
 
 namespace zsync::client {
@@ -21,6 +24,43 @@ constexpr std::uint64_t kRecvCredit = 4096;
 
 std::unique_ptr<Stub> stub_of(Connection& connection) {
   return v1::Channels::NewStub(connection.channel());
+}
+
+// Of a message that was acknowledged meanwhile, or is or will be delivered again.
+bool is_late(const std::string& reason) {
+  return reason == "SETTLED" || reason == "RETURNED" || reason == "REDELIVERED" ||
+         reason == "NOT_DELIVERED";
+}
+
+// Acknowledges, gives back or extends. A restart of the daemon makes the first try's outcome
+// unknown and gives messages to others: a refusal that comes from that is told in the reply.
+template <typename Request>
+absl::StatusOr<v1::AckReply> settle(Connection& connection,
+                                    grpc::Status (Stub::*method)(grpc::ClientContext*,
+                                                                 const Request&, v1::AckReply*),
+                                    const Request& request, const CallOptions& options) {
+  const Bounds bounds = connection.bounds(options);
+  const std::unique_ptr<Stub> stub = stub_of(connection);
+  v1::AckReply reply;
+  int tries = 0;
+  absl::Status status = connection.resuming(bounds, [&](bool&) {
+    ++tries;
+    Try call(bounds);
+    reply.Clear();
+    return call.status((stub.get()->*method)(&call.context(), request, &reply));
+  });
+  if (status.ok()) return reply;
+  const std::optional<v1::ErrorDetail> detail = error_detail(status);
+  if (request.messages_size() != 1 || !detail || !is_late(detail->reason())) return status;
+  const std::uint64_t seq = request.messages(0).seq();
+  const std::string group = absl::StrCat(request.channel(), "/", request.group());
+  if (tries == 1 && !connection.given_before_break(group, seq)) return status;
+  reply.Clear();
+  v1::AckRefusal& refused = *reply.add_refused();
+  refused.set_seq(seq);
+  refused.set_reason(detail->reason());
+  refused.set_message(std::string(status.message()));
+  return reply;
 }
 
 }  // namespace
@@ -170,17 +210,17 @@ absl::Status Channels::remove_group(const std::string& channel, const std::strin
 
 absl::StatusOr<v1::AckReply> Channels::ack(const v1::AckRequest& request,
                                            const CallOptions& options) {
-  return unary(connection_, *stub_of(connection_), &Stub::Ack, request, options, Repeat::kNever);
+  return settle(connection_, &Stub::Ack, request, options);
 }
 
 absl::StatusOr<v1::AckReply> Channels::nack(const v1::NackRequest& request,
                                             const CallOptions& options) {
-  return unary(connection_, *stub_of(connection_), &Stub::Nack, request, options, Repeat::kNever);
+  return settle(connection_, &Stub::Nack, request, options);
 }
 
 absl::StatusOr<v1::AckReply> Channels::extend(const v1::ExtendRequest& request,
                                               const CallOptions& options) {
-  return unary(connection_, *stub_of(connection_), &Stub::Extend, request, options, Repeat::kNever);
+  return settle(connection_, &Stub::Extend, request, options);
 }
 
 absl::Status Channels::recv(const std::string& name, std::uint64_t limit,
@@ -197,8 +237,29 @@ absl::Status Channels::consume(const std::string& channel, const std::string& gr
   v1::RecvRequest request;
   request.set_channel(channel);
   request.set_group(group);
-  request.set_limit(limit);
-  return receive(std::move(request), acks, callback, options);
+  const Bounds bounds = connection_.bounds(options);
+  std::uint64_t seen = 0, highest = 0;
+  absl::Status last;  // of a call that is not made again: its limit was reached
+  const absl::Status status = connection_.resuming(bounds, [&](bool& progressed) {
+    CallOptions rest = options;
+    if (bounds.deadline) {
+      rest.timeout = std::max(*bounds.deadline - internal::Clock::now(), {});
+    }
+    request.set_limit(limit == 0 ? 0 : limit - seen);
+    const auto take = [&](const v1::RecvBatch& batch) {
+      progressed = true;
+      seen += static_cast<std::uint64_t>(batch.records_size());
+      for (const v1::Record& record : batch.records()) highest = std::max(highest, record.seq());
+      return callback(batch);
+    };
+    absl::Status ended = receive(request, acks, take, rest);
+    if (!internal::is_broken_connection(ended)) return ended;
+    connection_.note_break(absl::StrCat(channel, "/", group), highest);
+    if (limit == 0 || seen < limit) return ended;
+    last = std::move(ended);
+    return absl::OkStatus();
+  });
+  return last.ok() ? status : last;
 }
 
 absl::Status Channels::select(const std::vector<v1::RecvSource>& sources, std::uint64_t limit,
@@ -244,7 +305,10 @@ absl::Status Channels::receive(v1::RecvRequest request, Acks acks, const Records
       while (stream->Read(&batch)) {  // sent before the daemon heard of the end: goes back
       }
       const absl::Status status = call.status(stream->Finish());
-      return go_on ? status : absl::OkStatus();
+      // A group whose channel is drained has settled everything, and by hand nothing was confirmed.
+      const bool nothing_left = !request.group().empty() && (over || !confirms);
+      const bool well = !go_on || (nothing_left && internal::is_broken_connection(status));
+      return well ? absl::OkStatus() : status;
     }
     if (!confirms) continue;
     v1::RecvRequest more;

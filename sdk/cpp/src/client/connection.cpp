@@ -130,6 +130,18 @@ Bounds Connection::bounds(const CallOptions& options) const {
   return bounds;
 }
 
+void Connection::note_break(const std::string& group, std::uint64_t seq) {
+  const std::lock_guard<std::mutex> guard(lock_);
+  std::uint64_t& highest = breaks_[group];
+  highest = std::max(highest, seq);
+}
+
+bool Connection::given_before_break(const std::string& group, std::uint64_t seq) {
+  const std::lock_guard<std::mutex> guard(lock_);
+  const auto found = breaks_.find(group);
+  return found != breaks_.end() && seq <= found->second;
+}
+
 absl::Status Connection::resuming(const Bounds& bounds,
                                   const std::function<absl::Status(bool& progressed)>& attempt,
                                   bool (*worth_another)(const absl::Status&)) {

@@ -5,8 +5,11 @@
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -66,6 +69,11 @@ class Connection {
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
   Bounds bounds(const CallOptions& options) const;
 
+  // A consumer of a group has lost its call: messages up to `seq` were given to it, and what was
+  // not acknowledged comes again. So what is said of an earlier delivery may be refused by now.
+  void note_break(const std::string& group, std::uint64_t seq);
+  bool given_before_break(const std::string& group, std::uint64_t seq);
+
   // Runs `attempt` again, as Options::resume allows, while it ends with a broken connection; it
   // sets its argument when it got anything from the daemon, which restarts resume_timeout.
   absl::Status resuming(const Bounds& bounds,
@@ -83,6 +91,8 @@ class Connection {
 
   Options options_;
   std::shared_ptr<grpc::Channel> channel_;
+  std::mutex lock_;
+  std::map<std::string, std::uint64_t> breaks_;  // by "CHANNEL/GROUP"; guarded by lock_
 };
 
 // Whether a unary call may be made twice.
