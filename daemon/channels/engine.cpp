@@ -77,6 +77,22 @@ absl::Status forget(Database& db, const std::string& id) {
   return groups.ok() ? db.run("DELETE FROM channel WHERE id=?", id) : groups;
 }
 
+// And removes it, unless it is a disk of its own.
+absl::Status empty_directory(const std::string& path) {
+  std::error_code error;
+  std::filesystem::directory_iterator entries(path, error);
+  if (error == std::errc::no_such_file_or_directory) return absl::OkStatus();
+  for (; !error && entries != std::filesystem::directory_iterator(); entries.increment(error)) {
+    std::filesystem::remove_all(entries->path(), error);
+    if (error) break;
+  }
+  if (!error) {
+    std::filesystem::remove(path, error);
+    return absl::OkStatus();
+  }
+  return absl::UnavailableError(absl::StrCat("emptying \"", path, "\": ", error.message()));
+}
+
 int64_t monotonic_now() { return rt::TimePoint::clock::now().time_since_epoch().count(); }
 
 }  // namespace
@@ -95,11 +111,7 @@ absl::Status ChannelsEngine::start() {
   if (error) {
     return absl::UnavailableError(absl::StrCat("making \"", options_.dir, "\": ", error.message()));
   }
-  std::filesystem::remove_all(spill_dir(), error);
-  if (error) {
-    return absl::UnavailableError(
-        absl::StrCat("removing \"", spill_dir(), "\": ", error.message()));
-  }
+  if (absl::Status emptied = empty_directory(spill_dir()); !emptied.ok()) return emptied;
   absl::StatusOr<std::vector<Row>> rows = load_rows();
   if (!rows.ok()) return rows.status();
   for (const Row& row : *rows) {
