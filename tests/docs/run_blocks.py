@@ -15,6 +15,7 @@ A block without a mark fails. Paths: --build build/meson, --bin build/bin; the l
 (default: what pkg-config says about the libraries of libzsync).
 """
 import argparse
+import ctypes
 import os
 import re
 import shlex
@@ -97,12 +98,21 @@ def commands_of(text: str) -> list[tuple[str, list[str]]]:
     return commands
 
 
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_this() -> None:
+    """In a child: the kernel kills it when this program is killed, which stops nothing itself then."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 class Shell:
     """One bash for all `run` blocks of a document: folder, variables and jobs stay between commands."""
 
     def __init__(self, folder: Path, environment: dict[str, str]):
         self.process = subprocess.Popen(
             ["bash", "--norc", "--noprofile"], cwd=folder, env=environment, text=True, start_new_session=True,
+            preexec_fn=die_with_this,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self.count = 0
@@ -150,7 +160,7 @@ class Daemon:
         self.log = open(folder / "zsyncd.log", "w+", encoding="utf-8")
         command = [binaries / "zsyncd", "--socket", folder / "s", "--state-dir", folder / "state"]
         self.process = subprocess.Popen(
-            command, env=self.environment, start_new_session=True,
+            command, env=self.environment, start_new_session=True, preexec_fn=die_with_this,
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT,
         )  # fmt: skip
         give_up = time.monotonic() + DAEMON_START_SECONDS_MAX
