@@ -119,8 +119,8 @@ class Channels {
 
   // Receives as a consumer of a group: every message goes to one of its consumers, and to another
   // one when it is not acknowledged within the group's ack_wait or this call ends before. Ends as
-  // recv() does. When the daemon restarts it joins the group again, as Options::resume allows: what was
-  // not acknowledged by then comes again, as the next delivery, to this or another consumer.
+  // recv() does. When the daemon restarts it joins the group again, as Options::resume allows: what
+  // was not acknowledged by then comes again, as the next delivery, to this or another consumer.
   //
   // Errors: kUnavailable also when the connection broke while its last `limit`ed batch was
   //         acknowledged: that may come again, to somebody else.
