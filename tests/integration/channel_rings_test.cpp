@@ -1,11 +1,13 @@
 // Rings between real processes: shared memory that the daemon hands out and cleans up.
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <filesystem>
 #include <future>
 #include <thread>
 
@@ -180,6 +182,45 @@ TEST_F(ChannelRings, ACloseLetsTheReceiverDrainAndTheSenderHearIt) {
   EXPECT_THAT(take(from, 0), ElementsAre());
   EXPECT_EQ(ctl({"channels", "send", "r", "--shared-memory", "-m", "x"}).code, 7);
   EXPECT_EQ(ctl({"channels", "recv", "r", "--shared-memory"}).code, 7) << "its place is taken";
+}
+
+// The first word of a ring's memory that this process has: the tail, whose top bit is the close.
+class Tail {
+ public:
+  Tail() {
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+      std::error_code gone;
+      const std::string name = std::filesystem::read_symlink(entry, gone).string();
+      if (name.find("memfd:zsync-ring") == std::string::npos) continue;
+      const UniqueFd fd(::open(entry.path().c_str(), O_RDWR | O_CLOEXEC));
+      page_ = ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+      break;
+    }
+  }
+  ~Tail() {
+    if (found()) ::munmap(page_, kPage);
+  }
+  bool found() const { return page_ != MAP_FAILED; }
+  std::atomic<std::uint64_t>& word() { return *static_cast<std::atomic<std::uint64_t>*>(page_); }
+
+ private:
+  static constexpr std::size_t kPage = 4096;
+  void* page_ = MAP_FAILED;
+};
+
+// Regression: a sender that had heard of the close waited for ever, and busily.
+TEST_F(ChannelRings, ASenderBelievesTheDaemonsCloseWhateverItsPeerDoesToTheMark) {
+  constexpr std::uint64_t kMark = 1ull << 63;
+  client::RingSender to = sender();
+  Tail tail;
+  ASSERT_TRUE(tail.found());
+  const std::string message(1000, 'x');
+  while (*to.try_send(message)) {
+  }
+  ASSERT_EQ(ctl({"channels", "close", "r"}).code, 0);
+  ASSERT_NE(tail.word().fetch_and(~kMark) & kMark, 0u);
+  const absl::Status late = to.send(message);
+  EXPECT_TRUE(absl::IsFailedPrecondition(late)) << late;
 }
 
 TEST_F(ChannelRings, ARemovedRingEndsBothItsEnds) {

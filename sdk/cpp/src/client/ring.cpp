@@ -20,6 +20,7 @@
 #include "ring/ends.hpp"
 #include "zsync/client/channels.hpp"
 #include "zsync/client/error.hpp"
+#include "zsync/fd.hpp"
 
 namespace zsync::client {
 namespace {
@@ -32,36 +33,21 @@ constexpr std::uint32_t kReplyBytesMax = 64 << 10;
 constexpr std::chrono::seconds kOpenTimeout{10};
 constexpr int kDescriptors = 3;  // memory, the sender's bell, the receiver's
 
-struct OwnedFd {
-  int fd = -1;
-
-  OwnedFd() = default;
-  explicit OwnedFd(int descriptor) : fd(descriptor) {}
-  OwnedFd(OwnedFd&& other) noexcept : fd(std::exchange(other.fd, -1)) {}
-  OwnedFd& operator=(OwnedFd&& other) noexcept {
-    std::swap(fd, other.fd);
-    return *this;
-  }
-  ~OwnedFd() {
-    if (fd >= 0) ::close(fd);
-  }
-};
-
 absl::Status gone() {
   return absl::UnavailableError("zsyncd is gone, and with it what was in the ring");
 }
 
-absl::StatusOr<OwnedFd> connect_to(const std::string& path) {
-  OwnedFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (socket.fd < 0) return absl::ErrnoToStatus(errno, "socket");
+absl::StatusOr<UniqueFd> connect_to(const std::string& path) {
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!socket) return absl::ErrnoToStatus(errno, "socket");
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   path.copy(address.sun_path, sizeof address.sun_path - 1);
   timeval limit{};
   limit.tv_sec = kOpenTimeout.count();
-  ::setsockopt(socket.fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  ::setsockopt(socket.fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-  if (::connect(socket.fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+  if (::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
     return absl::UnavailableError(absl::StrCat("connect to ", path, ": ", std::strerror(errno)));
   }
   return socket;
@@ -76,7 +62,7 @@ std::string framed(const v1::OpenRingRequest& request) {
 }
 
 // Reads some of a reply, and the descriptors that come with its first byte.
-ssize_t receive(int socket, char* into, std::size_t bytes, std::vector<OwnedFd>& fds) {
+ssize_t receive(int socket, char* into, std::size_t bytes, std::vector<UniqueFd>& fds) {
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kDescriptors)];
   iovec part{into, bytes};
   msghdr message{};
@@ -101,7 +87,7 @@ ssize_t receive(int socket, char* into, std::size_t bytes, std::vector<OwnedFd>&
   return got;
 }
 
-absl::Status receive_all(int socket, char* into, std::size_t bytes, std::vector<OwnedFd>& fds) {
+absl::Status receive_all(int socket, char* into, std::size_t bytes, std::vector<UniqueFd>& fds) {
   while (bytes > 0) {
     const ssize_t got = receive(socket, into, bytes, fds);
     if (got == 0) return absl::UnavailableError("zsyncd closed the connection");
@@ -114,9 +100,9 @@ absl::Status receive_all(int socket, char* into, std::size_t bytes, std::vector<
 
 // What both ends of an open ring have.
 struct Place {
-  OwnedFd connection;
-  OwnedFd sender_bell;
-  OwnedFd receiver_bell;
+  UniqueFd connection;
+  UniqueFd sender_bell;
+  UniqueFd receiver_bell;
   ring::Memory memory;
   std::uint64_t message_bytes_max;
 };
@@ -126,23 +112,23 @@ absl::StatusOr<Place> open_place(const std::string& socket, const std::string& c
   v1::OpenRingRequest request;
   request.set_channel(channel);
   request.set_end(end);
-  absl::StatusOr<OwnedFd> connection = connect_to(socket);
+  absl::StatusOr<UniqueFd> connection = connect_to(socket);
   if (!connection.ok()) return connection.status();
   const std::string frame = framed(request);
-  if (::send(connection->fd, frame.data(), frame.size(), MSG_NOSIGNAL) !=
+  if (::send(connection->get(), frame.data(), frame.size(), MSG_NOSIGNAL) !=
       static_cast<ssize_t>(frame.size())) {
     return absl::UnavailableError(absl::StrCat("zsyncd: ", std::strerror(errno)));
   }
-  std::vector<OwnedFd> fds;
+  std::vector<UniqueFd> fds;
   std::array<char, 4> prefix{};
-  absl::Status read = receive_all(connection->fd, prefix.data(), prefix.size(), fds);
+  absl::Status read = receive_all(connection->get(), prefix.data(), prefix.size(), fds);
   if (!read.ok()) return read;
   std::uint32_t size = 0;
   for (int byte = 3; byte >= 0; --byte) {
     size = (size << 8) | static_cast<unsigned char>(prefix[static_cast<std::size_t>(byte)]);
   }
   std::string body(std::min(size, kReplyBytesMax), '\0');
-  read = receive_all(connection->fd, body.data(), body.size(), fds);
+  read = receive_all(connection->get(), body.data(), body.size(), fds);
   if (!read.ok()) return read;
   v1::OpenRingReply reply;
   if (size > kReplyBytesMax || !reply.ParseFromString(body)) {
@@ -159,7 +145,7 @@ absl::StatusOr<Place> open_place(const std::string& socket, const std::string& c
   if (fds.size() != kDescriptors) {
     return absl::InternalError(absl::StrCat("zsyncd: a ring with ", fds.size(), " descriptors"));
   }
-  absl::StatusOr<ring::Memory> memory = ring::Memory::map(std::exchange(fds[0].fd, -1));
+  absl::StatusOr<ring::Memory> memory = ring::Memory::map(fds[0].release());
   if (!memory.ok()) return memory.status();
   return Place{*std::move(connection), std::move(fds[1]), std::move(fds[2]), *std::move(memory),
                reply.message_bytes_max()};
@@ -170,13 +156,13 @@ class Waiter {
  public:
   Waiter(Place place, bool sends, const RingOptions& options, const internal::Bounds& bounds)
       : place_(std::move(place)),
-        own_bell_(sends ? place_.sender_bell.fd : place_.receiver_bell.fd),
-        other_bell_(sends ? place_.receiver_bell.fd : place_.sender_bell.fd),
+        own_bell_(sends ? place_.sender_bell.get() : place_.receiver_bell.get()),
+        other_bell_(sends ? place_.receiver_bell.get() : place_.sender_bell.get()),
         sleeps_(sends ? place_.memory.header().sender_sleeps
                       : place_.memory.header().receiver_sleeps),
         other_sleeps_(sends ? place_.memory.header().receiver_sleeps
                             : place_.memory.header().sender_sleeps),
-        bell_(own_bell_, place_.connection.fd, sleeps_, options.spin),
+        bell_(own_bell_, place_.connection.get(), sleeps_, options.spin),
         deadline_(bounds.deadline) {
     if (bounds.stop == nullptr) return;
     stop_ = bounds.stop->state();
@@ -224,7 +210,7 @@ class Waiter {
   absl::Status listen() {
     while (true) {
       char word = 0;
-      const ssize_t got = ::recv(place_.connection.fd, &word, 1, MSG_DONTWAIT);
+      const ssize_t got = ::recv(place_.connection.get(), &word, 1, MSG_DONTWAIT);
       if (got < 0 && errno == EINTR) continue;
       if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return absl::OkStatus();
       if (got <= 0) {
@@ -312,7 +298,8 @@ struct RingSender::Impl {
       const absl::Status waited = waiter.wait(
           [&] { return end->has_room(message.size()) || end->damaged() || end->closed(); });
       if (!waited.ok()) return waited;
-      if (end->closed()) {
+      // The daemon's word counts, also when the other end took the mark away.
+      if (waiter.closed() || end->closed()) {
         if (absl::Status heard = waiter.listen(); !heard.ok()) return heard;
         return closed_channel();
       }
@@ -364,7 +351,7 @@ std::uint64_t RingSender::sent() const { return impl_->end->sent() - impl_->firs
 
 absl::Status RingSender::check() {
   if (absl::Status heard = impl_->waiter.listen(); !heard.ok()) return heard;
-  return impl_->end->closed() ? closed_channel() : absl::OkStatus();
+  return impl_->waiter.closed() || impl_->end->closed() ? closed_channel() : absl::OkStatus();
 }
 
 struct RingReceiver::Impl {
