@@ -353,7 +353,7 @@ class Service final : public v1::Channels::CallbackService {
     if (!call.ok()) return nullptr;  // so does this
     const std::string& trace = request.trace().empty() ? call->traceparent : request.trace();
     const std::optional<Accepted> accepted = channel->try_send_all(messages, trace, *extras);
-    gate_.leave(*call);
+    gate_.leave(call->peer.uid);
     if (!accepted) return nullptr;
     const bool refused = accepted->count == 0 && !accepted->status.ok();
     if (!refused) *reply = to_proto(*accepted);

@@ -1,117 +1,40 @@
 // The bridge between gRPC's reactions and coroutines.
 //
 // gRPC has two reaction threads here; application code never runs on them. A call becomes a task of
-// the runtime; reactions only complete what that task waits for. Two owners hold a call: its
-// coroutine and gRPC (until OnDone); the last one deletes it. A call that its client cancelled, or
-// whose client died, cancels its task, whatever that waits for.
+// the runtime (call_task.hpp); reactions only complete what that task waits for.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
 
-#include <atomic>
-#include <exception>
 #include <functional>
-#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "daemon/rpc/call.hpp"
+#include "daemon/rpc/call_task.hpp"
 #include "daemon/rpc/completion.hpp"
-#include "daemon/rpc/handover.hpp"
 #include "daemon/rpc/read_ahead.hpp"
 #include "daemon/rpc/status.hpp"
-#include "zsync/spawn.hpp"
+#include "zsync/task.hpp"
 
 namespace zsync::daemon {
 
-// What every kind of call shares: its task, its two owners, its way out.
+// A call of one of gRPC's kinds.
 template <typename Reactor>
-class BridgedCall : public Reactor {
+class BridgedCall : public Reactor, public CallTask {
  public:
-  BridgedCall(CallGate& gate, grpc::CallbackServerContext& context)
-      : gate_(gate), context_(context) {}
+  BridgedCall(CallGate& gate, grpc::CallbackServerContext& context) : CallTask(gate, context) {}
 
   // The two reactions below are short and wait for nothing, so gRPC may run them where it stands:
   // otherwise each call wakes a thread of gRPC's executor at its end. It calls this no API; the
   // default is that thread.
   bool InternalInlineable() override { return true; }
-
-  // Its caller may be this call's own task, in the middle of an operation: the cancel is left to
-  // another one.
-  void OnCancel() override {
-    take_from_grpc(this);
-    owners_.fetch_add(1, std::memory_order_relaxed);
-    gate_.runtime().spawn(cancel_task(this)).detach();
-    give_to_grpc(this);
-  }
-  void OnDone() override {
-    take_from_grpc(this);
-    release();
-  }
-
- protected:
-  // Enters the gate and runs `body(call)`, a coroutine function -> absl::Status, as the call's
-  // task.
-  template <typename Body>
-  void begin(Body body) {
-    absl::StatusOr<CallContext> call = gate_.enter(context_);
-    if (!call.ok()) {
-      give_to_grpc(this);
-      this->Finish(to_grpc(call.status(), context_));
-      release();
-      return;
-    }
-    SpawnOptions options;
-    options.name = "call";
-    {
-      rt::LockGuard guard(lock_);
-      task_.emplace(gate_.runtime().spawn(std::move(options),
-                                          drive(this, std::move(*call), std::move(body))));
-      if (cancelled_) task_->cancel();
-    }
-    give_to_grpc(this);  // gRPC calls OnDone() only after it was given the reactor
-  }
-
-  grpc::CallbackServerContext& context() { return context_; }
+  void OnCancel() override { cancelled_in_grpc(); }
+  void OnDone() override { done_in_grpc(); }
 
  private:
-  template <typename Body>
-  static Task<void> drive(BridgedCall* self, CallContext call, Body body) {
-    absl::Status status;
-    try {
-      status = co_await body(call);
-    } catch (const Cancelled&) {
-      status = absl::CancelledError("the call was cancelled");
-    } catch (const std::exception& error) {
-      status = absl::InternalError(error.what());
-    }
-    self->gate_.leave(call);
-    give_to_grpc(self);
-    self->Finish(to_grpc(status, self->context_));
-    self->release();
-  }
-
-  static Task<void> cancel_task(BridgedCall* self) {
-    {
-      rt::LockGuard guard(self->lock_);
-      self->cancelled_ = true;
-      if (self->task_) self->task_->cancel();
-    }
-    self->release();
-    co_return;
-  }
-
-  void release() {
-    if (owners_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
-  }
-
-  CallGate& gate_;
-  grpc::CallbackServerContext& context_;
-  std::atomic<int> owners_{2};
-  rt::Lock lock_;
-  bool cancelled_ ABSL_GUARDED_BY(lock_) = false;
-  std::optional<TaskHandle<void>> task_ ABSL_GUARDED_BY(lock_);
+  void finish(const grpc::Status& status) override { this->Finish(status); }
 };
 
 // A call that never waits is answered by the reaction itself: handler(Request) ->
@@ -127,37 +50,28 @@ grpc::ServerUnaryReactor* immediate_call(CallGate& gate, grpc::CallbackServerCon
     absl::StatusOr<Reply> answer = handler(*request);
     status = answer.status();
     if (answer.ok()) *reply = std::move(*answer);
-    gate.leave(*call);
+    gate.leave(call->peer.uid);
   }
   reactor->Finish(to_grpc(status, *context));
   return reactor;
+}
+
+template <typename Request, typename Reply, typename Handler>
+Task<absl::Status> serve_unary(CallContext call, Request request, Reply* reply, Handler handler) {
+  absl::StatusOr<Reply> answer = co_await handler(std::move(call), std::move(request));
+  if (!answer.ok()) co_return answer.status();
+  *reply = std::move(*answer);
+  co_return absl::OkStatus();
 }
 
 // handler(CallContext, Request) -> Task<absl::StatusOr<Reply>>
 template <typename Request, typename Reply, typename Handler>
 grpc::ServerUnaryReactor* unary_call(CallGate& gate, grpc::CallbackServerContext* context,
                                      const Request* request, Reply* reply, Handler handler) {
-  class Call final : public BridgedCall<grpc::ServerUnaryReactor> {
-   public:
-    Call(CallGate& gate, grpc::CallbackServerContext& context, const Request* request, Reply* reply,
-         Handler handler)
-        : BridgedCall(gate, context), reply_(reply) {
-      begin([this, request, handler = std::move(handler)](CallContext& call) {
-        return serve(this, call, *request, handler);
-      });
-    }
-
-   private:
-    static Task<absl::Status> serve(Call* self, CallContext call, Request request,
-                                    Handler handler) {
-      absl::StatusOr<Reply> reply = co_await handler(std::move(call), std::move(request));
-      if (!reply.ok()) co_return reply.status();
-      *self->reply_ = std::move(*reply);
-      co_return absl::OkStatus();
-    }
-    Reply* reply_;
-  };
-  return new Call(gate, *context, request, reply, std::move(handler));
+  auto* call = new BridgedCall<grpc::ServerUnaryReactor>(gate, *context);
+  if (std::optional<CallContext> entered = call->enter())
+    call->run(*entered, serve_unary(*entered, *request, reply, std::move(handler)));
+  return call;
 }
 
 // The sending half of a streaming call.
@@ -197,7 +111,7 @@ class ReadingCall : public BridgedCall<Reactor>, public StreamReader<Request> {
       : BridgedCall<Reactor>(gate, context), read_([&context] { context.TryCancel(); }) {}
 
   void OnReadDone(bool ok) override {
-    take_from_grpc(this);
+    this->from_grpc();
     if (ahead_) return ahead_->on_read(ok);
     if (!listener_) return read_.complete(ok);
     listener_(ok ? &request_ : nullptr);
@@ -223,7 +137,7 @@ class ReadingCall : public BridgedCall<Reactor>, public StreamReader<Request> {
 
  private:
   void start_read(Request* message) {
-    give_to_grpc(this);
+    this->to_grpc();
     this->StartRead(message);
   }
 
@@ -233,39 +147,53 @@ class ReadingCall : public BridgedCall<Reactor>, public StreamReader<Request> {
   std::optional<ReadAhead<Request>> ahead_;
 };
 
+// The writing half of a call that answers with a stream; `Base` is the rest of the call.
+template <typename Base, typename Reply>
+class WritingCall final : public Base, public StreamWriter<Reply> {
+ public:
+  WritingCall(CallGate& gate, grpc::CallbackServerContext& context)
+      : Base(gate, context), written_([&context] { context.TryCancel(); }) {}
+
+  void OnWriteDone(bool ok) override {
+    this->from_grpc();
+    written_.complete(ok);
+  }
+  Task<absl::Status> write(Reply message) override {
+    message_ = std::move(message);
+    written_.expect();
+    this->to_grpc();
+    this->StartWrite(&message_);
+    const bool ok = co_await written_.wait();
+    co_return ok ? absl::OkStatus() : absl::CancelledError("the client is gone");
+  }
+
+ private:
+  Reply message_;
+  Completion written_;
+};
+
+template <typename Request, typename Reply, typename Handler>
+Task<absl::Status> serve_stream(CallContext call, const Request* request, StreamWriter<Reply>* out,
+                                Handler handler) {
+  co_return co_await handler(std::move(call), *request, *out);
+}
+
 // handler(CallContext, Request, StreamWriter<Reply>&) -> Task<absl::Status>
 template <typename Request, typename Reply, typename Handler>
 grpc::ServerWriteReactor<Reply>* stream_call(CallGate& gate, grpc::CallbackServerContext* context,
                                              const Request* request, Handler handler) {
-  class Call final : public BridgedCall<grpc::ServerWriteReactor<Reply>>,
-                     public StreamWriter<Reply> {
-   public:
-    Call(CallGate& gate, grpc::CallbackServerContext& context, const Request* request,
-         Handler handler)
-        : BridgedCall<grpc::ServerWriteReactor<Reply>>(gate, context),
-          written_([&context] { context.TryCancel(); }) {
-      this->begin([this, request, handler = std::move(handler)](CallContext& call) {
-        return handler(std::move(call), *request, static_cast<StreamWriter<Reply>&>(*this));
-      });
-    }
-    void OnWriteDone(bool ok) override {
-      take_from_grpc(this);
-      written_.complete(ok);
-    }
-    Task<absl::Status> write(Reply message) override {
-      message_ = std::move(message);
-      written_.expect();
-      give_to_grpc(this);
-      this->StartWrite(&message_);
-      const bool ok = co_await written_.wait();
-      co_return ok ? absl::OkStatus() : absl::CancelledError("the client is gone");
-    }
+  auto* call = new WritingCall<BridgedCall<grpc::ServerWriteReactor<Reply>>, Reply>(gate, *context);
+  if (std::optional<CallContext> entered = call->enter()) {
+    StreamWriter<Reply>* out = call;
+    call->run(*entered, serve_stream(*entered, request, out, std::move(handler)));
+  }
+  return call;
+}
 
-   private:
-    Reply message_;
-    Completion written_;
-  };
-  return new Call(gate, *context, request, std::move(handler));
+template <typename Request, typename Reply, typename Handler>
+Task<absl::Status> serve_bidi(CallContext call, StreamReader<Request>* in, StreamWriter<Reply>* out,
+                              Handler handler) {
+  co_return co_await handler(std::move(call), *in, *out);
 }
 
 // handler(CallContext, StreamReader<Request>&, StreamWriter<Reply>&) -> Task<absl::Status>
@@ -273,61 +201,35 @@ template <typename Request, typename Reply, typename Handler>
 grpc::ServerBidiReactor<Request, Reply>* bidi_call(CallGate& gate,
                                                    grpc::CallbackServerContext* context,
                                                    Handler handler) {
-  class Call final : public ReadingCall<grpc::ServerBidiReactor<Request, Reply>, Request>,
-                     public StreamWriter<Reply> {
-   public:
-    Call(CallGate& gate, grpc::CallbackServerContext& context, Handler handler)
-        : ReadingCall<grpc::ServerBidiReactor<Request, Reply>, Request>(gate, context),
-          written_([&context] { context.TryCancel(); }) {
-      this->begin([this, handler = std::move(handler)](CallContext& call) {
-        return handler(std::move(call), static_cast<StreamReader<Request>&>(*this),
-                       static_cast<StreamWriter<Reply>&>(*this));
-      });
-    }
-    void OnWriteDone(bool ok) override {
-      take_from_grpc(this);
-      written_.complete(ok);
-    }
-    Task<absl::Status> write(Reply message) override {
-      reply_ = std::move(message);
-      written_.expect();
-      give_to_grpc(this);
-      this->StartWrite(&reply_);
-      const bool ok = co_await written_.wait();
-      co_return ok ? absl::OkStatus() : absl::CancelledError("the client is gone");
-    }
+  using Reading = ReadingCall<grpc::ServerBidiReactor<Request, Reply>, Request>;
+  auto* call = new WritingCall<Reading, Reply>(gate, *context);
+  if (std::optional<CallContext> entered = call->enter()) {
+    StreamReader<Request>* in = call;
+    StreamWriter<Reply>* out = call;
+    call->run(*entered, serve_bidi(*entered, in, out, std::move(handler)));
+  }
+  return call;
+}
 
-   private:
-    Reply reply_;
-    Completion written_;
-  };
-  return new Call(gate, *context, std::move(handler));
+template <typename Request, typename Reply, typename Handler>
+Task<absl::Status> serve_upload(CallContext call, StreamReader<Request>* in, Reply* reply,
+                                Handler handler) {
+  absl::StatusOr<Reply> answer = co_await handler(std::move(call), *in);
+  if (!answer.ok()) co_return answer.status();
+  *reply = std::move(*answer);
+  co_return absl::OkStatus();
 }
 
 // handler(CallContext, StreamReader<Request>&) -> Task<absl::StatusOr<Reply>>
 template <typename Request, typename Reply, typename Handler>
 grpc::ServerReadReactor<Request>* upload_call(CallGate& gate, grpc::CallbackServerContext* context,
                                               Reply* reply, Handler handler) {
-  class Call final : public ReadingCall<grpc::ServerReadReactor<Request>, Request> {
-   public:
-    Call(CallGate& gate, grpc::CallbackServerContext& context, Reply* reply, Handler handler)
-        : ReadingCall<grpc::ServerReadReactor<Request>, Request>(gate, context), reply_(reply) {
-      this->begin([this, handler = std::move(handler)](CallContext& call) {
-        return serve(this, call, handler);
-      });
-    }
-
-   private:
-    static Task<absl::Status> serve(Call* self, CallContext call, Handler handler) {
-      absl::StatusOr<Reply> reply =
-          co_await handler(std::move(call), static_cast<StreamReader<Request>&>(*self));
-      if (!reply.ok()) co_return reply.status();
-      *self->reply_ = std::move(*reply);
-      co_return absl::OkStatus();
-    }
-    Reply* reply_;
-  };
-  return new Call(gate, *context, reply, std::move(handler));
+  auto* call = new ReadingCall<grpc::ServerReadReactor<Request>, Request>(gate, *context);
+  if (std::optional<CallContext> entered = call->enter()) {
+    StreamReader<Request>* in = call;
+    call->run(*entered, serve_upload(*entered, in, reply, std::move(handler)));
+  }
+  return call;
 }
 
 }  // namespace zsync::daemon

@@ -39,10 +39,10 @@ std::string traceparent_of(const grpc::CallbackServerContext& context) {
   return std::string(trace->second.data(), trace->second.size());
 }
 
-void CallGate::leave(const CallContext& call) {
+void CallGate::leave(uid_t uid) {
   calls_open_.fetch_sub(1, std::memory_order_relaxed);
   rt::LockGuard guard(mutex_);
-  auto open = open_by_uid_.find(call.peer.uid);
+  auto open = open_by_uid_.find(uid);
   if (open != open_by_uid_.end() && --open->second == 0) open_by_uid_.erase(open);
 }
 

@@ -32,9 +32,9 @@ class CallGate {
   CallGate(Runtime& runtime, uid_t daemon_uid, uint32_t calls_per_uid_max)
       : runtime_(runtime), daemon_uid_(daemon_uid), calls_per_uid_max_(calls_per_uid_max) {}
 
-  // Lets a call in, or says why not. Whoever was let in leaves.
+  // Lets a call in, or says why not. Whoever was let in leaves, under the same user.
   absl::StatusOr<CallContext> enter(grpc::CallbackServerContext& context);
-  void leave(const CallContext& call);
+  void leave(uid_t uid);
   // From now on every call is refused, with the reason DRAINING: nothing was done, and it may be
   // made again as soon as the next program serves.
   void drain() { draining_.store(true); }
