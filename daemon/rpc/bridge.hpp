@@ -7,6 +7,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "daemon/rpc/completion.hpp"
 #include "daemon/rpc/read_ahead.hpp"
 #include "daemon/rpc/status.hpp"
+#include "daemon/rpc/write_feed.hpp"
 #include "zsync/task.hpp"
 
 namespace zsync::daemon {
@@ -82,6 +84,9 @@ class StreamWriter {
   //
   // Errors: kCancelled when the client is gone.
   virtual Task<absl::Status> write(Reply message) = 0;
+  // From now on writes what `next` gives whenever the feed is poked; no write() then, and the feed
+  // is finished before the call ends.
+  virtual std::shared_ptr<WriteFeed<Reply>> feed(std::function<bool(Reply&)> next) = 0;
 
  protected:
   ~StreamWriter() = default;
@@ -156,20 +161,31 @@ class WritingCall final : public Base, public StreamWriter<Reply> {
 
   void OnWriteDone(bool ok) override {
     this->from_grpc();
-    written_.complete(ok);
+    feed_ ? feed_->on_written(ok) : written_.complete(ok);
   }
   Task<absl::Status> write(Reply message) override {
     message_ = std::move(message);
     written_.expect();
-    this->to_grpc();
-    this->StartWrite(&message_);
+    start_write(&message_);
     const bool ok = co_await written_.wait();
     co_return ok ? absl::OkStatus() : absl::CancelledError("the client is gone");
   }
+  std::shared_ptr<WriteFeed<Reply>> feed(std::function<bool(Reply&)> next) override {
+    feed_ = std::make_shared<WriteFeed<Reply>>(
+        [this] { this->context().TryCancel(); },
+        [this](const Reply* message) { start_write(message); }, std::move(next));
+    return feed_;
+  }
 
  private:
+  void start_write(const Reply* message) {
+    this->to_grpc();
+    this->StartWrite(message);
+  }
+
   Reply message_;
   Completion written_;
+  std::shared_ptr<WriteFeed<Reply>> feed_;
 };
 
 template <typename Request, typename Reply, typename Handler>

@@ -120,6 +120,7 @@ void TasksEngine::put_back(const EntryPtr& entry) {
 void TasksEngine::apply_cancel(const EntryPtr& entry, const TaskRecord& canceled,
                                std::optional<uint64_t> grace_ms) {
   {
+    Tidings tidings;
     rt::LockGuard guard(mutex_);
     TaskRecord& record = entry->task.record;
     entry->canceling = false;
@@ -135,7 +136,7 @@ void TasksEngine::apply_cancel(const EntryPtr& entry, const TaskRecord& canceled
       queue_.ended(entry->task.order, false, clock_());
       dispatch();
     } else if (record.spec->function) {
-      cancel_call(entry);
+      cancel_call(entry, tidings);
     } else if (entry->orders) {
       order_cancel(entry, *entry->orders);
     }

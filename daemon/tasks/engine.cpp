@@ -243,8 +243,10 @@ void TasksEngine::dispatch() {
 }
 
 int64_t TasksEngine::next_look() const {
-  return std::min(queue_.wake_at().value_or(INT64_MAX),
-                  functions_.pool.wake_at().value_or(INT64_MAX));
+  const auto& directs = functions_.direct_ends;
+  return std::min({queue_.wake_at().value_or(INT64_MAX),
+                   functions_.pool.wake_at().value_or(INT64_MAX),
+                   directs.empty() ? INT64_MAX : directs.begin()->first});
 }
 
 void TasksEngine::rearm() {
@@ -268,8 +270,9 @@ Task<void> TasksEngine::keep_time() {
     } else {
       co_await rearm_.changed(seen);
     }
+    Tidings tidings;
     rt::LockGuard guard(mutex_);
-    look_at_calls();
+    look_at_calls(tidings);
     dispatch();
   }
 }

@@ -114,8 +114,13 @@ class TasksEngine {
 
   // Makes the caller a worker. Errors: kInvalidArgument; kResourceExhausted; kUnavailable.
   Task<absl::StatusOr<WorkerLinkPtr>> join_worker(WorkerHello hello);
-  // What to tell it next; waits. Cancel: throws Cancelled, nothing is taken.
-  Task<WorkerNews> worker_news(WorkerLinkPtr link);
+  // `tell` is called, in any thread, whenever there is news from now on, and once for what there
+  // is.
+  void tell_worker(const WorkerLinkPtr& link, std::function<void()> tell);
+  // False: nothing to tell it.
+  bool take_news(const WorkerLinkPtr& link, WorkerNews& news);
+  // Completes when it counts as gone, with why; empty: it has left by itself.
+  Task<std::string> worker_gone(WorkerLinkPtr link);
   // It has said something, maybe answers; those that come too late are refused.
   void hear_worker(const WorkerLinkPtr& link, std::vector<AnsweredCall> answers);
   // No more calls for it.
@@ -124,12 +129,15 @@ class TasksEngine {
   void leave_worker(const WorkerLinkPtr& link);
   // From now on workers leave since the daemon stops, and are not to blame for it.
   void close_functions();
-  // A call that no disk ever sees. Completes with what the worker says, also that it failed.
+  // A call that no disk ever sees. `settled` is called once, in any thread, with what the worker
+  // says, also that it failed; kDeadlineExceeded; kAborted when workers go away with it.
   //
-  // Errors: kInvalidArgument; kNotFound; kResourceExhausted; kDeadlineExceeded; kAborted when
-  //         workers go away with it. Cancel: throws Cancelled, the worker is told.
-  Task<absl::StatusOr<FunctionResult>> call_function(FunctionCall call, std::string traceparent,
-                                                     int64_t timeout_ns);
+  // Errors: kInvalidArgument; kNotFound; kResourceExhausted; then it is not called.
+  absl::StatusOr<DirectPtr> call_function(
+      FunctionCall call, std::string traceparent, int64_t timeout_ns,
+      std::function<void(absl::StatusOr<FunctionResult>)> settled);
+  // Nobody wants the answer any more: the worker is told.
+  void withdraw_call(const DirectPtr& direct);
   std::vector<FunctionRecord> functions();
 
   size_t stored();
@@ -242,16 +250,17 @@ class TasksEngine {
   // function_calls.cpp
   Task<std::vector<Permit>> lock_turns(std::vector<EntryPtr> entries);
   Task<void> launch_calls(std::vector<EntryPtr> entries);
-  void hand_over(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void hand_over(const EntryPtr& entry, Tidings& out) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void wait_anew(const EntryPtr& entry, int64_t not_before) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool decide_end(StoredTask& task, const CallEnding& ending);
   Task<void> end_calls(std::vector<CallEnding> endings);
   void end_soon(std::vector<CallEnding> endings) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void apply_end(const EntryPtr& entry, StoredTask task, bool again, CallEnding::How how)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void cancel_call(const EntryPtr& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void take_away(const std::string& function, uint64_t call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void look_at_calls() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void cancel_call(const EntryPtr& entry, Tidings& out) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void take_away(const std::string& function, uint64_t call, Tidings& out)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void look_at_calls(Tidings& out) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void resume_calls(std::vector<EntryPtr> entries) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // function_workers.cpp
@@ -259,12 +268,17 @@ class TasksEngine {
   void know_function(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void share_places(const std::string& function) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status check_function(const FunctionCall& call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void lose_worker(const WorkerLinkPtr& link, const std::string& reason)
+  void lose_worker(const WorkerLinkPtr& link, const std::string& reason, Tidings& out)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void hand_directs(const std::string& function) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void settle_direct(DirectPtr direct, absl::StatusOr<FunctionResult> answer)
+
+  // direct_calls.cpp
+  void hand_directs(const std::string& function, Tidings& out)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void withdraw_direct(const DirectPtr& direct);
+  bool forget_direct(const DirectCall& direct) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void settle_direct(const DirectPtr& direct, absl::StatusOr<FunctionResult> answer, Tidings& out)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void end_late_directs(int64_t now, Tidings& out) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void lose_direct(uint64_t id, Tidings& out) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void explain_places(const std::string& need, std::vector<std::string>& reasons)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status load_known_functions(Database& db) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -115,11 +115,12 @@ Task<void> TasksEngine::launch_calls(std::vector<EntryPtr> entries) {
     return status;
   });
   {
+    Tidings tidings;
     rt::LockGuard guard(mutex_);
     if (stopping_) co_return;  // the next daemon finds it running, and with no worker
     for (const EntryPtr& entry : entries) {
       if (committed.ok()) {
-        hand_over(entry);
+        hand_over(entry, tidings);
       } else {
         --entry->task.record.attempt;  // nothing of it ever existed
         wait_anew(entry, clock_() + kStorePause.count() * kNanoPerMs);
@@ -138,7 +139,7 @@ void TasksEngine::wait_anew(const EntryPtr& entry, int64_t not_before) {
   enqueue(entry);
 }
 
-void TasksEngine::hand_over(const EntryPtr& entry) {
+void TasksEngine::hand_over(const EntryPtr& entry, Tidings& out) {
   TaskRecord& record = entry->task.record;
   const int64_t due = deadlines_of(record).end;
   int64_t until = due;
@@ -155,7 +156,7 @@ void TasksEngine::hand_over(const EntryPtr& entry) {
   const trace::SpanContext caused = work_span(record.id, record.spec->traceparent);
   link->calls.push_back({handed->call, record.id, record.attempt, record.spec->function, until,
                          attempt_span(caused, record.attempt).to_traceparent()});
-  link->changed.notify_all();
+  out.news_for(*link);
   announce("task.started", record, entry->take_waits());
 }
 
@@ -241,7 +242,7 @@ void TasksEngine::apply_end(const EntryPtr& entry, StoredTask task, bool again, 
 }
 
 // A running call that is to be canceled: its worker is told, and has until the end of the grace.
-void TasksEngine::cancel_call(const EntryPtr& entry) {
+void TasksEngine::cancel_call(const EntryPtr& entry, Tidings& out) {
   const std::optional<uint64_t> worker = functions_.pool.holder(entry->call);
   if (!worker) return;
   const TaskSpec& spec = *entry->task.record.spec;
@@ -250,23 +251,24 @@ void TasksEngine::cancel_call(const EntryPtr& entry) {
   functions_.pool.limit(entry->call, clock_() + static_cast<int64_t>(grace) * kNanoPerMs);
   const WorkerLinkPtr& link = functions_.links.at(*worker);
   link->news.canceled.push_back(entry->call);
-  link->changed.notify_all();
+  out.news_for(*link);
   rearm();
 }
 
 // Takes the call out of its worker's hands: what it answers from now on is refused.
-void TasksEngine::take_away(const std::string& function, uint64_t call) {
+void TasksEngine::take_away(const std::string& function, uint64_t call, Tidings& out) {
   const std::optional<uint64_t> worker = functions_.pool.give_up(call);
   if (!worker) return;
   const WorkerLinkPtr& link = functions_.links.at(*worker);
   link->news.canceled.push_back(call);
-  link->changed.notify_all();
+  out.news_for(*link);
   share_places(function);
 }
 
 // Ends what took too long, and lets go of workers that are silent.
-void TasksEngine::look_at_calls() {
+void TasksEngine::look_at_calls(Tidings& out) {
   const int64_t now = clock_();
+  end_late_directs(now, out);
   std::vector<CallEnding> endings;
   for (const WorkerPool::Call& call : functions_.pool.expired(now)) {
     const EntryPtr entry = by_order_.at(call.subject);
@@ -282,14 +284,15 @@ void TasksEngine::look_at_calls() {
     } else {
       ending.reason = absl::StrCat("ran longer than ", record.spec->timeout_ms, " ms");
     }
-    take_away(record.spec->function->name, call.call);
+    take_away(record.spec->function->name, call.call, out);
     endings.push_back(std::move(ending));
   }
   end_soon(std::move(endings));
   for (uint64_t worker : functions_.pool.silent(now)) {
     const WorkerLinkPtr link = functions_.links.at(worker);
     link->news.gone_reason = "this worker was silent for longer than it had said";
-    lose_worker(link, absl::StrCat("its worker (pid ", link->pid, ") was silent for too long"));
+    lose_worker(link, absl::StrCat("its worker (pid ", link->pid, ") was silent for too long"),
+                out);
   }
 }
 

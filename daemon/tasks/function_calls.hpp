@@ -2,13 +2,15 @@
 // direct calls, which no disk ever sees.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -56,8 +58,9 @@ struct WorkerLink {
   std::string function;
   int32_t pid = 0;
   std::deque<HandedCall> calls;
-  WorkerNews news;  // but for the calls
-  Notify changed;
+  WorkerNews news;             // but for the calls
+  std::function<void()> tell;  // there is news; any thread, no lock held
+  Notify ended;                // it counts as gone
 };
 using WorkerLinkPtr = std::shared_ptr<WorkerLink>;
 
@@ -84,11 +87,30 @@ struct DirectCall {
   int64_t until = 0;
   uint64_t call = 0;  // 0: it waits
   uint32_t lost_workers = 0;
-  std::optional<absl::StatusOr<FunctionResult>> answer;
-  std::atomic<bool> settled{false};  // there is one
-  Notify answered;
+  std::function<void(absl::StatusOr<FunctionResult>)> settled;  // once; any thread, no lock held
 };
 using DirectPtr = std::shared_ptr<DirectCall>;
+
+// What comes about for workers and callers while the engine's lock is held, and is told when it is
+// free: made before the lock is taken, so that it ends after it.
+class Tidings {
+ public:
+  Tidings() = default;
+  Tidings(const Tidings&) = delete;
+  Tidings& operator=(const Tidings&) = delete;
+  ~Tidings();
+
+  void news_for(const WorkerLink& link);
+  void settle(DirectCall& direct, absl::StatusOr<FunctionResult> answer);
+
+ private:
+  struct Settled {
+    std::function<void(absl::StatusOr<FunctionResult>)> tell;
+    absl::StatusOr<FunctionResult> answer;
+  };
+  std::vector<Settled> settled_;
+  std::vector<std::pair<uint64_t, std::function<void()>>> links_;  // by worker
+};
 
 // How an attempt at a worker ends.
 struct CallEnding {
@@ -108,6 +130,7 @@ struct FunctionState {
   std::map<std::string, Known> known;
   absl::flat_hash_map<uint64_t, WorkerLinkPtr> links;  // by worker
   absl::flat_hash_map<uint64_t, DirectPtr> directs;    // waiting and handed over
+  std::set<std::pair<int64_t, uint64_t>> direct_ends;  // until, id: of all of them
   std::vector<std::shared_ptr<TaskEntry>> starting;    // that the queue has let start just now
   uint64_t next_direct = 1;
   bool group_made = false;

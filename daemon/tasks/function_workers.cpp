@@ -9,7 +9,6 @@
 #include "daemon/store/commit.hpp"
 #include "daemon/tasks/engine.hpp"
 #include "zsync/flow.hpp"
-#include "zsync/timeout.hpp"
 
 namespace zsync::daemon {
 namespace {
@@ -28,14 +27,6 @@ std::string places_of(const std::string& function) { return absl::StrCat("functi
 absl::Status too_many(const char* field, std::string message, std::string limit, std::string hint) {
   return fault(absl::StatusCode::kResourceExhausted, std::move(message),
                {field, "LIMIT", std::move(limit), std::move(hint), {}});
-}
-
-Task<void> wait_for_answer(DirectPtr direct) {
-  while (true) {
-    const uint64_t seen = direct->answered.epoch();
-    if (direct->settled) co_return;
-    co_await direct->answered.changed(seen);
-  }
 }
 
 }  // namespace
@@ -153,6 +144,7 @@ Task<absl::StatusOr<WorkerLinkPtr>> TasksEngine::join_worker(WorkerHello hello) 
   auto link = std::make_shared<WorkerLink>();
   link->function = hello.function;
   link->pid = hello.pid;
+  Tidings tidings;
   rt::LockGuard guard(mutex_);
   if (stopping_ || functions_.closing) {
     co_return absl::UnavailableError("zsyncd is stopping: come back in a moment");
@@ -163,55 +155,46 @@ Task<absl::StatusOr<WorkerLinkPtr>> TasksEngine::join_worker(WorkerHello hello) 
   functions_.links[link->worker] = link;
   events_.append("function.worker_joined", link->function, {{"pid", absl::StrCat(link->pid)}});
   share_places(link->function);
-  hand_directs(link->function);
+  hand_directs(link->function, tidings);
   dispatch();
   rearm();
   co_return link;
 }
 
 void TasksEngine::drain_worker(const WorkerLinkPtr& link) {
+  Tidings tidings;
   rt::LockGuard guard(mutex_);
   functions_.pool.drain(link->worker);
   share_places(link->function);
   link->news.drained = true;
-  link->changed.notify_all();
+  tidings.news_for(*link);
 }
 
 void TasksEngine::leave_worker(const WorkerLinkPtr& link) {
+  Tidings tidings;
   rt::LockGuard guard(mutex_);
-  lose_worker(link, absl::StrCat("its worker (pid ", link->pid, ") went away"));
+  lose_worker(link, absl::StrCat("its worker (pid ", link->pid, ") went away"), tidings);
 }
 
 // What it had goes to others. Idempotent.
-void TasksEngine::lose_worker(const WorkerLinkPtr& link, const std::string& reason) {
+void TasksEngine::lose_worker(const WorkerLinkPtr& link, const std::string& reason, Tidings& out) {
   if (functions_.links.erase(link->worker) == 0) return;
   std::vector<CallEnding> endings;
   for (const WorkerPool::Call& call : functions_.pool.leave(link->worker)) {
     if (call.lane == Lane::kTask) {
       endings.push_back({by_order_.at(call.subject), How::kLostWorker, reason, nullptr});
-      continue;
+    } else {
+      lose_direct(call.subject, out);
     }
-    auto found = functions_.directs.find(call.subject);
-    if (found == functions_.directs.end()) continue;
-    const DirectPtr direct = found->second;
-    direct->call = 0;
-    if (++direct->lost_workers < kLostWorkersMax) {
-      functions_.known[link->function].waiting[direct->id] = direct;
-      continue;
-    }
-    settle_direct(direct,
-                  fault(absl::StatusCode::kAborted,
-                        absl::StrCat(kLostWorkersMax, " workers in a row went away with this call"),
-                        {"call", "WORKERS_LOST", "", "see what ends them", {}}));
   }
   link->calls.clear();
   link->news.gone = true;
-  link->changed.notify_all();
+  link->ended.notify_all();
   functions_.known[link->function].served_unix_nano = clock_();
   share_places(link->function);
   if (functions_.closing || stopping_) return;  // the next daemon gives them back
   events_.append("function.worker_left", link->function, {{"pid", absl::StrCat(link->pid)}});
-  hand_directs(link->function);
+  hand_directs(link->function, out);
   end_soon(std::move(endings));
 }
 
@@ -221,6 +204,7 @@ void TasksEngine::close_functions() {
 }
 
 void TasksEngine::hear_worker(const WorkerLinkPtr& link, std::vector<AnsweredCall> answers) {
+  Tidings tidings;
   rt::LockGuard guard(mutex_);
   if (!functions_.links.contains(link->worker)) return;
   functions_.pool.heard(link->worker, clock_());
@@ -236,7 +220,7 @@ void TasksEngine::hear_worker(const WorkerLinkPtr& link, std::vector<AnsweredCal
         link->news.refused.push_back(
             {answer.call,
              "too late: the call was canceled, timed out, or never was this worker's"});
-        link->changed.notify_all();
+        tidings.news_for(*link);
       }
       continue;
     }
@@ -246,36 +230,50 @@ void TasksEngine::hear_worker(const WorkerLinkPtr& link, std::vector<AnsweredCal
                          std::make_shared<const FunctionResult>(std::move(result))});
     } else if (auto direct = functions_.directs.find(call->subject);
                direct != functions_.directs.end()) {
-      settle_direct(direct->second, std::move(result));
+      settle_direct(DirectPtr(direct->second), std::move(result), tidings);
     }
   }
   if (freed) share_places(link->function);
   end_soon(std::move(endings));
-  hand_directs(link->function);
+  hand_directs(link->function, tidings);
   if (freed) dispatch();
 }
 
-Task<WorkerNews> TasksEngine::worker_news(WorkerLinkPtr link) {
+void TasksEngine::tell_worker(const WorkerLinkPtr& link, std::function<void()> tell) {
+  Tidings tidings;
+  rt::LockGuard guard(mutex_);
+  link->tell = std::move(tell);
+  tidings.news_for(*link);
+}
+
+bool TasksEngine::take_news(const WorkerLinkPtr& link, WorkerNews& next) {
+  rt::LockGuard guard(mutex_);
+  WorkerNews& news = link->news;
+  if (link->calls.empty() && news.canceled.empty() && news.refused.empty() && !news.drained) {
+    return false;
+  }
+  next = std::exchange(news, WorkerNews());
+  news.gone = next.gone;
+  news.gone_reason = next.gone_reason;
+  size_t bytes = 0;
+  while (!link->calls.empty() && next.calls.size() < kFrameCallsMax) {
+    bytes += link->calls.front().what->payload.size();
+    if (!next.calls.empty() && bytes > kFrameBytesMax) break;
+    next.calls.push_back(std::move(link->calls.front()));
+    link->calls.pop_front();
+  }
+  if (!link->calls.empty()) news.drained = std::exchange(next.drained, false);
+  return true;
+}
+
+Task<std::string> TasksEngine::worker_gone(WorkerLinkPtr link) {
   while (true) {
-    const uint64_t seen = link->changed.epoch();
+    const uint64_t seen = link->ended.epoch();
     {
       rt::LockGuard guard(mutex_);
-      WorkerNews& news = link->news;
-      if (!link->calls.empty() || !news.canceled.empty() || !news.refused.empty() || news.drained ||
-          news.gone) {
-        WorkerNews next = std::exchange(news, WorkerNews());
-        size_t bytes = 0;
-        while (!link->calls.empty() && next.calls.size() < kFrameCallsMax) {
-          bytes += link->calls.front().what->payload.size();
-          if (!next.calls.empty() && bytes > kFrameBytesMax) break;
-          next.calls.push_back(std::move(link->calls.front()));
-          link->calls.pop_front();
-        }
-        if (!link->calls.empty()) news.drained = std::exchange(next.drained, false);
-        co_return next;
-      }
+      if (link->news.gone) co_return link->news.gone_reason;
     }
-    co_await link->changed.changed(seen);
+    co_await link->ended.changed(seen);
   }
 }
 
@@ -287,80 +285,6 @@ std::vector<FunctionRecord> TasksEngine::functions() {
                        static_cast<uint32_t>(known.waiting.size()), known.served_unix_nano});
   }
   return records;
-}
-
-void TasksEngine::hand_directs(const std::string& function) {
-  auto known = functions_.known.find(function);
-  if (known == functions_.known.end()) return;
-  std::map<uint64_t, DirectPtr>& waiting = known->second.waiting;
-  while (!waiting.empty()) {
-    const DirectPtr direct = waiting.begin()->second;
-    const std::optional<WorkerPool::Handed> handed =
-        functions_.pool.hand(function, Lane::kDirect, direct->id, 0);
-    if (!handed) return;
-    waiting.erase(waiting.begin());
-    direct->call = handed->call;
-    const WorkerLinkPtr& link = functions_.links.at(handed->worker);
-    link->calls.push_back({handed->call, "", 0, direct->what, direct->until, direct->traceparent});
-    link->changed.notify_all();
-  }
-}
-
-void TasksEngine::settle_direct(DirectPtr direct, absl::StatusOr<FunctionResult> answer) {
-  functions_.directs.erase(direct->id);
-  direct->answer = std::move(answer);
-  direct->settled = true;
-  direct->answered.notify_all();
-}
-
-// Nobody wants its answer any more.
-void TasksEngine::withdraw_direct(const DirectPtr& direct) {
-  rt::LockGuard guard(mutex_);
-  if (functions_.directs.erase(direct->id) == 0) return;
-  functions_.known[direct->what->name].waiting.erase(direct->id);
-  if (direct->call != 0) take_away(direct->what->name, direct->call);
-}
-
-Task<absl::StatusOr<FunctionResult>> TasksEngine::call_function(FunctionCall call,
-                                                                std::string traceparent,
-                                                                int64_t timeout_ns) {
-  if (absl::Status status = validate(call); !status.ok()) co_return status;
-  auto direct = std::make_shared<DirectCall>();
-  direct->what = std::make_shared<const FunctionCall>(std::move(call));
-  direct->traceparent = std::move(traceparent);
-  direct->until = clock_() + timeout_ns;
-  const std::string& name = direct->what->name;
-  {
-    rt::LockGuard guard(mutex_);
-    if (absl::Status status = check_function(*direct->what); !status.ok()) co_return status;
-    FunctionState::Known& known = functions_.known[name];
-    if (known.waiting.size() >= kDirectWaitingMax) {
-      co_return too_many("call", absl::StrCat(kDirectWaitingMax, " calls of \"", name, "\" wait"),
-                         absl::StrCat("direct_waiting_max = ", kDirectWaitingMax),
-                         "add workers, or submit it as a task");
-    }
-    direct->id = functions_.next_direct++;
-    functions_.directs[direct->id] = direct;
-    known.waiting[direct->id] = direct;
-    hand_directs(name);
-  }
-  struct Ending {
-    TasksEngine& engine;
-    const DirectPtr& direct;
-    ~Ending() { engine.withdraw_direct(direct); }
-  } ending{*this, direct};
-  const absl::Status waited =
-      co_await timeout(wait_for_answer(direct), std::chrono::nanoseconds(timeout_ns));
-  rt::LockGuard guard(mutex_);
-  if (direct->answer) co_return std::move(*direct->answer);
-  if (!absl::IsDeadlineExceeded(waited)) co_return absl::CancelledError("the call was cancelled");
-  const uint32_t workers = functions_.pool.counts(name).workers;
-  co_return fault(absl::StatusCode::kDeadlineExceeded,
-                  direct->call != 0 ? absl::StrCat("the worker of \"", name, "\" took too long")
-                  : workers == 0    ? absl::StrCat("no worker serves \"", name, "\"")
-                                    : absl::StrCat("none of the ", workers, " workers of \"", name,
-                                                   "\" had a free place in time"),
-                  {"timeout", "DEADLINE", "", "give it more time, or submit it as a task", {}});
 }
 
 void TasksEngine::explain_places(const std::string& need, std::vector<std::string>& reasons) {

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "daemon/fault/fault.hpp"
 #include "daemon/rpc/bridge.hpp"
+#include "daemon/rpc/later_call.hpp"
 #include "daemon/tasks/engine.hpp"
 #include "daemon/tasks/functions_proto.hpp"
 #include "zsync/v1/functions.grpc.pb.h"
@@ -48,6 +49,8 @@ void hear(TasksEngine& engine, const WorkerLinkPtr& link, const v1::ServeRequest
   if (request.drain()) engine.drain_worker(link);
 }
 
+// What a worker is told goes out in the thread that brings it about, and an answer is taken by the
+// reaction that hears it; this coroutine sees the worker in and out.
 Task<absl::Status> serve(TasksEngine& engine, CallContext call, StreamReader<v1::ServeRequest>& in,
                          StreamWriter<v1::ServeReply>& out) {
   std::optional<v1::ServeRequest> first = co_await in.read();
@@ -57,35 +60,30 @@ Task<absl::Status> serve(TasksEngine& engine, CallContext call, StreamReader<v1:
   absl::StatusOr<WorkerLinkPtr> joined = co_await engine.join_worker(std::move(*hello));
   if (!joined.ok()) co_return joined.status();
   const WorkerLinkPtr link = *joined;
-  struct Leaving {
-    TasksEngine& engine;
-    const WorkerLinkPtr& link;
-    ~Leaving() { engine.leave_worker(link); }
-  } leaving{engine, link};
-  // An answer is taken by the reaction itself: it is one lock, and the caller need not wait for
-  // this coroutine's turn.
+  const auto feed = out.feed([&engine, link, told = false](v1::ServeReply& reply) mutable {
+    WorkerNews news;
+    const bool any = engine.take_news(link, news);
+    if (!any && told) return false;
+    reply = to_proto(std::move(news));
+    reply.set_serving(!std::exchange(told, true));
+    return true;
+  });
   in.listen([&engine, link](const v1::ServeRequest* request) {
     request ? hear(engine, link, *request) : engine.leave_worker(link);
   });
-  v1::ServeReply serving;
-  serving.set_serving(true);
-  if (absl::Status status = co_await out.write(std::move(serving)); !status.ok()) co_return status;
-  while (true) {
-    WorkerNews news = co_await engine.worker_news(link);
-    const bool gone = news.gone;
-    const std::string reason = std::move(news.gone_reason);
-    v1::ServeReply reply = to_proto(std::move(news));
-    if (!gone || reply.ByteSizeLong() > 0) {
-      if (absl::Status status = co_await out.write(std::move(reply)); !status.ok()) {
-        co_return status;
-      }
-    }
-    if (!gone) continue;
-    if (reason.empty()) co_return absl::OkStatus();
-    co_return fault(
-        absl::StatusCode::kAborted, reason,
-        {"open.silence", "SILENT", "", "send a message more often, or name no silence", {}});
+  engine.tell_worker(link, [feed] { feed->poke(); });
+  std::string reason;
+  try {
+    reason = co_await engine.worker_gone(link);
+  } catch (const Cancelled&) {
+    engine.leave_worker(link);
   }
+  co_await feed->finish();
+  engine.tell_worker(link, nullptr);
+  if (reason.empty()) co_return absl::OkStatus();
+  co_return fault(
+      absl::StatusCode::kAborted, reason,
+      {"open.silence", "SILENT", "", "send a message more often, or name no silence", {}});
 }
 
 // What the handler said of its failure, as the status of the caller's call.
@@ -98,23 +96,39 @@ absl::Status failure_of(const FunctionResult& result) {
                 {}});
 }
 
-Task<absl::StatusOr<v1::CallFunctionReply>> call_function(TasksEngine& engine, CallContext call,
-                                                          v1::CallFunctionRequest request) {
+absl::StatusOr<v1::CallFunctionReply> reply_of(absl::StatusOr<FunctionResult> result) {
+  if (!result.ok()) return result.status();
+  if (result->failed) return failure_of(*result);
+  v1::CallFunctionReply reply;
+  to_proto(*result, *reply.mutable_result());
+  return reply;
+}
+
+using DirectReply = LaterCall<v1::CallFunctionReply>;
+
+void call_function(TasksEngine& engine, const CallContext& call, v1::CallFunctionRequest request,
+                   const DirectReply::Ptr& caller) {
   int64_t timeout_ns = kDirectTimeoutNs;
   if (request.has_timeout()) {
     absl::StatusOr<int64_t> given = to_ns(request.timeout(), "timeout", 1, kDirectTimeoutNsMax);
-    if (!given.ok()) co_return given.status();
+    if (!given.ok()) {
+      caller->answer(given.status());
+      return;
+    }
     timeout_ns = *given;
   }
   std::string trace =
       request.traceparent().empty() ? call.traceparent : std::move(*request.mutable_traceparent());
-  absl::StatusOr<FunctionResult> result = co_await engine.call_function(
-      from_proto(std::move(*request.mutable_call())), std::move(trace), timeout_ns);
-  if (!result.ok()) co_return result.status();
-  if (result->failed) co_return failure_of(*result);
-  v1::CallFunctionReply reply;
-  to_proto(*result, *reply.mutable_result());
-  co_return reply;
+  absl::StatusOr<DirectPtr> direct =
+      engine.call_function(from_proto(std::move(*request.mutable_call())), std::move(trace),
+                           timeout_ns, [caller](absl::StatusOr<FunctionResult> result) {
+                             caller->answer(reply_of(std::move(result)));
+                           });
+  if (!direct.ok()) {
+    caller->answer(direct.status());
+    return;
+  }
+  caller->on_gone([&engine, direct = *std::move(direct)] { engine.withdraw_call(direct); });
 }
 
 class Service final : public v1::Functions::CallbackService {
@@ -131,10 +145,11 @@ class Service final : public v1::Functions::CallbackService {
   }
   grpc::ServerUnaryReactor* Call(Context* context, const v1::CallFunctionRequest* request,
                                  v1::CallFunctionReply* reply) override {
-    return unary_call(gate_, context, request, reply,
-                      [this](CallContext call, v1::CallFunctionRequest request) {
-                        return call_function(engine_, std::move(call), std::move(request));
-                      });
+    return DirectReply::start(
+        gate_, context, reply,
+        [this, request](const CallContext& call, const DirectReply::Ptr& caller) {
+          call_function(engine_, call, *request, caller);
+        });
   }
   grpc::ServerUnaryReactor* List(Context* context, const v1::ListFunctionsRequest* request,
                                  v1::ListFunctionsReply* reply) override {

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "tests/integration/daemon_test.hpp"
+#include "zsync/v1/functions.grpc.pb.h"
 
 namespace zsync::integration {
 namespace {
@@ -459,6 +460,69 @@ TEST_F(FunctionsTest, ADirectCallWaitsForAWorkerAndIsGoneWithItsCaller) {
   gate.open();
   EXPECT_EQ(*client().functions().call("ask", "after"), "!after");
   EXPECT_TRUE(told);
+}
+
+TEST_F(FunctionsTest, ADirectCallEndsWithItsTimeWhoeverHasIt) {
+  Gate gate;
+  Worker worker(daemon().socket(), "slow", [&](const client::ServedCall&) {
+    gate.pass();
+    return result_of("");
+  });
+  wait_for_workers("slow", 1);
+  const auto stub = v1::Functions::NewStub(
+      grpc::CreateChannel("unix:" + daemon().socket(), grpc::InsecureChannelCredentials()));
+  // The daemon's own limit: the caller would wait for ever.
+  const auto call = [&](const std::string& function) {
+    v1::CallFunctionRequest request;
+    request.mutable_call()->set_name(function);
+    request.mutable_call()->set_wait_for_worker(true);
+    request.mutable_timeout()->set_nanos(30'000'000);
+    v1::CallFunctionReply reply;
+    grpc::ClientContext context;
+    const grpc::Status status = stub->Call(&context, request, &reply);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+    return status.error_message();
+  };
+  EXPECT_EQ(call("slow"), "the worker of \"slow\" took too long");
+  EXPECT_EQ(call("slow"), "none of the 1 workers of \"slow\" had a free place in time");
+  EXPECT_EQ(call("nobody"), "no worker serves \"nobody\"");
+  gate.open();
+  EXPECT_EQ(*client().functions().call("slow", "x"), "");
+}
+
+TEST_F(FunctionsTest, DirectCallsAreEachAnsweredOnceWhileWorkersComeAndGo) {
+  constexpr int kCallers = 4;
+  constexpr int kCalls = 250;  // of each
+  Worker staying(daemon().socket(), "echo", echo());
+  wait_for_workers("echo", 1);
+  std::atomic<int> calling{kCallers};
+  std::vector<std::thread> callers;
+  for (int caller = 0; caller < kCallers; ++caller) {
+    callers.emplace_back([&, caller] {
+      for (int i = 0; i < kCalls; ++i) {
+        const std::string payload = absl::StrCat(caller, "/", i);
+        const auto answer = client().functions().call("echo", payload);
+        EXPECT_TRUE(answer.ok()) << answer.status();
+        if (answer.ok()) EXPECT_EQ(*answer, "<" + payload + ">");
+      }
+      --calling;
+    });
+  }
+  int came = 0;
+  while (calling > 0) {
+    std::atomic<int> served{0};
+    Worker passing(daemon().socket(), "echo",
+                   [&](const client::ServedCall& call) {
+                     ++served;
+                     return result_of("<" + call.payload() + ">");
+                   },
+                   {.concurrency = 2, .window = 8});
+    EXPECT_TRUE(kit::poll_until([&] { return served > 0 || calling == 0; }));
+    EXPECT_TRUE(passing.stop().ok());
+    ++came;
+  }
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_GT(came, 1);
 }
 
 TEST_F(FunctionsTest, TheCommandLineServesCallsAndLists) {
