@@ -358,7 +358,8 @@ Task<absl::StatusOr<std::optional<Candidate>>> serve(LiveConfig& live, State& st
   ChannelsEngine channels(channels_options(config), *state.store, events, ids, unix_nano_now);
   if (absl::Status status = channels.start(); !status.ok()) co_return status;
   co_await bring_channels_back(channels, events, config, start.inherited.has_value());
-  ProjectsEngine projects(*state.store, events, ids, tasks, triggers, channels, unix_nano_now);
+  ProjectsEngine projects(*state.store, events, ids, tasks, triggers, channels, watch,
+                          unix_nano_now);
   if (absl::Status status = co_await projects.start(); !status.ok()) co_return status;
   const Engines engines{tasks, schedules, triggers, projects, channels, watch, diagnostics};
 

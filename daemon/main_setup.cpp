@@ -35,7 +35,7 @@ StoreOptions store_options(const std::string& dir) {
                         {4, kTaskSchemaV4},         {5, kTaskSchemaV5},     {6, kTaskSchemaV6},
                         {7, kChannelSchemaV7},      {8, kScheduleSchemaV8}, {9, kTaskSchemaV9},
                         {10, kProjectSchemaV10},    {11, kTaskSchemaV11},   {12, kTriggerSchemaV12},
-                        {13, kDiagnosticsSchemaV13}};
+                        {13, kDiagnosticsSchemaV13}, {14, kProjectSchemaV14}};
   return options;
 }
 

@@ -176,7 +176,10 @@ Task<absl::StatusOr<ProjectView>> ProjectsEngine::up(ProjectWanted wanted, Submi
   }
   events_.append("project.up", name);
   publish(entry, std::move(run));
-  if (name_before.empty()) begin(drive(entry));
+  if (name_before.empty()) {
+    begin(drive(entry));
+    begin(watch_saves(entry));
+  }
   entry->news.notify_all();
   co_return view_locked(*entry);
 }

@@ -1,4 +1,5 @@
 // The channels of a project: made where they are missing, and left when it is taken down.
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -104,6 +105,25 @@ Task<absl::Status> ProjectsEngine::make_channels(const std::string& file, const 
     if (!made.ok()) co_return at_line(file, *entry, made.status());
   }
   co_return absl::OkStatus();
+}
+
+// What was in memory is gone with the daemon before; the channels of a project that is up are there
+// again, empty.
+Task<void> ProjectsEngine::make_channels_again(EntryPtr entry) {
+  ProjectRecord record;
+  {
+    rt::LockGuard guard(mutex_);
+    const std::vector<UnitRow> rows = entry->run.rows();
+    const bool up =
+        std::any_of(rows.begin(), rows.end(), [](const UnitRow& row) { return row.wanted; });
+    if (!up || entry->channels.empty()) co_return;
+    record = entry->record;
+  }
+  const ParsedProject parsed = parse_project(record.text);
+  const absl::Status made = co_await make_channels(record.file, std::get<ProjectSpec>(parsed));
+  if (made.ok()) co_return;
+  events_.append("project.channels_missing", record.name,
+                 {{"reason", std::string(made.message())}});
 }
 
 }  // namespace zsync::daemon

@@ -25,13 +25,14 @@ std::string key_of(const ProjectRecord& record, const std::string& unit, uint64_
 
 ProjectsEngine::ProjectsEngine(Store& store, EventLog& events, UlidGenerator& ids,
                                TasksEngine& tasks, TriggersEngine& triggers,
-                               ChannelsEngine& channels, Clock clock)
+                               ChannelsEngine& channels, WatchEngine& watch, Clock clock)
     : store_(store),
       events_(events),
       ids_(ids),
       tasks_(tasks),
       triggers_(triggers),
       channels_(channels),
+      watch_(watch),
       clock_(std::move(clock)) {}
 
 ProjectsEngine::~ProjectsEngine() = default;
@@ -47,7 +48,9 @@ Task<absl::Status> ProjectsEngine::start() {
   }
   for (const EntryPtr& entry : entries) {
     find_own_tasks(entry);
+    begin(make_channels_again(entry));
     begin(drive(entry));
+    begin(watch_saves(entry));
   }
   co_return absl::OkStatus();
 }
@@ -183,6 +186,7 @@ Task<void> ProjectsEngine::advance(EntryPtr entry) {
   for (const ProjectAction& action : actions) {
     if (action.kind == ProjectAction::Kind::kStart) co_await start_unit(entry, action);
     if (action.kind == ProjectAction::Kind::kStop) co_await stop_unit(entry, action);
+    if (action.kind == ProjectAction::Kind::kLook) begin(look_at_files(entry, action.unit));
     if (action.kind != ProjectAction::Kind::kProbe) continue;
     const UnitSpec* spec = entry->run.spec_of(action.unit);
     ReadinessProbe probe{
@@ -286,6 +290,7 @@ Task<void> ProjectsEngine::start_unit(EntryPtr entry, ProjectAction action) {
   if (spec == nullptr) co_return;  // restored, and its file has lost it
   TaskSpec task = task_of(entry->record, entry->run, action.unit, spec->command);
   task.idempotency_key = key_of(entry->record, action.unit, action.generation);
+  task.traceparent = action.cause;
   if (spec->port_kind == PortKind::kFixed && !port_is_free(spec->port)) {
     post(entry, [action, port = spec->port](ProjectRun& run, int64_t now) {
       run.launch_failed(action.unit, action.generation,

@@ -26,6 +26,7 @@
 #include "daemon/store/ulid.hpp"
 #include "daemon/tasks/engine.hpp"
 #include "daemon/triggers/engine.hpp"
+#include "daemon/watch/engine.hpp"
 #include "zsync/executor.hpp"
 #include "zsync/notify.hpp"
 #include "zsync/rt/lock.hpp"
@@ -65,7 +66,8 @@ class ProjectsEngine {
   using Sink = std::function<Task<absl::Status>(ProjectView)>;
 
   ProjectsEngine(Store& store, EventLog& events, UlidGenerator& ids, TasksEngine& tasks,
-                 TriggersEngine& triggers, ChannelsEngine& channels, Clock clock);
+                 TriggersEngine& triggers, ChannelsEngine& channels, WatchEngine& watch,
+                 Clock clock);
   ~ProjectsEngine();
 
   // Reads the store and goes on with what runs. After TasksEngine::start().
@@ -106,6 +108,7 @@ class ProjectsEngine {
     std::deque<News> pending;
     std::map<std::string, UnitRow> stored;  // of who has the turn
     std::map<std::string, UnitState> told;  // likewise: in the event log
+    std::string unwatched;                  // of watch_saves(): why not, as it was told last
     bool removed = false;
   };
   using EntryPtr = std::shared_ptr<Entry>;
@@ -125,6 +128,12 @@ class ProjectsEngine {
   Task<absl::Status> remove_triggers(std::string project, std::set<std::string> kept);
   // channels.cpp
   Task<absl::Status> make_channels(const std::string& file, const ProjectSpec& spec);
+  Task<void> make_channels_again(EntryPtr entry);
+  // saves.cpp
+  Task<void> look_at_files(EntryPtr entry, std::string unit);
+  Task<void> watch_saves(EntryPtr entry);
+  Task<void> until_unwatched(EntryPtr entry);
+  Task<void> take_saves(EntryPtr entry);
   static absl::Status check_units(const ProjectRun& run, const std::vector<std::string>& units);
 
   // Nothing begins any more once stop() was called: it would not be cancelled, and what waits for
@@ -151,6 +160,7 @@ class ProjectsEngine {
   TasksEngine& tasks_;
   TriggersEngine& triggers_;
   ChannelsEngine& channels_;
+  WatchEngine& watch_;
   const Clock clock_;
 
   rt::Lock mutex_;

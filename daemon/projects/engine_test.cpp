@@ -20,10 +20,11 @@ class ProjectsTest : public ::testing::Test {
   ProjectsTest() {
     StoreOptions options;
     options.path = dir_ / "store.db";
-    options.migrations = {{1, kTaskSchemaV1},      {2, "SELECT 1"},     {3, "SELECT 1"},
-                          {4, kTaskSchemaV4},      {5, kTaskSchemaV5},  {6, kTaskSchemaV6},
-                          {7, "SELECT 1"},         {8, "SELECT 1"},     {9, kTaskSchemaV9},
-                          {10, kProjectSchemaV10}, {11, kTaskSchemaV11}};
+    options.migrations = {{1, kTaskSchemaV1},      {2, "SELECT 1"},        {3, "SELECT 1"},
+                          {4, kTaskSchemaV4},      {5, kTaskSchemaV5},     {6, kTaskSchemaV6},
+                          {7, "SELECT 1"},         {8, "SELECT 1"},        {9, kTaskSchemaV9},
+                          {10, kProjectSchemaV10}, {11, kTaskSchemaV11},   {12, "SELECT 1"},
+                          {13, "SELECT 1"},        {14, kProjectSchemaV14}};
     store_ = *Store::open(std::move(options));
     events_ = *EventLog::open(dir_ / "events", 1 << 20, [] { return int64_t{1}; });
     runtime_ = *Runtime::builder().workers(2).build();
@@ -39,7 +40,7 @@ class ProjectsTest : public ::testing::Test {
           watch({.state_dir = test.dir_ / "watch"}, test.ids_),
           triggers(*test.store_, *test.events_, test.ids_, tasks, watch, now),
           channels({.dir = test.dir_ / "channels"}, *test.store_, *test.events_, test.ids_, now),
-          projects(*test.store_, *test.events_, test.ids_, tasks, triggers, channels, now) {}
+          projects(*test.store_, *test.events_, test.ids_, tasks, triggers, channels, watch, now) {}
     static int64_t now() { return 1'767'225'600'000'000'000; }
     Task<void> start() {
       EXPECT_TRUE((co_await tasks.start()).ok());

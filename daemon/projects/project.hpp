@@ -76,6 +76,9 @@ struct UnitSpec {
   uint64_t timeout_ms = 0;   // of its run
   uint64_t deadline_ms = 0;  // of its run and the wait before
   std::vector<std::string> matchers;
+  std::vector<std::string> inputs;   // globs: the files that it reads; empty: not known
+  std::vector<std::string> outputs;  // globs: the files that it makes
+  bool on_save = false;              // changed inputs, its own or those of before, start it again
   // Of a service.
   PortKind port_kind = PortKind::kNone;
   uint16_t port = 0;  // kFixed

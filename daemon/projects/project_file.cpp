@@ -91,6 +91,7 @@ class FileReader : private FileValues {
     }
     check_mentions();
     order_units();
+    check_saves();
   }
 
   void read_units(const Entry& section, bool services) {
@@ -331,6 +332,17 @@ class FileReader : private FileValues {
     }
   }
 
+  void read_on(const Entry& entry, UnitSpec& unit) {
+    for (const YamlTree* name : read_names(entry)) {
+      if (name->text != "save") {
+        complain(*name, absl::StrCat("on: \"", name->text, "\" is not known: write save"));
+        continue;
+      }
+      unit.on_save = true;
+      on_save_.emplace(unit.name, name);
+    }
+  }
+
   void read_unit_key(const FileKey& key, const Entry& entry, const std::string& path,
                      UnitSpec& unit) {
     const size_t before = problems_.size();
@@ -350,6 +362,10 @@ class FileReader : private FileValues {
       read_text(entry, unit.cwd);
     } else if (key.name == "matcher") {
       read_matchers(entry, unit.matchers);
+    } else if (key.name == "in" || key.name == "out") {
+      read_globs(entry, key.name == "in" ? unit.inputs : unit.outputs);
+    } else if (key.name == "on") {
+      read_on(entry, unit);
     } else if (key.value == FileValue::kNames) {
       for (const YamlTree* name : read_names(entry)) unit.locks.push_back(name->text);
     } else if (key.name == "timeout") {
@@ -505,6 +521,23 @@ class FileReader : private FileValues {
     project_.units = std::move(ordered);
   }
 
+  // A step that saves start has to say, or those that it waits for, which files count.
+  void check_saves() {
+    for (const auto& [step, where] : on_save_) {
+      std::set<std::string> chain{step};
+      bool known = false;
+      for (auto unit = project_.units.rbegin(); unit != project_.units.rend(); ++unit) {
+        if (!chain.contains(unit->name)) continue;
+        known |= !unit->inputs.empty();
+        chain.insert(unit->after.begin(), unit->after.end());
+      }
+      if (known || project_.units.empty()) continue;  // none: a circle is told already
+      complain(*where, absl::StrCat("on: which saved files start \"", step,
+                                    "\"? Name them with in: [\"src/**\"], here or in a step that "
+                                    "it waits for"));
+    }
+  }
+
   void complain_circle(const std::vector<UnitSpec>& left) {
     const std::vector<std::string> circle = circle_in(left);
     if (circle.size() < 3) return;  // told as such, or it waits for one that was refused
@@ -516,7 +549,8 @@ class FileReader : private FileValues {
   ProjectSpec project_;
   std::vector<Mention> mentions_;
   std::map<std::string, int> lines_;  // of units
-  bool refused_command_ = false;      // so that its absence is not told as well
+  std::map<std::string, const YamlTree*> on_save_;
+  bool refused_command_ = false;  // so that its absence is not told as well
 };
 
 }  // namespace

@@ -149,11 +149,32 @@ TEST(ProjectFile, WhatIsWrongWithATriggerIsToldWithItsPlace) {
 }
 
 TEST(ProjectFile, WhatIsNotBuiltYetIsRefusedByNameAndLine) {
-  EXPECT_THAT(problems("version: 1\nplace: {}\nsteps:\n  s: {run: [a], out: [b]}\n"),
+  EXPECT_THAT(problems("version: 1\nplace: {}\nsteps:\n  s: {run: [a], needs: [b]}\n"),
               ElementsAre("f:2:1: key \"place\": running steps on other machines is not built yet: "
                           "remove the key",
-                          "f:4:17: key \"out\" in steps.s: keeping what a step makes is not built "
-                          "yet: remove the key"));
+                          "f:4:17: key \"needs\" in steps.s: installing what a step needs is not "
+                          "built yet: remove the key"));
+}
+
+TEST(ProjectFile, StepsSayWhatTheyReadAndMakeAndWhatStartsThem) {
+  const ProjectSpec shop = good(
+      "version: 1\nsteps:\n"
+      "  build: {run: [make], in: [src/**, Makefile], out: app}\n"
+      "  test: {run: [check], after: build, on: [save]}\n");
+  EXPECT_THAT(shop.units[0].inputs, ElementsAre("src/**", "Makefile"));
+  EXPECT_THAT(shop.units[0].outputs, ElementsAre("app"));
+  EXPECT_FALSE(shop.units[0].on_save);
+  EXPECT_TRUE(shop.units[1].on_save);
+  EXPECT_THAT(problems("version: 1\nsteps:\n"
+                       "  a: {run: [x], in: 'src/[', out: '!y'}\n"
+                       "  b: {run: [x], on: [safe]}\n"
+                       "  c: {run: [x], on: save}\n"
+                       "services:\n  d: {run: [x], on: save}\n"),
+              ElementsAre(HasSubstr("f:3:21: in: "), HasSubstr("f:3:35: out: "),
+                          "f:4:22: on: \"safe\" is not known: write save",
+                          "f:5:21: on: which saved files start \"c\"? Name them with in: "
+                          "[\"src/**\"], here or in a step that it waits for",
+                          HasSubstr("f:7:17: unknown key \"on\" in services.d")));
 }
 
 TEST(ProjectFile, UnitsThatWaitForEachOtherAreNamedInTheirOrder) {
@@ -241,6 +262,7 @@ std::string value_for(const FileKey& key) {
              : key.name == "restart_on"           ? "other"
              : key.name == "after"                ? "other"
              : key.name == "matcher"              ? "gcc"
+             : key.name == "on"                   ? "save, in: src"
                                                   : "text";
   }
 }

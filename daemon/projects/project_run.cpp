@@ -157,6 +157,8 @@ void ProjectRun::start_anew(const std::string& name, int64_t now) {
   want({name}, now);
   if (Unit* unit = find(name); unit != nullptr) {
     unit->row.started_as.clear();
+    unit->row.inputs.clear();  // whatever its inputs are
+    unit->cause.clear();
     unit->row.failures = 0;
     unit->not_before = 0;
   }
@@ -208,8 +210,14 @@ void ProjectRun::ended(const std::string& name, uint64_t generation, const UnitE
   unit.probed = false;
   unit.submit_again = false;
   unit.since = now;
+  const bool again = std::exchange(unit.again, false) && !end.canceled;
   if (was_healthy) unit.row.failures = 0;
   if (!unready.empty()) return fail_or_again(unit, false, unready, now);
+  settle_end(unit, asked, end, now);
+  if (again) renew(unit, unit.cause, now);
+}
+
+void ProjectRun::settle_end(Unit& unit, bool asked, const UnitEnd& end, int64_t now) {
   if (asked) return;
   if (end.canceled) {
     unit.row.halted = end.reason.empty() ? "its task was canceled" : end.reason;
@@ -221,7 +229,7 @@ void ProjectRun::ended(const std::string& name, uint64_t generation, const UnitE
     return;
   }
   unit.row.ready = true;
-  restart_dependents(unit.spec.name);
+  restart_dependents(unit, now);
 }
 
 // What became of a service that ended by itself.
@@ -243,15 +251,86 @@ void ProjectRun::fail_or_again(Unit& unit, bool ok, const std::string& reason, i
   unit.not_before = now + backoff_ns(restart, unit.row.failures);
 }
 
-void ProjectRun::restart_dependents(const std::string& step) {
+// The step has run: who is started again by that.
+void ProjectRun::restart_dependents(const Unit& step, int64_t now) {
   for (Unit& unit : units_) {
-    if (!has(unit.spec.restart_on, step) || !unit.row.wanted) continue;
-    unit.row.started_as.clear();
-    unit.row.failed.clear();
-    unit.row.halted.clear();
-    unit.row.failures = 0;
-    unit.not_before = 0;
+    if (!unit.row.wanted) continue;
+    if (has(unit.spec.restart_on, step.spec.name)) {
+      unit.cause = step.run_cause;
+      unit.row.started_as.clear();
+      unit.row.failed.clear();
+      unit.row.halted.clear();
+      unit.row.failures = 0;
+      unit.not_before = 0;
+    }
+    if (unit.spec.on_save && before(unit).contains(step.spec.name)) {
+      renew(unit, step.run_cause, now);
+    }
   }
+}
+
+// A step is to be done again; while it runs, after that.
+void ProjectRun::renew(Unit& unit, const std::string& cause, int64_t now) {
+  unit.cause = cause;
+  if (unit.phase != Phase::kIdle) {
+    unit.again = true;
+    return;
+  }
+  unit.row.started_as.clear();
+  unit.row.failed.clear();
+  unit.row.halted.clear();
+  unit.print.reset();
+  unit.since = now;
+}
+
+// What it waits for, directly or not.
+std::set<std::string> ProjectRun::before(const Unit& unit) const {
+  std::set<std::string> names(unit.spec.after.begin(), unit.spec.after.end());
+  for (auto other = units_.rbegin(); other != units_.rend(); ++other) {
+    if (!names.contains(other->spec.name)) continue;
+    names.insert(other->spec.after.begin(), other->spec.after.end());
+  }
+  return names;
+}
+
+void ProjectRun::inputs_changed(const std::set<std::string>& steps, const std::string& cause,
+                                int64_t now) {
+  std::set<std::string> renewed;
+  for (const Unit& unit : units_) {
+    if (!unit.spec.on_save || !unit.row.wanted || unit.removed) continue;
+    std::set<std::string> chain = before(unit);
+    chain.insert(unit.spec.name);
+    for (const std::string& name : chain) {
+      if (steps.contains(name)) renewed.insert(name);
+    }
+  }
+  for (Unit& unit : units_) {
+    if (renewed.contains(unit.spec.name) && !unit.spec.service && unit.row.wanted)
+      renew(unit, cause, now);
+  }
+}
+
+void ProjectRun::looked(const std::string& name, const std::string& print, bool outputs_there,
+                        int64_t now) {
+  Unit* unit = find(name);
+  if (unit == nullptr || unit->phase != Phase::kLooking) return;
+  unit->phase = Phase::kIdle;
+  if (std::exchange(unit->again, false)) return;  // they are looked at once more
+  const bool same = outputs_there && !print.empty() && unit->row.ready && unit->row.inputs == print;
+  if (!same) {
+    unit->print = print;
+    return;
+  }
+  unit->row.started_as = unit->wanted_as;
+  unit->unchanged = true;
+  unit->cause.clear();
+  unit->since = now;
+}
+
+bool ProjectRun::starts_on_save() const {
+  return std::any_of(units_.begin(), units_.end(), [](const Unit& unit) {
+    return unit.spec.on_save && unit.row.wanted && !unit.removed;
+  });
 }
 
 void ProjectRun::set_port(const std::string& name, uint16_t port) {
@@ -308,14 +387,26 @@ std::vector<ProjectAction> ProjectRun::step(int64_t now) {
     const bool over = !unit.row.wanted || unit.removed || unit.phase != Phase::kIdle ||
                       !unit.row.failed.empty() || !unit.row.halted.empty();
     const bool done = !unit.spec.service && unit.row.ready && fresh(unit);
-    if (over || done || now < unit.not_before || !may_start(unit)) continue;
+    if (over || done || now < unit.not_before || !may_start(unit)) {
+      unit.print.reset();
+      continue;
+    }
+    if (!unit.spec.inputs.empty() && !unit.print) {
+      if (!hears_saves_ && starts_on_save()) continue;
+      unit.phase = Phase::kLooking;
+      actions.push_back({Kind::kLook, unit.spec.name, unit.row.generation});
+      continue;
+    }
     unit.phase = Phase::kLaunching;
+    unit.unchanged = false;
+    unit.row.inputs = std::exchange(unit.print, std::nullopt).value_or("");
     unit.row.live = true;
     unit.row.ready = false;
     unit.row.started_as = unit.wanted_as;
     ++unit.row.generation;
     unit.since = now;
-    actions.push_back({Kind::kStart, unit.spec.name, unit.row.generation});
+    unit.run_cause = std::exchange(unit.cause, "");
+    actions.push_back({Kind::kStart, unit.spec.name, unit.row.generation, unit.run_cause});
   }
   std::erase_if(units_,
                 [](const Unit& unit) { return unit.removed && unit.phase == Phase::kIdle; });
@@ -358,6 +449,7 @@ UnitState ProjectRun::state_of(const Unit& unit) const {
     case Phase::kRunning:
       if (!unit.spec.service) return UnitState::kRunning;
       return unit.row.ready ? UnitState::kReady : UnitState::kStarting;
+    case Phase::kLooking:
     case Phase::kIdle:
       break;
   }
@@ -386,7 +478,11 @@ std::string ProjectRun::reason_of(const Unit& unit, UnitState state, int64_t now
     case UnitState::kStopped:
       return unit.row.halted;
     case UnitState::kWaiting:
-      return waits_for(unit);
+      if (unit.phase == Phase::kLooking) return "its inputs are looked at";
+      if (!may_start(unit)) return waits_for(unit);
+      return unit.spec.inputs.empty() ? "" : "the watch of its directory begins";
+    case UnitState::kDone:
+      return unit.unchanged ? "nothing to do: its inputs are as they were" : "";
     case UnitState::kRestarting: {
       const int64_t left = std::max<int64_t>(0, unit.not_before - now) / kMs;
       return absl::StrCat(unit.last_end.empty() ? "it failed" : unit.last_end, "; again in ",

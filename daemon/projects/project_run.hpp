@@ -33,6 +33,7 @@ struct UnitRow {
   uint64_t restarts = 0;    // since it was last asked for
   std::string failed;       // why it was given up
   std::string halted;       // why it has ended and stays so
+  std::string inputs;       // of a step that was started: what its files were; empty: not known
 
   bool operator==(const UnitRow&) const = default;
 };
@@ -63,10 +64,12 @@ struct UnitView {
 };
 
 struct ProjectAction {
-  enum class Kind : uint8_t { kStart, kStop, kProbe };
+  // kLook: whether its inputs are as they were.
+  enum class Kind : uint8_t { kStart, kStop, kProbe, kLook };
   Kind kind = Kind::kStart;
   std::string unit;
   uint64_t generation = 0;
+  std::string cause = "";  // kStart: the traceparent of what made it start; empty: nobody's
 };
 
 // How a process has ended.
@@ -104,6 +107,14 @@ class ProjectRun {
                  int64_t now);
   void ended(const std::string& unit, uint64_t generation, const UnitEnd& end, int64_t now);
   void set_port(const std::string& unit, uint16_t port);
+  // The answer to kLook: what stands for the step's inputs, and whether all it makes is there.
+  // Where both are as after its last run it is done. `print` empty: it could not be told, and it
+  // runs.
+  void looked(const std::string& unit, const std::string& print, bool outputs_there, int64_t now);
+  // Files were saved that are inputs of these steps: those that saves start are started again, and
+  // what they wait for before; what runs is let run to its end first.
+  // `cause`: the traceparent of the save.
+  void inputs_changed(const std::set<std::string>& steps, const std::string& cause, int64_t now);
 
   // What is to be done now; each thing is said once.
   std::vector<ProjectAction> step(int64_t now);
@@ -118,6 +129,12 @@ class ProjectRun {
   // NAME_PORT of each service that the unit waits for, directly or not.
   std::vector<std::pair<std::string, uint16_t>> ports_for(const std::string& unit) const;
 
+  // A step that saved files start is wanted.
+  bool starts_on_save() const;
+  // Whether saves are heard of, or never will be. Before that no inputs of such a project are
+  // looked at: what is saved between a look and the begin of the watch would be missed.
+  void hears_saves(bool hears) { hears_saves_ = hears; }
+
   // Nothing changes any more until somebody or something outside acts.
   bool settled() const;
   // Everything that is wanted is ready or done.
@@ -126,7 +143,7 @@ class ProjectRun {
   bool active() const;
 
  private:
-  enum class Phase : uint8_t { kIdle, kLaunching, kRunning, kStopping };
+  enum class Phase : uint8_t { kIdle, kLooking, kLaunching, kRunning, kStopping };
   struct Unit {
     UnitSpec spec;
     std::string wanted_as;  // normalized(spec)
@@ -135,6 +152,11 @@ class ProjectRun {
     Phase phase = Phase::kIdle;
     bool submit_again = false;  // restored: its task is not known to exist
     bool probed = false;
+    std::optional<std::string> print;  // of its inputs, as looked at for the start to come
+    bool again = false;                // they have changed since it began
+    bool unchanged = false;            // done without a run
+    std::string cause;                 // of the start to come: ProjectAction::cause
+    std::string run_cause;             // of the run that goes on, or was the last
     std::string task;
     std::string unready;  // why it is being stopped, where that is its own failure
     std::string last_end;
@@ -155,9 +177,13 @@ class ProjectRun {
   std::string waits_for(const Unit& unit) const;
   std::string reason_of(const Unit& unit, UnitState state, int64_t now) const;
   void fail_or_again(Unit& unit, bool ok, const std::string& reason, int64_t now);
-  void restart_dependents(const std::string& step);
+  void settle_end(Unit& unit, bool asked, const UnitEnd& end, int64_t now);
+  void restart_dependents(const Unit& step, int64_t now);
+  static void renew(Unit& unit, const std::string& cause, int64_t now);
+  std::set<std::string> before(const Unit& unit) const;
 
   std::vector<Unit> units_;  // what others wait for comes first
+  bool hears_saves_ = false;
 };
 
 }  // namespace zsync::daemon

@@ -20,6 +20,10 @@ const char kProjectSchemaV10[] = R"sql(
     PRIMARY KEY(project, unit));
 )sql";
 
+const char kProjectSchemaV14[] = R"sql(
+  ALTER TABLE project_unit ADD COLUMN inputs TEXT NOT NULL DEFAULT '';
+)sql";
+
 absl::Status put_project(Database& db, const ProjectRecord& r) {
   absl::Status status = db.run("INSERT OR REPLACE INTO project VALUES(?,?,?,?,?,?,?)", r.id, r.uid,
                                r.name, r.root, r.file, r.text, r.created_unix_nano);
@@ -32,10 +36,10 @@ absl::Status put_project(Database& db, const ProjectRecord& r) {
 }
 
 absl::Status put_unit(Database& db, const std::string& project_id, const UnitRow& r) {
-  return db.run("INSERT OR REPLACE INTO project_unit VALUES(?,?,?,?,?,?,?,?,?,?,?,?)", project_id,
+  return db.run("INSERT OR REPLACE INTO project_unit VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)", project_id,
                 r.unit, r.wanted ? 1 : 0, static_cast<int64_t>(r.generation), r.live ? 1 : 0,
                 r.ready ? 1 : 0, r.started_as, static_cast<int>(r.port), r.failures,
-                static_cast<int64_t>(r.restarts), r.failed, r.halted);
+                static_cast<int64_t>(r.restarts), r.failed, r.halted, r.inputs);
 }
 
 absl::Status delete_unit(Database& db, const std::string& project_id, const std::string& unit) {
@@ -65,8 +69,8 @@ absl::Status load_env(Database& db, ProjectRecord& record) {
 
 absl::Status load_units(Database& db, const std::string& id, std::vector<UnitRow>& units) {
   absl::StatusOr<Statement> rows = db.query(
-      "SELECT unit,wanted,generation,live,ready,started_as,port,failures,restarts,failed,halted "
-      "FROM project_unit WHERE project=? ORDER BY unit",
+      "SELECT unit,wanted,generation,live,ready,started_as,port,failures,restarts,failed,halted,"
+      "inputs FROM project_unit WHERE project=? ORDER BY unit",
       id);
   if (!rows.ok()) return rows.status();
   while (true) {
@@ -85,6 +89,7 @@ absl::Status load_units(Database& db, const std::string& id, std::vector<UnitRow
     r.restarts = static_cast<uint64_t>(rows->int_at(8));
     r.failed = rows->text_at(9);
     r.halted = rows->text_at(10);
+    r.inputs = rows->text_at(11);
   }
 }
 

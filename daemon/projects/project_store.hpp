@@ -24,8 +24,9 @@ struct ProjectRecord {
   int64_t created_unix_nano = 0;
 };
 
-// Version 10 of the schema.
+// Versions of the schema.
 extern const char kProjectSchemaV10[];
+extern const char kProjectSchemaV14[];
 
 absl::Status put_project(Database& db, const ProjectRecord& record);
 absl::Status put_unit(Database& db, const std::string& project_id, const UnitRow& row);

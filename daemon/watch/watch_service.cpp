@@ -10,8 +10,8 @@
 #include "daemon/events/event_log.hpp"
 #include "daemon/fault/fault.hpp"
 #include "daemon/rpc/bridge.hpp"
-#include "daemon/store/work_span.hpp"
 #include "daemon/watch/engine.hpp"
+#include "daemon/watch/settled.hpp"
 #include "daemon/watch/watch_proto.hpp"
 #include "watch/inotify_usage.hpp"
 #include "watch/utf8.hpp"
@@ -110,20 +110,6 @@ absl::StatusOr<WatchRequest> from_proto(Request proto) {
   return request;
 }
 
-// -> the span of its settling, for what it causes.
-std::string tell_settled(WatchEngine& engine, EventLog& events, const CallContext& call,
-                         const std::string& path, const watching::Told& told) {
-  if (!told.first_change) return "";
-  const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - *told.first_change;
-  const std::string id = absl::StrCat("batch_", engine.new_id());
-  events.append("watch.settled", id,
-                {{"path", watching::to_utf8(path)},
-                 {"changes", absl::StrCat(told.batch.changes.size())},
-                 {"took_nano", absl::StrCat(took.count())}},
-                call.traceparent);
-  return work_span(id, call.traceparent).to_traceparent();
-}
-
 Task<absl::Status> subscribe(WatchEngine& engine, EventLog& events, CallContext call,
                              v1::SubscribeWatchRequest proto, StreamWriter<v1::WatchBatch>& out) {
   const bool traced = proto.traced();
@@ -146,7 +132,7 @@ Task<absl::Status> subscribe(WatchEngine& engine, EventLog& events, CallContext 
     if (another) told = fallback;
     std::string settled;
     if (traced && !next->batch.changes.empty()) {
-      settled = tell_settled(engine, events, call, path, *next);
+      settled = tell_settled(engine, events, path, *next, call.traceparent);
     }
     absl::Status sent =
         co_await send(out, std::move(next->batch), another ? fallback : "", std::move(settled));

@@ -247,6 +247,85 @@ TEST_F(ProjectsTest, AStepThatSucceedsAgainRestartsTheServicesThatAskForIt) {
   EXPECT_EQ(unit("db").task(), db);
 }
 
+// Steps that write down each of their runs, in directories that no watch tells of.
+constexpr char kSavedSteps[] =
+    "steps:\n"
+    "  build: {shell: 'cat src/* > app; echo build >> ../runs', in: src/**, out: app}\n"
+    "  test: {shell: 'echo test of $(cat app) >> ../runs; ! grep -q bad app', after: build, "
+    "on: save}\n";
+
+TEST_F(ProjectsTest, ASavedFileRunsTheStepsThatItTouchesAndNoOthers) {
+  const auto runs = [this] { return kit::read_file(file("runs")).value_or(""); };
+  ASSERT_EQ(::mkdir((root() + "/src").c_str(), 0700), 0);
+  ASSERT_TRUE(kit::write_file(root() + "/src/a", "one"));
+  write(kSavedSteps);
+  ASSERT_EQ(in_project({"up"}).code, 0);
+  std::string expected = "build\ntest of one\n";
+  EXPECT_EQ(runs(), expected);
+  const auto expect_runs = [&](const std::string& more) {
+    expected += more;
+    EXPECT_TRUE(kit::poll_until([&] { return runs() == expected; }, kLong)) << runs();
+  };
+  ASSERT_TRUE(kit::write_file(root() + "/src/a", "two"));
+  expect_runs("build\ntest of two\n");
+  expect_healthy();
+  // One trace: the save, what it ran, and what that led to.
+  const std::string trace = ctl({"traces", "last"}).out;
+  for (const char* span : {"settle", "shop.build", "shop.test"}) {
+    EXPECT_THAT(trace, HasSubstr(span));
+  }
+  ASSERT_TRUE(kit::write_file(root() + "/src/a", "bad"));
+  expect_runs("build\ntest of bad\n");
+  expect_state("test", v1::UNIT_STATE_FAILED);
+  // What is saved as it was, and what is no input, runs nothing: what runs next is the proof.
+  ASSERT_TRUE(kit::write_file(root() + "/src/a", "bad"));
+  ASSERT_TRUE(kit::write_file(root() + "/other", "x"));
+  ASSERT_TRUE(kit::write_file(root() + "/src/a", "good"));
+  expect_runs("build\ntest of good\n");
+  expect_healthy();
+  restart_daemon();
+  ASSERT_TRUE(kit::write_file(root() + "/src/b", "!"));
+  expect_runs("build\ntest of good!\n");
+  expect_healthy();
+  EXPECT_EQ(in_project({"down"}).code, 0);
+}
+
+TEST_F(ProjectsTest, AStepWithNothingToDoIsDoneAtOnceAlsoForAnotherDaemon) {
+  const auto runs = [this] { return kit::read_file(file("runs")).value_or(""); };
+  ASSERT_EQ(::mkdir((root() + "/src").c_str(), 0700), 0);
+  ASSERT_TRUE(kit::write_file(root() + "/src/a", "one"));
+  write(
+      "steps:\n  build: {shell: 'cat src/* > app; echo build >> ../runs', in: src/**, out: app}\n");
+  ASSERT_EQ(in_project({"up"}).code, 0);
+  ASSERT_EQ(in_project({"down"}).code, 0);
+  restart_daemon();
+  const kit::Ran again = in_project({"up"});
+  EXPECT_EQ(again.code, 0) << again.err;
+  EXPECT_THAT(again.out, HasSubstr("build: done: nothing to do: its inputs are as they were\n"));
+  EXPECT_EQ(runs(), "build\n");
+  ASSERT_EQ(in_project({"down"}).code, 0);
+  ASSERT_EQ(::unlink((root() + "/app").c_str()), 0);
+  EXPECT_EQ(in_project({"up"}).code, 0);
+  EXPECT_EQ(runs(), "build\nbuild\n") << "what it makes was missing";
+  EXPECT_EQ(in_project({"restart", "build"}).code, 0);
+  EXPECT_TRUE(kit::poll_until([&] { return runs() == "build\nbuild\nbuild\n"; }, kLong));
+  EXPECT_EQ(in_project({"down"}).code, 0);
+}
+
+TEST_F(ProjectsTest, ItsChannelsInMemoryAreThereAgainAfterAKill) {
+  write("channels:\n  news: {capacity: 7}\n  fast: {form: ring}\nsteps:\n  a: {run: ['true']}\n");
+  ASSERT_EQ(in_project({"up"}).code, 0);
+  restart_daemon();
+  EXPECT_TRUE(kit::poll_until([&] {
+    return ctl({"channels", "show", "news"}).code == 0 &&
+           ctl({"channels", "show", "fast"}).code == 0;
+  }));
+  EXPECT_THAT(ctl({"channels", "show", "news", "-o", "json"}).out,
+              HasSubstr("\"capacity\": \"7\""));
+  EXPECT_THAT(ctl({"channels", "show", "fast"}).out, HasSubstr("ring"));
+  ASSERT_EQ(in_project({"down"}).code, 0);
+}
+
 TEST_F(ProjectsTest, ItsTriggersAreThereWhileItIsUp) {
   const auto names = [this] {
     std::vector<std::string> names;
