@@ -333,6 +333,13 @@ std::vector<std::unique_ptr<grpc::Service>> make_services(CallGate& gate, const 
   return services;
 }
 
+std::vector<grpc::Service*> pointers_to(
+    const std::vector<std::unique_ptr<grpc::Service>>& services) {
+  std::vector<grpc::Service*> pointers;
+  for (const auto& service : services) pointers.push_back(service.get());
+  return pointers;
+}
+
 // -> who takes over.
 Task<absl::StatusOr<std::optional<Candidate>>> serve(LiveConfig& live, State& state, Start start) {
   const Config config = live.get().config;
@@ -376,12 +383,11 @@ Task<absl::StatusOr<std::optional<Candidate>>> serve(LiveConfig& live, State& st
   };
   facts.stats = [&] { return stats_of(state, engines, *server); };
   const auto services = make_services(gate, facts, events, engines);
-  std::vector<grpc::Service*> registered;
-  for (const auto& service : services) registered.push_back(service.get());
-  RpcServer rpc(
-      rpc_options(config, channels), registered, make_unbuilt_services, [](absl::Status status) {
-        log(LogLevel::warning, "connection refused", {{"reason", std::string(status.message())}});
-      });
+  RpcServer rpc(rpc_options(config, channels), pointers_to(services), make_unbuilt_services,
+                [](absl::Status status) {
+                  log(LogLevel::warning, "connection refused",
+                      {{"reason", std::string(status.message())}});
+                });
   server = &rpc;
 
   events.append("daemon.started", facts.instance, {{"version", ZSYNC_VERSION}});

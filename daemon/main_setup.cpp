@@ -31,11 +31,12 @@ uint64_t random_bits() {
 StoreOptions store_options(const std::string& dir) {
   StoreOptions options;
   options.path = dir + "/store.db";
-  options.migrations = {{1, kTaskSchemaV1},         {2, kChannelSchemaV2},  {3, kChannelSchemaV3},
-                        {4, kTaskSchemaV4},         {5, kTaskSchemaV5},     {6, kTaskSchemaV6},
-                        {7, kChannelSchemaV7},      {8, kScheduleSchemaV8}, {9, kTaskSchemaV9},
-                        {10, kProjectSchemaV10},    {11, kTaskSchemaV11},   {12, kTriggerSchemaV12},
-                        {13, kDiagnosticsSchemaV13}, {14, kProjectSchemaV14}};
+  options.migrations = {
+      {1, kTaskSchemaV1},          {2, kChannelSchemaV2},  {3, kChannelSchemaV3},
+      {4, kTaskSchemaV4},          {5, kTaskSchemaV5},     {6, kTaskSchemaV6},
+      {7, kChannelSchemaV7},       {8, kScheduleSchemaV8}, {9, kTaskSchemaV9},
+      {10, kProjectSchemaV10},     {11, kTaskSchemaV11},   {12, kTriggerSchemaV12},
+      {13, kDiagnosticsSchemaV13}, {14, kProjectSchemaV14}};
   return options;
 }
 

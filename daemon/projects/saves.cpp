@@ -5,7 +5,6 @@
 
 #include "daemon/projects/engine.hpp"
 #include "daemon/projects/step_files.hpp"
-#include "daemon/watch/settled.hpp"
 #include "watch/glob.hpp"
 #include "zsync/flow.hpp"
 #include "zsync/runtime.hpp"

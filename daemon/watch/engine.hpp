@@ -75,6 +75,7 @@ struct StateFacts {
   uint32_t silent = 0;  // subscriptions that are silent because of it
 };
 
+class EventLog;
 class WatchEngine;
 
 // One holder's part of a state: the state is left when the last part is gone.
@@ -238,5 +239,10 @@ class WatchFeed {
   std::unique_ptr<watching::ContentFilter> content_;  // null: everything is told
   bool begun_ = false;                                // the first batch was given
 };
+
+// Tells the time in which a batch settled as `watch.settled`, in the caller's trace where it has
+// one. -> the traceparent for what the batch causes; empty where nobody saw its first change come.
+std::string tell_settled(WatchEngine& engine, EventLog& events, const std::string& path,
+                         const watching::Told& told, const std::string& caller_traceparent);
 
 }  // namespace zsync::daemon

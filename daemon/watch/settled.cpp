@@ -1,9 +1,9 @@
-#include "daemon/watch/settled.hpp"
-
 #include <chrono>
 
 #include "absl/strings/str_cat.h"
+#include "daemon/events/event_log.hpp"
 #include "daemon/store/work_span.hpp"
+#include "daemon/watch/engine.hpp"
 #include "watch/utf8.hpp"
 
 namespace zsync::daemon {

@@ -11,7 +11,6 @@
 #include "daemon/fault/fault.hpp"
 #include "daemon/rpc/bridge.hpp"
 #include "daemon/watch/engine.hpp"
-#include "daemon/watch/settled.hpp"
 #include "daemon/watch/watch_proto.hpp"
 #include "watch/inotify_usage.hpp"
 #include "watch/utf8.hpp"
