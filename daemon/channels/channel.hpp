@@ -163,6 +163,8 @@ struct DeliveryOrigin {
   uint32_t left = 0;  // sources that are not closed and drained
 };
 
+struct SharedRun;
+
 // Some messages in order, or why there will be none.
 struct Delivery {
   std::vector<Message> messages;
@@ -170,8 +172,9 @@ struct Delivery {
   std::optional<segment_log::Gap> gap;  // comes before the messages
   bool closed = false;                  // closed and drained: the last one
   std::optional<DeliveryOrigin> origin = {};
+  std::shared_ptr<const SharedRun> run = nullptr;  // instead of messages: shared_runs.hpp
 
-  bool empty() const { return messages.empty() && !gap && !closed; }
+  bool empty() const { return messages.empty() && !run && !gap && !closed; }
 };
 
 // Errors: kInvalidArgument with field, limit and cure.

@@ -128,6 +128,7 @@ Task<absl::Status> NamedChannel::retire() {
 
 void NamedChannel::forget_retired(uint64_t first, bool drops_unsettled) {
   log_first_ = first;
+  runs_.clear();
   if (drops_unsettled) {
     for (auto& [name, group] : groups_) {
       const uint64_t from = group->state.floor();

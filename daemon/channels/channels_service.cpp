@@ -9,7 +9,7 @@
 #include "daemon/channels/channels_proto.hpp"
 #include "daemon/channels/engine.hpp"
 #include "daemon/channels/exchange_service.hpp"
-#include "daemon/channels/follower.hpp"
+#include "daemon/channels/follow_service.hpp"
 #include "daemon/channels/recv_service.hpp"
 #include "daemon/fault/fault.hpp"
 #include "daemon/rpc/bridge.hpp"
@@ -108,27 +108,6 @@ Task<absl::Status> send_all(ChannelsEngine& engine, CallContext call,
   }
 }
 
-Task<absl::Status> follow(ChannelsEngine& engine, CallContext call,
-                          v1::FollowChannelRequest request, StreamWriter<v1::RecvBatch>& out) {
-  absl::StatusOr<ChannelPtr> channel = co_await engine.find_to_read(request.channel());
-  if (channel.ok()) channel = check_messages(std::move(*channel));
-  if (!channel.ok()) co_return channel.status();
-  absl::StatusOr<uint64_t> from = co_await (*channel)->resolve(
-      {request.from_seq(), false, request.from_start(), request.from_time_unix_nano()});
-  if (!from.ok()) co_return from.status();
-  NamedChannel::Follower follower(*channel, *from, call.peer.pid);
-  while (true) {
-    absl::StatusOr<Delivery> delivery = co_await follower.next();
-    if (!delivery.ok()) co_return delivery.status();
-    const bool closed = delivery->closed;
-    follower.enter(Phase::kSending);
-    if (absl::Status status = co_await out.write(to_proto(std::move(*delivery))); !status.ok()) {
-      co_return status;
-    }
-    if (closed) co_return absl::OkStatus();
-  }
-}
-
 // Acknowledges, gives back or extends.
 template <typename Request>
 Task<absl::StatusOr<v1::AckReply>> settle(ChannelsEngine& engine, Request request,
@@ -208,7 +187,8 @@ Task<absl::StatusOr<v1::SendReply>> send_once(ChannelPtr channel, CallContext ca
   co_return to_proto(accepted);
 }
 
-class Service final : public v1::Channels::CallbackService {
+class Service final
+    : public v1::Channels::WithRawCallbackMethod_Follow<v1::Channels::CallbackService> {
  public:
   Service(CallGate& gate, ChannelsEngine& engine) : gate_(gate), engine_(engine) {}
 
@@ -284,13 +264,12 @@ class Service final : public v1::Channels::CallbackService {
           return receive(engine_, std::move(call), in, out);
         });
   }
-  grpc::ServerWriteReactor<v1::RecvBatch>* Follow(
-      Context* context, const v1::FollowChannelRequest* request) override {
-    return stream_call<v1::FollowChannelRequest, v1::RecvBatch>(
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Follow(Context* context,
+                                                     const grpc::ByteBuffer* request) override {
+    return stream_call<grpc::ByteBuffer, grpc::ByteBuffer>(
         gate_, context, request,
-        [this](CallContext call, v1::FollowChannelRequest request,
-               StreamWriter<v1::RecvBatch>& out) {
-          return follow(engine_, std::move(call), std::move(request), out);
+        [this](CallContext call, grpc::ByteBuffer request, StreamWriter<grpc::ByteBuffer>& out) {
+          return follow_channel(engine_, std::move(call), std::move(request), out);
         });
   }
   grpc::ServerUnaryReactor* CreateGroup(Context* context, const v1::CreateGroupRequest* request,

@@ -19,6 +19,7 @@ NamedChannel::Follower::Follower(std::shared_ptr<NamedChannel> channel, uint64_t
 NamedChannel::Follower::~Follower() {
   rt::LockGuard guard(channel_->lock_);
   channel_->followers_.erase(id_);
+  if (channel_->followers_.size() < 2) channel_->runs_.clear();
 }
 
 Task<absl::StatusOr<Delivery>> NamedChannel::Follower::look(size_t max) {
@@ -42,6 +43,50 @@ Task<absl::StatusOr<Delivery>> NamedChannel::Follower::next() {
     wait();
     co_await channel_->data_.changed(seen);
   }
+}
+
+Task<absl::StatusOr<Delivery>> NamedChannel::Follower::next_encoded(const EncodeMessages& encode) {
+  while (true) {
+    const uint64_t seen = channel_->data_.epoch();
+    Delivery shared;
+    if (take_run(shared)) co_return shared;
+    absl::StatusOr<Delivery> delivery = co_await look();
+    if (delivery.ok() && !delivery->messages.empty()) share_run(*delivery, encode);
+    if (!delivery.ok() || !delivery->empty()) co_return delivery;
+    wait();
+    co_await channel_->data_.changed(seen);
+  }
+}
+
+// What another follower was given from here on.
+bool NamedChannel::Follower::take_run(Delivery& delivery) {
+  const uint64_t seq = position();
+  {
+    rt::LockGuard guard(channel_->lock_);
+    if (channel_->removed_) return false;
+    delivery.run = channel_->runs_.find(seq);
+  }
+  if (!delivery.run) return false;
+  position_.store(delivery.run->last + 1, std::memory_order_relaxed);
+  attendance_.delivered(delivery.run->count);
+  return true;
+}
+
+// Only what comes straight behind one another: the next one who is there finds all of it.
+void NamedChannel::Follower::share_run(Delivery& delivery, const EncodeMessages& encode) {
+  const uint64_t first = delivery.messages.front().seq;
+  const uint64_t last = delivery.messages.back().seq;
+  const size_t count = delivery.messages.size();
+  if (delivery.gap || delivery.closed || last - first + 1 != count) return;
+  {
+    rt::LockGuard guard(channel_->lock_);
+    if (channel_->latest_ || channel_->followers_.size() < 2) return;
+  }
+  auto run = std::make_shared<SharedRun>(first, last, count, "");
+  run->bytes = encode(std::exchange(delivery.messages, {}));
+  delivery.run = run;
+  rt::LockGuard guard(channel_->lock_);
+  channel_->runs_.keep(std::move(run));
 }
 
 Task<absl::StatusOr<Delivery>> NamedChannel::read_log(uint64_t& seq, uint64_t end, Replay& replay,

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "daemon/channels/attendance.hpp"
 #include "daemon/channels/named_channel.hpp"
+#include "daemon/channels/shared_runs.hpp"
 #include "zsync/task.hpp"
 
 namespace zsync::daemon {
@@ -30,6 +31,9 @@ class NamedChannel::Follower {
   // Errors: kNotFound when the channel is removed; kDataLoss for a damaged log.
   // Cancel: throws Cancelled; it stays where it was.
   Task<absl::StatusOr<Delivery>> next();
+  // As next(), with messages that are in memory as a run, which `encode` makes once for all
+  // followers. Threads: `encode` is called in this task.
+  Task<absl::StatusOr<Delivery>> next_encoded(const EncodeMessages& encode);
   // The same without waiting for one: then there is none in it.
   Task<absl::StatusOr<Delivery>> look(size_t max = kDeliveryMessagesMax);
   // What its call does, for those who ask why nothing comes.
@@ -41,6 +45,9 @@ class NamedChannel::Follower {
 
  private:
   friend class NamedChannel;
+
+  bool take_run(Delivery& delivery);
+  void share_run(Delivery& delivery, const EncodeMessages& encode);
 
   const std::shared_ptr<NamedChannel> channel_;
   Attendance attendance_;

@@ -28,6 +28,7 @@
 #include "daemon/channels/latest_values.hpp"
 #include "daemon/channels/message_queue.hpp"
 #include "daemon/channels/ring.hpp"
+#include "daemon/channels/shared_runs.hpp"
 #include "daemon/channels/spill.hpp"
 #include "zsync/notify.hpp"
 #include "zsync/rt/lock.hpp"
@@ -298,6 +299,7 @@ class NamedChannel : public std::enable_shared_from_this<NamedChannel> {
   uint64_t next_receiver_ ABSL_GUARDED_BY(lock_) = 1;
   std::map<uint64_t, Follower*> followers_ ABSL_GUARDED_BY(lock_);
   uint64_t next_follower_ ABSL_GUARDED_BY(lock_) = 1;
+  SharedRuns runs_ ABSL_GUARDED_BY(lock_);  // of followers
   std::vector<std::shared_ptr<Notify>> listeners_ ABSL_GUARDED_BY(lock_);
   std::map<std::string, std::shared_ptr<ChannelGroup>> groups_ ABSL_GUARDED_BY(lock_);
   std::string dead_letters_blamed_ ABSL_GUARDED_BY(lock_);

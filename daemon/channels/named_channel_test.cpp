@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <span>
 
+#include "absl/strings/str_cat.h"
 #include "daemon/channels/follower.hpp"
 #include "daemon/channels/receivers.hpp"
 #include "zsync/flow.hpp"
@@ -210,6 +211,92 @@ TEST(NamedChannel, AFollowerTakesNothingAwayAndIsToldWhatItMissed) {
     EXPECT_TRUE((co_await follower.next())->closed);
   };
   sim.run(program(channel));
+}
+
+// "a,b" of messages with these bodies, and how often that was asked for.
+struct CountedEncoder {
+  int calls = 0;
+  EncodeMessages encode = [this](std::vector<Message> messages) {
+    ++calls;
+    std::string bytes;
+    for (const Message& message : messages) absl::StrAppend(&bytes, message.data, ",");
+    return bytes;
+  };
+};
+
+TEST(NamedChannel, WhatManyFollowersGetIsEncodedOnce) {
+  SimRuntime sim(1);
+  auto channel = make(Overflow::kDropOldest, 3);
+  auto program = [](std::shared_ptr<NamedChannel> channel) -> Task<void> {
+    CountedEncoder encoder;
+    const auto next = [&](NamedChannel::Follower& follower) -> Task<std::string> {
+      absl::StatusOr<Delivery> delivery = co_await follower.next_encoded(encoder.encode);
+      if (delivery->run) co_return delivery->run->bytes;
+      std::string plain = delivery->gap ? absl::StrCat("gap to ", delivery->gap->to, ":") : "";
+      for (const Message& message : delivery->messages) plain += message.data;
+      co_return plain + (delivery->closed ? "closed" : "");
+    };
+    NamedChannel::Follower first(channel, 1);
+    (void)channel->try_send({"a", "b"}, "");
+    EXPECT_EQ(co_await next(first), "ab") << "nobody else wants it";
+    EXPECT_EQ(encoder.calls, 0);
+    NamedChannel::Follower second(channel, 1);
+    NamedChannel::Follower third(channel, 1);
+    EXPECT_EQ(co_await next(second), "a,b,");
+    (void)channel->try_send({"c"}, "");
+    EXPECT_EQ(co_await next(third), "a,b,") << "as the second one got it, though there is more";
+    EXPECT_EQ(encoder.calls, 1);
+    for (NamedChannel::Follower* follower : {&first, &second, &third}) {
+      EXPECT_EQ(co_await next(*follower), "c,");
+      EXPECT_EQ(follower->position(), 4u);
+    }
+    EXPECT_EQ(encoder.calls, 2);
+    NamedChannel::Follower late(channel, 1);
+    (void)channel->try_send({"d", "e", "f"}, "");
+    EXPECT_EQ(co_await next(late), "a,b,") << "they are gone from the queue, not from the run";
+    channel->close();
+    EXPECT_EQ(co_await next(first), "defclosed");
+    EXPECT_EQ(co_await next(second), "defclosed");
+    NamedChannel::Follower behind(channel, 2);
+    EXPECT_EQ(co_await next(behind), "gap to 3:defclosed");
+  };
+  sim.run(program(channel));
+}
+
+TEST(NamedChannel, FollowersThatShareRunsMissNothingAndGetNothingTwiceInAnyOrder) {
+  for (uint64_t seed = 1; seed <= 50; ++seed) {
+    SimRuntime sim(seed);
+    auto channel = make(Overflow::kBlock, 1000);
+    CountedEncoder encoder;
+    auto follow = [](std::shared_ptr<NamedChannel> channel, CountedEncoder* encoder, uint64_t from,
+                     int pause) -> Task<void> {
+      NamedChannel::Follower follower(channel, from);
+      std::string got;
+      std::string expected;
+      for (uint64_t i = from; i <= 200; ++i) absl::StrAppend(&expected, i, ",");
+      while (got.size() < expected.size()) {
+        absl::StatusOr<Delivery> delivery = co_await follower.next_encoded(encoder->encode);
+        EXPECT_TRUE(delivery.ok());
+        if (delivery->run) got += delivery->run->bytes;
+        for (const Message& message : delivery->messages) absl::StrAppend(&got, message.data, ",");
+        for (int i = 0; i < pause; ++i) co_await yield_now();
+      }
+      EXPECT_EQ(got, expected);
+    };
+    auto program = [&]() -> Task<void> {
+      std::vector<TaskHandle<void>> followers;
+      for (int i = 0; i < 6; ++i) {
+        followers.push_back(
+            spawn(follow(channel, &encoder, 1 + static_cast<uint64_t>(i % 3) * 7, i * 3)));
+      }
+      for (int i = 1; i <= 200; ++i) {
+        (void)channel->try_send({absl::StrCat(i)}, "");
+        if (i % 3 == 0) co_await yield_now();
+      }
+      for (TaskHandle<void>& follower : followers) co_await follower;
+    };
+    sim.run(program());
+  }
 }
 
 // The disk of these tests is the real one; the simulator decides the order of everything else.

@@ -83,6 +83,23 @@ class ChannelsTest(DaemonTest, unittest.TestCase):
                     send(request, metadata=[("traceparent", of_call)], timeout=CALL_SECONDS_MAX)
                 self.assertEqual([of_call, own], [one.trace for one in self.channels.recv(name, limit=2)], name)
 
+    def test_followers_of_one_channel_get_the_same_whatever_they_share(self):
+        self.channels.create("shared", form="broadcast", capacity=10_000)
+        self.channels.send("shared", [b"%d" % i for i in range(3000)])
+        followers = [iter(self.channels.follow("shared", from_start=True)) for _ in range(3)]
+        got = [[], [], []]
+        for follower in (0, 1, 2) * 3000:
+            got[follower].append(next(followers[follower]).data)
+        self.assertEqual([[b"%d" % i for i in range(3000)]] * 3, got)
+
+    def test_bytes_that_are_no_request_to_follow_are_refused(self):
+        with grpc.insecure_channel("unix:" + self.daemon.socket) as raw:
+            follow = raw.unary_stream("/zsync.v1.Channels/Follow")
+            with self.assertRaises(grpc.RpcError) as refused:
+                next(follow(b"\xff\xff", timeout=CALL_SECONDS_MAX))
+        self.assertEqual(grpc.StatusCode.INVALID_ARGUMENT, refused.exception.code())
+        self.assertIn("no FollowChannelRequest", refused.exception.details())
+
     def test_asyncio_selects_as_well(self):
         async def run():
             async with zsync.aio.Client(self.daemon.socket, timeout=CALL_SECONDS_MAX) as client:
