@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <map>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -140,13 +142,38 @@ Task<absl::Status> subscribe(WatchEngine& engine, EventLog& events, CallContext 
 }
 
 // Until the client ends the call.
-Task<absl::Status> hold_state(WatchEngine& engine, CallContext call, v1::HoldStateRequest proto,
-                              StreamWriter<v1::HoldStateReply>& out) {
+// Tells of a state while it is held: that it is in force, and, whatever ends it, that it was left.
+class StateEvents {
+ public:
+  explicit StateEvents(EventLog& events) : events_(events) {}
+  StateEvents(const StateEvents&) = delete;
+  StateEvents& operator=(const StateEvents&) = delete;
+  ~StateEvents() {
+    if (!hold_.empty()) events_.append("watch.state_left", hold_, what_);
+  }
+  void entered(std::string hold, std::map<std::string, std::string> what) {
+    hold_ = std::move(hold);
+    what_ = std::move(what);
+    events_.append("watch.state_entered", hold_, what_);
+  }
+
+ private:
+  EventLog& events_;
+  std::string hold_;
+  std::map<std::string, std::string> what_;
+};
+
+Task<absl::Status> hold_state(WatchEngine& engine, EventLog& events, CallContext call,
+                              v1::HoldStateRequest proto, StreamWriter<v1::HoldStateReply>& out) {
   StateRequest request{std::move(*proto.mutable_path()), std::move(*proto.mutable_name()),
                        call.peer.pid, absl::ToUnixNanos(absl::Now())};
   const std::string name = request.name;
+  StateEvents told(events);  // ends after the hold
   absl::StatusOr<StateHold> hold = co_await engine.hold_state(std::move(request));
   if (!hold.ok()) co_return hold.status();
+  told.entered(hold->id(), {{"path", watching::to_utf8(hold->path())},
+                            {"state", name},
+                            {"pid", absl::StrCat(call.peer.pid)}});
   v1::HoldStateReply reply;
   reply.set_hold(hold->id());
   for (const StateFacts& state : engine.states()) {
@@ -307,7 +334,7 @@ class Service final : public v1::Watch::CallbackService {
         gate_, context, request,
         [this](CallContext call, v1::HoldStateRequest request,
                StreamWriter<v1::HoldStateReply>& out) {
-          return hold_state(engine_, std::move(call), std::move(request), out);
+          return hold_state(engine_, events_, std::move(call), std::move(request), out);
         });
   }
   grpc::ServerUnaryReactor* LeaveState(Context* context, const v1::LeaveStateRequest* request,

@@ -132,9 +132,17 @@ TEST_F(WatchStates, AHolderThatIsKilledLeavesItsStateAtOnce) {
   EXPECT_EQ(held.states(0).silent(), 1u);
   ASSERT_EQ(held.roots_size(), 1);
   EXPECT_THAT(held.roots(0).silent(), ElementsAre(HasSubstr("state build is held")));
+  const auto events = [this](const std::string& type) {
+    return ctl({"events", "list", "--type", type}).out;
+  };
+  EXPECT_THAT(events("watch.state_entered"),
+              HasSubstr(absl::StrCat("path=", root_.string(), " pid=", holder.pid())));
+  EXPECT_EQ(events("watch.state_left"), "");
   holder.kill9();
   EXPECT_TRUE(later.hears("during"));
   EXPECT_THAT(later.told(), ElementsAre("+build", "-build", "during"));
+  EXPECT_TRUE(kit::poll_until(
+      [&] { return events("watch.state_left").find("state=build") != std::string::npos; }));
   EXPECT_EQ(list().states_size(), 0);
   if (pid > 0) ::kill(pid, SIGKILL);
 }

@@ -156,6 +156,7 @@ class Waiter {
  public:
   Waiter(Place place, bool sends, const RingOptions& options, const internal::Bounds& bounds)
       : place_(std::move(place)),
+        sends_(sends),
         own_bell_(sends ? place_.sender_bell.get() : place_.receiver_bell.get()),
         other_bell_(sends ? place_.receiver_bell.get() : place_.sender_bell.get()),
         sleeps_(sends ? place_.memory.header().sender_sleeps
@@ -228,9 +229,13 @@ class Waiter {
 
  private:
   static absl::Status cancelled() { return absl::CancelledError("the call was cancelled"); }
-  static absl::Status too_late() { return absl::DeadlineExceededError("the ring's time is over"); }
+  absl::Status too_late() const {
+    return absl::DeadlineExceededError(sends_ ? "the ring had no room in time"
+                                              : "no message came into the ring in time");
+  }
 
   Place place_;
+  const bool sends_;
   int own_bell_;
   int other_bell_;
   std::atomic<std::uint32_t>& sleeps_;
