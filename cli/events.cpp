@@ -1,5 +1,7 @@
 // `zsyncctl events`.
+#include <map>
 #include <memory>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "cli/errors.hpp"
@@ -18,7 +20,10 @@ std::string event_line(const v1::Event& event, bool color) {
   std::string line = absl::StrCat(
       paint(utc_time(event.time_unix_nano()), Color::kDim, color), " ", event.seq(), " ",
       paint(printable(event.type()), Color::kBold, color), " ", printable(event.subject()));
-  for (const auto& [key, value] : event.attributes()) {
+  // In one order: protobuf's maps have another one in each process.
+  const std::map<std::string, std::string> attributes(event.attributes().begin(),
+                                                      event.attributes().end());
+  for (const auto& [key, value] : attributes) {
     absl::StrAppend(&line, " ", printable(key), "=", printable(value));
   }
   return line + "\n";

@@ -48,7 +48,7 @@ Task<absl::Status> ProjectsEngine::start() {
   }
   for (const EntryPtr& entry : entries) {
     find_own_tasks(entry);
-    begin(make_channels_again(entry));
+    co_await make_channels_again(entry);
     begin(drive(entry));
     begin(watch_saves(entry));
   }

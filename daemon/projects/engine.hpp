@@ -36,6 +36,7 @@
 namespace zsync::daemon {
 
 inline constexpr size_t kProjectsMax = 256;
+inline constexpr size_t kLooksMax = 2;  // at inputs of steps, at a time
 inline constexpr char kProjectLabel[] = "project";
 inline constexpr char kUnitLabel[] = "unit";
 inline constexpr char kProbeLabel[] = "project-probe";  // of tries of ReadyKind::kExec
@@ -109,6 +110,7 @@ class ProjectsEngine {
     std::map<std::string, UnitRow> stored;  // of who has the turn
     std::map<std::string, UnitState> told;  // likewise: in the event log
     std::string unwatched;                  // of watch_saves(): why not, as it was told last
+    bool heard = false;                     // likewise: a watch has told something
     bool removed = false;
   };
   using EntryPtr = std::shared_ptr<Entry>;
@@ -134,6 +136,8 @@ class ProjectsEngine {
   Task<void> watch_saves(EntryPtr entry);
   Task<void> until_unwatched(EntryPtr entry);
   Task<void> take_saves(EntryPtr entry);
+  Task<std::set<std::string>> touched_steps(EntryPtr entry, const std::vector<FileChange>& changes,
+                                            bool all);
   static absl::Status check_units(const ProjectRun& run, const std::vector<std::string>& units);
 
   // Nothing begins any more once stop() was called: it would not be cancelled, and what waits for
@@ -167,6 +171,7 @@ class ProjectsEngine {
   std::map<std::string, EntryPtr> entries_ ABSL_GUARDED_BY(mutex_);  // by name
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   Mutex creating_;
+  Semaphore looks_{kLooksMax};
   Executor runners_;
 };
 

@@ -19,6 +19,7 @@
 #include "daemon/diagnostics/diagnostics.hpp"
 #include "daemon/fault/fault.hpp"
 #include "daemon/projects/file_values.hpp"
+#include "daemon/projects/step_files.hpp"
 #include "watch/glob.hpp"
 
 namespace zsync::daemon {
@@ -332,6 +333,14 @@ class FileReader : private FileValues {
     }
   }
 
+  void read_step_globs(const Entry& entry, std::vector<std::string>& out) {
+    for (const YamlTree* name : read_names(entry)) {
+      const absl::Status taken = check_step_glob(name->text);
+      if (!taken.ok()) complain(*name, absl::StrCat(entry.name, ": ", taken.message()));
+      out.push_back(name->text);
+    }
+  }
+
   void read_on(const Entry& entry, UnitSpec& unit) {
     for (const YamlTree* name : read_names(entry)) {
       if (name->text != "save") {
@@ -363,7 +372,7 @@ class FileReader : private FileValues {
     } else if (key.name == "matcher") {
       read_matchers(entry, unit.matchers);
     } else if (key.name == "in" || key.name == "out") {
-      read_globs(entry, key.name == "in" ? unit.inputs : unit.outputs);
+      read_step_globs(entry, key.name == "in" ? unit.inputs : unit.outputs);
     } else if (key.name == "on") {
       read_on(entry, unit);
     } else if (key.value == FileValue::kNames) {

@@ -166,7 +166,7 @@ TEST(ProjectFile, StepsSayWhatTheyReadAndMakeAndWhatStartsThem) {
   EXPECT_FALSE(shop.units[0].on_save);
   EXPECT_TRUE(shop.units[1].on_save);
   EXPECT_THAT(problems("version: 1\nsteps:\n"
-                       "  a: {run: [x], in: 'src/[', out: '!y'}\n"
+                       "  a: {run: [x], in: 'src/[', out: '../y'}\n"
                        "  b: {run: [x], on: [safe]}\n"
                        "  c: {run: [x], on: save}\n"
                        "services:\n  d: {run: [x], on: save}\n"),

@@ -63,8 +63,8 @@ const ProjectRun::Unit* ProjectRun::find(const std::string& name) const {
 
 ProjectRun::Unit* ProjectRun::process(const std::string& unit, uint64_t generation) {
   Unit* found = find(unit);
-  const bool known =
-      found != nullptr && found->row.generation == generation && found->phase != Phase::kIdle;
+  const bool known = found != nullptr && found->row.generation == generation &&
+                     found->phase != Phase::kIdle && found->phase != Phase::kLooking;
   return known ? found : nullptr;
 }
 
@@ -73,6 +73,8 @@ void ProjectRun::set_spec(const ProjectSpec& spec) {
   for (const UnitSpec& wanted : spec.units) {
     Unit unit;
     if (Unit* before = find(wanted.name); before != nullptr) unit = std::move(*before);
+    unit.changed |= unit.phase == Phase::kLooking;  // at what the file before has named
+    unit.print.reset();
     unit.spec = wanted;
     unit.wanted_as = normalized(wanted);
     unit.row.unit = wanted.name;
@@ -136,6 +138,7 @@ void ProjectRun::want(const std::vector<std::string>& names, int64_t now) {
     row.wanted = true;
     row.failed.clear();
     row.halted.clear();
+    unit->failed_before.clear();
   }
 }
 
@@ -158,6 +161,7 @@ void ProjectRun::start_anew(const std::string& name, int64_t now) {
   if (Unit* unit = find(name); unit != nullptr) {
     unit->row.started_as.clear();
     unit->row.inputs.clear();  // whatever its inputs are
+    unit->row.again = false;
     unit->cause.clear();
     unit->row.failures = 0;
     unit->not_before = 0;
@@ -210,7 +214,7 @@ void ProjectRun::ended(const std::string& name, uint64_t generation, const UnitE
   unit.probed = false;
   unit.submit_again = false;
   unit.since = now;
-  const bool again = std::exchange(unit.again, false) && !end.canceled;
+  const bool again = std::exchange(unit.row.again, false) && !end.canceled;
   if (was_healthy) unit.row.failures = 0;
   if (!unready.empty()) return fail_or_again(unit, false, unready, now);
   settle_end(unit, asked, end, now);
@@ -253,6 +257,7 @@ void ProjectRun::fail_or_again(Unit& unit, bool ok, const std::string& reason, i
 
 // The step has run: who is started again by that.
 void ProjectRun::restart_dependents(const Unit& step, int64_t now) {
+  const std::set<std::string> by_saves = started_by_saves();
   for (Unit& unit : units_) {
     if (!unit.row.wanted) continue;
     if (has(unit.spec.restart_on, step.spec.name)) {
@@ -263,74 +268,11 @@ void ProjectRun::restart_dependents(const Unit& step, int64_t now) {
       unit.row.failures = 0;
       unit.not_before = 0;
     }
-    if (unit.spec.on_save && before(unit).contains(step.spec.name)) {
-      renew(unit, step.run_cause, now);
-    }
+    if (!by_saves.contains(unit.spec.name) || !before(unit).contains(step.spec.name)) continue;
+    // It runs, whatever its own files are.
+    if (unit.spec.on_save || !unit.row.failed.empty()) unit.row.inputs.clear();
+    renew(unit, step.run_cause, now);
   }
-}
-
-// A step is to be done again; while it runs, after that.
-void ProjectRun::renew(Unit& unit, const std::string& cause, int64_t now) {
-  unit.cause = cause;
-  if (unit.phase != Phase::kIdle) {
-    unit.again = true;
-    return;
-  }
-  unit.row.started_as.clear();
-  unit.row.failed.clear();
-  unit.row.halted.clear();
-  unit.print.reset();
-  unit.since = now;
-}
-
-// What it waits for, directly or not.
-std::set<std::string> ProjectRun::before(const Unit& unit) const {
-  std::set<std::string> names(unit.spec.after.begin(), unit.spec.after.end());
-  for (auto other = units_.rbegin(); other != units_.rend(); ++other) {
-    if (!names.contains(other->spec.name)) continue;
-    names.insert(other->spec.after.begin(), other->spec.after.end());
-  }
-  return names;
-}
-
-void ProjectRun::inputs_changed(const std::set<std::string>& steps, const std::string& cause,
-                                int64_t now) {
-  std::set<std::string> renewed;
-  for (const Unit& unit : units_) {
-    if (!unit.spec.on_save || !unit.row.wanted || unit.removed) continue;
-    std::set<std::string> chain = before(unit);
-    chain.insert(unit.spec.name);
-    for (const std::string& name : chain) {
-      if (steps.contains(name)) renewed.insert(name);
-    }
-  }
-  for (Unit& unit : units_) {
-    if (renewed.contains(unit.spec.name) && !unit.spec.service && unit.row.wanted)
-      renew(unit, cause, now);
-  }
-}
-
-void ProjectRun::looked(const std::string& name, const std::string& print, bool outputs_there,
-                        int64_t now) {
-  Unit* unit = find(name);
-  if (unit == nullptr || unit->phase != Phase::kLooking) return;
-  unit->phase = Phase::kIdle;
-  if (std::exchange(unit->again, false)) return;  // they are looked at once more
-  const bool same = outputs_there && !print.empty() && unit->row.ready && unit->row.inputs == print;
-  if (!same) {
-    unit->print = print;
-    return;
-  }
-  unit->row.started_as = unit->wanted_as;
-  unit->unchanged = true;
-  unit->cause.clear();
-  unit->since = now;
-}
-
-bool ProjectRun::starts_on_save() const {
-  return std::any_of(units_.begin(), units_.end(), [](const Unit& unit) {
-    return unit.spec.on_save && unit.row.wanted && !unit.removed;
-  });
 }
 
 void ProjectRun::set_port(const std::string& name, uint16_t port) {
@@ -400,6 +342,7 @@ std::vector<ProjectAction> ProjectRun::step(int64_t now) {
     unit.phase = Phase::kLaunching;
     unit.unchanged = false;
     unit.row.inputs = std::exchange(unit.print, std::nullopt).value_or("");
+    unit.row.again = std::exchange(unit.changed, false);
     unit.row.live = true;
     unit.row.ready = false;
     unit.row.started_as = unit.wanted_as;

@@ -34,6 +34,7 @@ struct UnitRow {
   std::string failed;       // why it was given up
   std::string halted;       // why it has ended and stays so
   std::string inputs;       // of a step that was started: what its files were; empty: not known
+  bool again = false;       // it is to be done once more when it has ended
 
   bool operator==(const UnitRow&) const = default;
 };
@@ -115,6 +116,8 @@ class ProjectRun {
   // what they wait for before; what runs is let run to its end first.
   // `cause`: the traceparent of the save.
   void inputs_changed(const std::set<std::string>& steps, const std::string& cause, int64_t now);
+  // The same where nobody knows whether they were: what was halted stays so.
+  void inputs_unsure(const std::set<std::string>& steps, int64_t now);
 
   // What is to be done now; each thing is said once.
   std::vector<ProjectAction> step(int64_t now);
@@ -153,7 +156,9 @@ class ProjectRun {
     bool submit_again = false;  // restored: its task is not known to exist
     bool probed = false;
     std::optional<std::string> print;  // of its inputs, as looked at for the start to come
-    bool again = false;                // they have changed since it began
+    bool changed = false;              // they were saved while they are looked at
+    bool relooked = false;             // because of that, the last time
+    std::string failed_before;         // what it says again where they are as when it failed
     bool unchanged = false;            // done without a run
     std::string cause;                 // of the start to come: ProjectAction::cause
     std::string run_cause;             // of the run that goes on, or was the last
@@ -180,6 +185,7 @@ class ProjectRun {
   void settle_end(Unit& unit, bool asked, const UnitEnd& end, int64_t now);
   void restart_dependents(const Unit& step, int64_t now);
   static void renew(Unit& unit, const std::string& cause, int64_t now);
+  std::set<std::string> started_by_saves() const;
   std::set<std::string> before(const Unit& unit) const;
 
   std::vector<Unit> units_;  // what others wait for comes first

@@ -22,6 +22,7 @@ const char kProjectSchemaV10[] = R"sql(
 
 const char kProjectSchemaV14[] = R"sql(
   ALTER TABLE project_unit ADD COLUMN inputs TEXT NOT NULL DEFAULT '';
+  ALTER TABLE project_unit ADD COLUMN again INTEGER NOT NULL DEFAULT 0;
 )sql";
 
 absl::Status put_project(Database& db, const ProjectRecord& r) {
@@ -36,10 +37,10 @@ absl::Status put_project(Database& db, const ProjectRecord& r) {
 }
 
 absl::Status put_unit(Database& db, const std::string& project_id, const UnitRow& r) {
-  return db.run("INSERT OR REPLACE INTO project_unit VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)", project_id,
-                r.unit, r.wanted ? 1 : 0, static_cast<int64_t>(r.generation), r.live ? 1 : 0,
-                r.ready ? 1 : 0, r.started_as, static_cast<int>(r.port), r.failures,
-                static_cast<int64_t>(r.restarts), r.failed, r.halted, r.inputs);
+  return db.run("INSERT OR REPLACE INTO project_unit VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                project_id, r.unit, r.wanted ? 1 : 0, static_cast<int64_t>(r.generation),
+                r.live ? 1 : 0, r.ready ? 1 : 0, r.started_as, static_cast<int>(r.port), r.failures,
+                static_cast<int64_t>(r.restarts), r.failed, r.halted, r.inputs, r.again ? 1 : 0);
 }
 
 absl::Status delete_unit(Database& db, const std::string& project_id, const std::string& unit) {
@@ -70,7 +71,7 @@ absl::Status load_env(Database& db, ProjectRecord& record) {
 absl::Status load_units(Database& db, const std::string& id, std::vector<UnitRow>& units) {
   absl::StatusOr<Statement> rows = db.query(
       "SELECT unit,wanted,generation,live,ready,started_as,port,failures,restarts,failed,halted,"
-      "inputs FROM project_unit WHERE project=? ORDER BY unit",
+      "inputs,again FROM project_unit WHERE project=? ORDER BY unit",
       id);
   if (!rows.ok()) return rows.status();
   while (true) {
@@ -90,6 +91,7 @@ absl::Status load_units(Database& db, const std::string& id, std::vector<UnitRow
     r.failed = rows->text_at(9);
     r.halted = rows->text_at(10);
     r.inputs = rows->text_at(11);
+    r.again = rows->int_at(12) != 0;
   }
 }
 

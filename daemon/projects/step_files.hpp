@@ -1,10 +1,12 @@
 // StepFiles: the files that a step reads and makes, looked at on disk.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace zsync::daemon {
@@ -20,15 +22,21 @@ struct StepFiles {
 };
 
 struct StepLook {
-  std::string print;  // of the command, and of the paths, permissions and bytes of the inputs
+  // Of the command, and of the paths, permissions and bytes of the inputs; empty: there are none,
+  // so nobody can say whether they have changed.
+  std::string print;
   bool outputs_there = true;  // each of their globs matches a file
 };
 
-// Reads all inputs: not for a worker thread. Links are not followed, .git is not looked at, and a
-// file that goes away meanwhile is as one that was never there.
+// Reads all inputs: not for a worker thread. Links are not followed, .git is not looked at, and
+// what goes away meanwhile is as if it had never been there. Of a file above
+// watching::kContentBytesMax size and times stand for the bytes.
 //
 // Errors: kInvalidArgument (a glob); kResourceExhausted with the limit's name; of the file system,
-//         with the path.
-absl::StatusOr<StepLook> look_at(const StepFiles& files);
+//         with the path; kCancelled once `stop` is set.
+absl::StatusOr<StepLook> look_at(const StepFiles& files, const std::atomic<bool>* stop = nullptr);
+
+// Whether it can stand in `in` or `out`. Errors: kInvalidArgument, naming the glob.
+absl::Status check_step_glob(const std::string& glob);
 
 }  // namespace zsync::daemon

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 
 #include "watch/scratch_dir_test.hpp"
@@ -75,8 +76,37 @@ TEST_F(StepFilesTest, EachGlobOfOutputsHasToMatchAFile) {
   EXPECT_FALSE(look().outputs_there) << "a directory is no file";
 }
 
-TEST_F(StepFilesTest, InputsThatDoNotExistAreNoError) {
-  EXPECT_TRUE(differs({"proto/**"}, [&] { dir_.write("proto/x.proto", ""); }));
+TEST_F(StepFilesTest, OfInputsThatAreNotThereNobodyCanSayWhetherTheyHaveChanged) {
+  files_.inputs = {"proto/**"};
+  EXPECT_EQ(look().print, "");
+  dir_.write("proto/x.proto", "");
+  EXPECT_NE(look().print, "");
+}
+
+TEST_F(StepFilesTest, EveryWayToWriteAGlobFindsTheSameFiles) {
+  for (const char* glob : {"./src/**", "/src/**", "src/", "src/**/*.c", "**/*.c", "*.c"}) {
+    EXPECT_TRUE(differs({glob}, [&] { dir_.write("src/deep/b.c", glob); })) << glob;
+  }
+  files_.outputs = {"./src/a.c", "src/"};
+  EXPECT_TRUE(look().outputs_there);
+  for (const char* glob : {"../x/**", "src//a.c", "src/./a.c", "src/../x", "[", ""}) {
+    EXPECT_FALSE(check_step_glob(glob).ok()) << glob;
+  }
+  for (const char* glob : {"./src/**", "/src", "src/", "*.c"}) {
+    EXPECT_TRUE(check_step_glob(glob).ok()) << glob;
+  }
+}
+
+TEST_F(StepFilesTest, AProjectWhoseDirectoryIsALinkHasItsFiles) {
+  std::filesystem::create_symlink(dir_.path(), dir_ / "src/link");
+  files_.root = dir_ / "src/link";
+  EXPECT_TRUE(differs({"*.c"}, [&] { dir_.write("src/a.c", "b"); }));
+}
+
+TEST_F(StepFilesTest, ALookThatNobodyWaitsForEnds) {
+  const std::atomic<bool> stop{true};
+  files_.inputs = {"src/**"};
+  EXPECT_TRUE(absl::IsCancelled(look_at(files_, &stop).status()));
 }
 
 TEST_F(StepFilesTest, LinksCountByWhereTheyLeadAndAreNotFollowed) {

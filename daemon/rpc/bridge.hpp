@@ -1,7 +1,8 @@
 // The bridge between gRPC's reactions and coroutines.
 //
-// gRPC has two reaction threads here; application code never runs on them. A call becomes a task of
-// the runtime (call_task.hpp); reactions only complete what that task waits for.
+// gRPC has two reaction threads here. A call becomes a task of the runtime (call_task.hpp), and
+// reactions complete what that task waits for. What runs in a reaction itself (immediate_call,
+// StreamReader::listen, WriteFeed, LaterCall) is bounded and waits for nothing.
 #pragma once
 
 #include <grpcpp/grpcpp.h>

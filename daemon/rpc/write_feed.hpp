@@ -22,7 +22,8 @@ class WriteFeed {
   // one thread at a time. `start_write` makes gRPC write it and call on_written().
   WriteFeed(std::function<void()> cancel_call, std::function<void(const Reply*)> start_write,
             std::function<bool(Reply&)> next)
-      : start_write_(std::move(start_write)),
+      : cancel_call_(cancel_call),
+        start_write_(std::move(start_write)),
         next_(std::move(next)),
         idle_(std::move(cancel_call)) {}
 
@@ -38,10 +39,14 @@ class WriteFeed {
     go_on();
   }
 
+  // A write that failed is the end of the call.
   void on_written(bool ok) {
     if (!ok) {
-      rt::LockGuard guard(lock_);
-      ended_ = true;
+      {
+        rt::LockGuard guard(lock_);
+        ended_ = true;
+      }
+      cancel_call_();
     }
     go_on();
   }
@@ -83,6 +88,7 @@ class WriteFeed {
     idle_.complete(true);
   }
 
+  const std::function<void()> cancel_call_;
   const std::function<void(const Reply*)> start_write_;
   const std::function<bool(Reply&)> next_;
   Completion idle_;

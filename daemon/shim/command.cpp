@@ -46,7 +46,7 @@ bool make_pipe(Pipe& out) {
   return true;
 }
 
-// Everything the child needs, made before the fork: after it only system calls happen.
+// Everything the child needs, made before the vfork: after it only system calls happen.
 struct Prepared {
   std::vector<std::string> programs;  // the candidates of the PATH search, in order
   std::vector<char*> argv;
@@ -138,7 +138,8 @@ bool set_priorities(const Spec& spec, Failure& failure) {
   return true;
 }
 
-// A session of its own, since a terminal belongs to one; else only a process group.
+// In the memory of its parent, which stands still meanwhile. A session of its own, since a terminal
+// belongs to one; else only a process group.
 [[noreturn]] void run_child(const Spec& spec, const Prepared& prepared, const int (&stdio)[3],
                             int report_fd) {
   const bool terminal = spec.terminal.rows != 0;
@@ -258,7 +259,9 @@ Command start_command(const Spec& spec) {
   if (!missing.empty()) return failed(std::move(command), missing, errno, kCodeCannotExecute);
   const Prepared prepared = prepare(spec);
   const int stdio[3] = {streams.theirs[0].get(), streams.theirs[1].get(), streams.theirs[2].get()};
-  const pid_t pid = ::fork();
+  // Its memory is ours until it executes: a copy of the page tables would cost more than all it
+  // does.
+  const pid_t pid = ::vfork();
   if (pid == 0) run_child(spec, prepared, stdio, report.write.get());
   if (pid < 0) return failed(std::move(command), "fork", errno, kCodeCannotExecute);
   // On both sides, so that neither has to wait for the other; who leads a group cannot make a

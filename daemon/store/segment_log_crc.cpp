@@ -4,6 +4,7 @@
 #include <cstring>
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <nmmintrin.h>
 #elif defined(__aarch64__) && defined(__ARM_FEATURE_CRC32)
 #include <arm_acle.h>
@@ -49,7 +50,13 @@ __attribute__((target("sse4.2"))) uint32_t crc32c_by_cpu(uint32_t crc, const voi
   for (; size > 0; --size, ++at) tail = _mm_crc32_u8(tail, static_cast<uint8_t>(*at));
   return ~tail;
 }
-bool cpu_has_crc32c() { return __builtin_cpu_supports("sse4.2") != 0; }
+// Asks itself: __builtin_cpu_supports() asks for everything at the start of each program, and in a
+// virtual machine each question is a way out of it and back.
+bool cpu_has_crc32c() {
+  unsigned int a = 0, b = 0, c = 0, d = 0;
+  __cpuid(1, a, b, c, d);  // every x86-64 has this leaf
+  return (c & bit_SSE4_2) != 0;
+}
 #elif defined(__aarch64__) && defined(__ARM_FEATURE_CRC32)
 uint32_t crc32c_by_cpu(uint32_t crc, const void* bytes, size_t size) {
   const char* at = static_cast<const char*>(bytes);

@@ -84,7 +84,7 @@ struct DirectCall {
   uint64_t id = 0;
   std::shared_ptr<const FunctionCall> what;
   std::string traceparent;
-  int64_t until = 0;
+  int64_t until = 0;  // by the wall clock, as every deadline
   uint64_t call = 0;  // 0: it waits
   uint32_t lost_workers = 0;
   std::function<void(absl::StatusOr<FunctionResult>)> settled;  // once; any thread, no lock held

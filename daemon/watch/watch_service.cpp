@@ -141,7 +141,6 @@ Task<absl::Status> subscribe(WatchEngine& engine, EventLog& events, CallContext 
   }
 }
 
-// Until the client ends the call.
 // Tells of a state while it is held: that it is in force, and, whatever ends it, that it was left.
 class StateEvents {
  public:
@@ -163,6 +162,7 @@ class StateEvents {
   std::map<std::string, std::string> what_;
 };
 
+// Until the client ends the call.
 Task<absl::Status> hold_state(WatchEngine& engine, EventLog& events, CallContext call,
                               v1::HoldStateRequest proto, StreamWriter<v1::HoldStateReply>& out) {
   StateRequest request{std::move(*proto.mutable_path()), std::move(*proto.mutable_name()),

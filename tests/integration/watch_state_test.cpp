@@ -135,8 +135,9 @@ TEST_F(WatchStates, AHolderThatIsKilledLeavesItsStateAtOnce) {
   const auto events = [this](const std::string& type) {
     return ctl({"events", "list", "--type", type}).out;
   };
-  EXPECT_THAT(events("watch.state_entered"),
-              HasSubstr(absl::StrCat("path=", root_.string(), " pid=", holder.pid())));
+  EXPECT_THAT(
+      events("watch.state_entered"),
+      HasSubstr(absl::StrCat("path=", root_.string(), " pid=", holder.pid(), " state=build")));
   EXPECT_EQ(events("watch.state_left"), "");
   holder.kill9();
   EXPECT_TRUE(later.hears("during"));
