@@ -169,12 +169,14 @@ TEST(ProjectFile, StepsSayWhatTheyReadAndMakeAndWhatStartsThem) {
                        "  a: {run: [x], in: 'src/[', out: '../y'}\n"
                        "  b: {run: [x], on: [safe]}\n"
                        "  c: {run: [x], on: save}\n"
+                       "  e: {run: [x], out: ''}\n"
                        "services:\n  d: {run: [x], on: save}\n"),
               ElementsAre(HasSubstr("f:3:21: in: "), HasSubstr("f:3:35: out: "),
                           "f:4:22: on: \"safe\" is not known: write save",
                           "f:5:21: on: which saved files start \"c\"? Name them with in: "
                           "[\"src/**\"], here or in a step that it waits for",
-                          HasSubstr("f:7:17: unknown key \"on\" in services.d")));
+                          "f:6:22: out: a glob is empty: name files, or take the key away",
+                          HasSubstr("f:8:17: unknown key \"on\" in services.d")));
 }
 
 TEST(ProjectFile, UnitsThatWaitForEachOtherAreNamedInTheirOrder) {

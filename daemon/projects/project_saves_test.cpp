@@ -17,17 +17,19 @@ class ProjectSavesTest : public ProjectRunTest {
   void looked(const std::string& unit, const std::string& print, bool outputs_there = true) {
     run_.looked(unit, print, outputs_there, now_);
   }
+  // The step is looked at, its files are these, and it is started.
+  void starts_with(const std::string& unit, const std::string& print) {
+    EXPECT_THAT(step(), ElementsAre("look " + unit));
+    looked(unit, print);
+    EXPECT_THAT(step(), ElementsAre("start " + unit));
+  }
   // Looked at and run: all of kSaves is done.
   void up_and_done() {
     run_.hears_saves(true);
     up(kSaves);
-    EXPECT_THAT(step(), ElementsAre("look gen"));
-    looked("gen", "g1");
-    EXPECT_THAT(step(), ElementsAre("start gen"));
+    starts_with("gen", "g1");
     ends("gen", true);
-    EXPECT_THAT(step(), ElementsAre("look build"));
-    looked("build", "b1");
-    EXPECT_THAT(step(), ElementsAre("start build"));
+    starts_with("build", "b1");
     ends("build", true);
     EXPECT_THAT(step(), ElementsAre("start test"));
     ends("test", true);
@@ -46,9 +48,7 @@ TEST_F(ProjectSavesTest, AStepWhoseInputsAreAsTheyWereIsDoneWithoutARun) {
   EXPECT_FALSE(run_.settled());
   looked("gen", "g1");
   EXPECT_EQ(state("gen"), "done: nothing to do: its inputs are as they were");
-  EXPECT_THAT(step(), ElementsAre("look build"));
-  looked("build", "b2");
-  EXPECT_THAT(step(), ElementsAre("start build"));
+  starts_with("build", "b2");
   ends("build", true);
   EXPECT_THAT(step(), ElementsAre("start test")) << "it names no inputs";
   EXPECT_EQ(state("build"), "done");
@@ -81,25 +81,19 @@ TEST_F(ProjectSavesTest, WhatItMakesIsMissingOrItsInputsCannotBeReadOrItFailedSo
 TEST_F(ProjectSavesTest, ARestartByHandRunsItWhateverItsInputsAre) {
   up_and_done();
   run_.start_anew("gen", now_);
-  EXPECT_THAT(step(), ElementsAre("look gen"));
-  looked("gen", "g1");
-  EXPECT_THAT(step(), ElementsAre("start gen"));
+  starts_with("gen", "g1");
 }
 
 TEST_F(ProjectSavesTest, ASavedFileRunsTheStepsThatItTouchesAndThoseBehindThem) {
   up_and_done();
   run_.inputs_changed({"build"}, "save", now_);
-  EXPECT_THAT(step(), ElementsAre("look build"));
-  looked("build", "b2");
-  EXPECT_THAT(step(), ElementsAre("start build"));
+  starts_with("build", "b2");
   ends("build", true);
   EXPECT_THAT(step(), ElementsAre("start test"));
   ends("test", false);
   EXPECT_EQ(state("test"), "failed: exit code 3");
   run_.inputs_changed({"build"}, "save", now_);
-  step();
-  looked("build", "b3");
-  step();
+  starts_with("build", "b3");
   ends("build", true);
   EXPECT_THAT(step(), ElementsAre("start test")) << "that it failed before stops nothing";
 }
@@ -118,17 +112,13 @@ TEST_F(ProjectSavesTest, AFileThatWasSavedAsItWasRunsNothing) {
 TEST_F(ProjectSavesTest, AStepThatRunsIsLetRunToItsEndAndRunOnceMore) {
   up_and_done();
   run_.inputs_changed({"build"}, "save", now_);
-  step();
-  looked("build", "b2");
-  step();
+  starts_with("build", "b2");
   run_.inputs_changed({"build"}, "save", now_);
   run_.inputs_changed({"build"}, "save", now_);
   EXPECT_THAT(step(), IsEmpty());
   EXPECT_EQ(state("build"), "running");
   ends("build", true);
-  EXPECT_THAT(step(), ElementsAre("look build"));
-  looked("build", "b3");
-  EXPECT_THAT(step(), ElementsAre("start build"));
+  starts_with("build", "b3");
   ends("build", true);
   EXPECT_THAT(step(), ElementsAre("start test"));
   EXPECT_EQ(generation("build"), 3u);
@@ -159,9 +149,7 @@ TEST_F(ProjectSavesTest, SavesStartNothingThatIsDownOrThatDoesNotAskForThem) {
 TEST_F(ProjectSavesTest, OneThatWasCanceledByHandWhileFilesChangedStaysSo) {
   up_and_done();
   run_.inputs_changed({"build"}, "save", now_);
-  step();
-  looked("build", "b2");
-  step();
+  starts_with("build", "b2");
   run_.inputs_changed({"build"}, "save", now_);
   run_.ended("build", generation("build"), {false, true, "canceled"}, now_);
   EXPECT_THAT(step(), IsEmpty());
@@ -172,30 +160,20 @@ TEST_F(ProjectSavesTest, AStepRunsAfterOneBeforeItAlsoIfItsOwnFilesAreAsTheyWere
   run_.hears_saves(true);
   up("steps:\n  build: {run: [x], in: src}\n  test: {run: [x], after: build, in: tests, on: "
      "save}\n");
-  step();
-  looked("build", "b1");
-  step();
+  starts_with("build", "b1");
   ends("build", true);
-  step();
-  looked("test", "t1");
-  step();
+  starts_with("test", "t1");
   ends("test", true);
   run_.inputs_changed({"build"}, "save", now_);
-  EXPECT_THAT(step(), ElementsAre("look build"));
-  looked("build", "b2");
-  step();
+  starts_with("build", "b2");
   ends("build", true);
-  EXPECT_THAT(step(), ElementsAre("look test"));
-  looked("test", "t1");
-  EXPECT_THAT(step(), ElementsAre("start test"));
+  starts_with("test", "t1");
 }
 
 TEST_F(ProjectSavesTest, StepsInBetweenAreLookedAtAndRunWhereTheyNameNoFiles) {
   up_and_done();
   run_.inputs_changed({"gen"}, "save", now_);
-  step();
-  looked("gen", "g2");
-  step();
+  starts_with("gen", "g2");
   ends("gen", true);
   EXPECT_THAT(step(), ElementsAre("look build")) << "before test, which waits for it";
   looked("build", "b2");
@@ -210,25 +188,19 @@ TEST_F(ProjectSavesTest, ALookAtWhatAnEarlierFileNamedSaysNothingOfTheNewOne) {
   EXPECT_THAT(step(), ElementsAre("look gen"));
   up("steps:\n  gen: {run: [other], in: 'proto/**'}\n");
   looked("gen", "g1");
-  EXPECT_THAT(step(), ElementsAre("look gen"));
-  looked("gen", "g of the other command");
-  EXPECT_THAT(step(), ElementsAre("start gen"));
+  starts_with("gen", "g of the other command");
 }
 
 TEST_F(ProjectSavesTest, WhereNobodyKnowsOfSavesWhatWasCanceledOrHasFailedStaysSo) {
   up_and_done();
   run_.inputs_changed({"gen", "build"}, "save", now_);
-  step();
-  looked("gen", "g2");
-  step();
+  starts_with("gen", "g2");
   run_.ended("gen", generation("gen"), {false, true, "canceled"}, now_);
   run_.inputs_unsure({"gen", "build"}, now_);
   EXPECT_EQ(state("gen"), "stopped: canceled");
   EXPECT_THAT(step(), IsEmpty());
   run_.want({}, now_);
-  EXPECT_THAT(step(), ElementsAre("look gen"));
-  looked("gen", "g2");
-  step();
+  starts_with("gen", "g2");
   ends("gen", false);
   run_.inputs_unsure({"gen", "build"}, now_);
   EXPECT_THAT(step(), ElementsAre("look gen"));
@@ -260,9 +232,7 @@ TEST_F(ProjectSavesTest, WhoSavesAllTheTimeDoesNotHoldARunUp) {
 TEST_F(ProjectSavesTest, ThatItIsToRunOnceMoreOutlivesTheDaemon) {
   up_and_done();
   run_.inputs_changed({"build"}, "save", now_);
-  step();
-  looked("build", "b2");
-  step();
+  starts_with("build", "b2");
   run_.inputs_changed({"build"}, "save", now_);
   const std::vector<UnitRow> rows = run_.rows();
   run_ = ProjectRun();
@@ -315,9 +285,7 @@ TEST_F(ProjectSavesTest, NothingIsLookedAtBeforeSavesAreHeardOf) {
   EXPECT_FALSE(run_.settled());
   run_.hears_saves(true);
   run_.inputs_changed({"gen", "build"}, "save", now_);
-  EXPECT_THAT(step(), ElementsAre("look gen"));
-  looked("gen", "g1");
-  EXPECT_THAT(step(), ElementsAre("start gen"));
+  starts_with("gen", "g1");
 }
 
 TEST_F(ProjectSavesTest, AnotherDaemonKnowsWhatItWasMadeOf) {
@@ -331,7 +299,7 @@ TEST_F(ProjectSavesTest, AnotherDaemonKnowsWhatItWasMadeOf) {
   run_.inputs_changed({"gen", "build"}, "save", now_);
   EXPECT_THAT(step(), ElementsAre("look gen"));
   looked("gen", "g1");
-  step();
+  EXPECT_THAT(step(), ElementsAre("look build"));
   looked("build", "b1");
   EXPECT_THAT(step(), IsEmpty());
   EXPECT_TRUE(run_.healthy());

@@ -183,6 +183,9 @@ absl::StatusOr<StepLook> look_at(const StepFiles& files, const std::atomic<bool>
 }
 
 absl::Status check_step_glob(const std::string& glob) {
+  if (glob.empty()) {
+    return absl::InvalidArgumentError("a glob is empty: name files, or take the key away");
+  }
   const absl::Status compiled = watching::Glob::compile(glob).status();
   if (!compiled.ok()) return compiled;
   const std::vector<std::string> parts = absl::StrSplit(glob, '/');
