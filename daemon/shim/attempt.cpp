@@ -1,11 +1,8 @@
 #include "daemon/shim/attempt.hpp"
 
 #include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -24,9 +21,8 @@ namespace {
 using segment_log::Fd;
 
 constexpr size_t kClaimBytesMax = 4096;
-constexpr size_t kReadBytes = 64u << 10;
+constexpr size_t kReadBytes = 4u << 10;
 constexpr size_t kStatBytesMax = 1024;
-constexpr int kConnectionFd = 3;  // where the shim finds its first connection
 
 absl::Status failed(int error, absl::string_view doing, absl::string_view path) {
   return absl::ErrnoToStatus(error, absl::StrCat(doing, " \"", path, "\""));
@@ -51,16 +47,14 @@ absl::StatusOr<std::optional<std::string>> read_file(const std::string& path, si
   if (!fd.valid() && errno == ENOENT) return std::nullopt;
   if (!fd.valid()) return failed(errno, "open", path);
   std::string bytes;
-  size_t size = 0;
-  while (size < limit) {
-    bytes.resize(std::min(limit, size + kReadBytes));
-    const ssize_t got = ::read(fd.get(), bytes.data() + size, bytes.size() - size);
+  while (bytes.size() < limit) {
+    char part[kReadBytes];
+    const ssize_t got = ::read(fd.get(), part, std::min(sizeof part, limit - bytes.size()));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return failed(errno, "read", path);
     if (got == 0) break;
-    size += static_cast<size_t>(got);
+    bytes.append(part, static_cast<size_t>(got));
   }
-  bytes.resize(size);
   return bytes;
 }
 
@@ -106,24 +100,39 @@ std::string read_boot_id() {
   return (*text)->substr(0, (*text)->find('\n'));
 }
 
-// A link appears with its whole content or not at all, and only one can: O_EXCL without the empty
-// moment.
+// Asked once: it changes with the machine's start only.
+const std::string& boot_id_of_machine() {
+  static const std::string boot_id = read_boot_id();
+  return boot_id;
+}
+
+// Gives a file its final name, whole at once, unless somebody has that name; false: errno says why.
+bool give_name(const std::string& file, const std::string& name) {
+  if (::renameat2(AT_FDCWD, file.c_str(), AT_FDCWD, name.c_str(), RENAME_NOREPLACE) == 0) {
+    return true;
+  }
+  // Some file systems can only link so.
+  if (errno != EINVAL || ::link(file.c_str(), name.c_str()) != 0) return false;
+  (void)::unlink(file.c_str());
+  return true;
+}
+
 absl::StatusOr<bool> put_claim(const std::string& dir, const Claim& claim) {
   static std::atomic<uint32_t> counter = 0;
   const std::string path = dir + "/" + kClaimFile;
   const std::string aside = absl::StrCat(path, ".", ::getpid(), ".", counter.fetch_add(1));
   absl::Status status = write_file(aside, encode_claim(claim), O_TRUNC, false);
-  int error = 0;
-  if (status.ok() && ::link(aside.c_str(), path.c_str()) != 0) error = errno;
+  if (status.ok() && give_name(aside, path)) return true;
+  const int error = errno;
   (void)::unlink(aside.c_str());
   if (!status.ok()) return status;
-  if (error != 0 && error != EEXIST) return failed(error, "create", path);
-  return error == 0;
+  if (error != EEXIST) return failed(error, "create", path);
+  return false;
 }
 
 absl::Status preallocate_exit(const std::string& dir, bool durable) {
   const std::string path = dir + "/" + kExitFile;
-  Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   if (!fd.valid()) return failed(errno, "create", path);
   const int error = ::posix_fallocate(fd.get(), 0, kExitFileBytes);
   if (error != 0) return failed(error, "allocate", path);
@@ -146,24 +155,19 @@ absl::Status create_attempt(const std::string& dir, const Spec& spec, std::strin
   }
   const bool fresh = ::mkdir(dir.c_str(), 0700) == 0;
   if (!fresh && errno != EEXIST) return failed(errno, "create", dir);
-  if (::access((dir + "/" + kSpecFile).c_str(), F_OK) == 0) {
+  if (!fresh && ::access((dir + "/" + kSpecFile).c_str(), F_OK) == 0) {
     return absl::AlreadyExistsError(absl::StrCat("attempt \"", dir, "\" has a spec already"));
   }
-  // The spec comes last: an attempt without one was never made.
-  (void)::unlink((dir + "/" + kExitFile).c_str());
+  // The spec comes last: an attempt without a whole one was never made.
   absl::Status status = preallocate_exit(dir, durable);
   if (status.ok() && spec.stdin_mode == StdinMode::kFile) {
     status = write_file(dir + "/" + kStdinFile, stdin_bytes, O_TRUNC, durable);
   }
-  const std::string aside = dir + "/" + kSpecFile + ".new";
-  if (status.ok()) status = write_file(aside, bytes, O_TRUNC, durable);
-  if (status.ok() && ::rename(aside.c_str(), (dir + "/" + kSpecFile).c_str()) != 0) {
-    status = failed(errno, "rename", aside);
-  }
+  if (status.ok()) status = write_file(dir + "/" + kSpecFile, bytes, O_EXCL, durable);
   if (status.ok() && durable) status = sync_dir(dir);
   if (status.ok() && durable && fresh) status = sync_dir(parent_of(dir));
   if (!status.ok()) {
-    for (const char* name : {kSpecFile, "spec.new", kExitFile, kStdinFile}) {
+    for (const char* name : {kSpecFile, kExitFile, kStdinFile}) {
       (void)::unlink((dir + "/" + name).c_str());
     }
     if (fresh) (void)::rmdir(dir.c_str());
@@ -179,44 +183,6 @@ absl::StatusOr<Spec> read_spec(const std::string& dir) {
   std::optional<Spec> spec = decode_spec(**bytes);
   if (!spec) return absl::DataLossError(absl::StrCat("spec \"", path, "\" is damaged"));
   return *std::move(spec);
-}
-
-absl::StatusOr<SpawnedShim> spawn_shim(const std::string& program, const std::string& dir) {
-  int pair[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) {
-    return failed(errno, "connect to a new", program);
-  }
-  Fd mine(pair[0]);
-  Fd theirs(pair[1]);
-  posix_spawn_file_actions_t actions;
-  posix_spawnattr_t attributes;
-  ::posix_spawn_file_actions_init(&actions);
-  ::posix_spawnattr_init(&attributes);
-  // The socket goes first: any of 0..2 may be its own number in a caller that closed them.
-  ::posix_spawn_file_actions_adddup2(&actions, theirs.get(), kConnectionFd);
-  for (int fd = 0; fd < kConnectionFd; ++fd) {
-    ::posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_RDWR, 0);
-  }
-  sigset_t none;
-  sigset_t all;
-  ::sigemptyset(&none);
-  ::sigfillset(&all);
-  ::posix_spawnattr_setsigmask(&attributes, &none);
-  ::posix_spawnattr_setsigdefault(&attributes, &all);
-  ::posix_spawnattr_setflags(&attributes,
-                             POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  char* const argv[] = {const_cast<char*>("zsync-shim"), const_cast<char*>(dir.c_str()), nullptr};
-  char* const env[] = {nullptr};
-  pid_t pid = 0;
-  const int error = ::posix_spawn(&pid, program.c_str(), &actions, &attributes, argv, env);
-  ::posix_spawn_file_actions_destroy(&actions);
-  ::posix_spawnattr_destroy(&attributes);
-  if (error != 0) return failed(error, "start", program);
-  SpawnedShim shim;
-  shim.pid = pid;
-  shim.pidfd = Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  shim.connection = std::move(mine);
-  return shim;
 }
 
 absl::StatusOr<Fd> connect_shim(const std::string& dir) {
@@ -283,7 +249,7 @@ absl::StatusOr<std::optional<ExitRecord>> read_exit(const std::string& dir) {
 
 bool shim_alive(const Claim& claim) {
   if (claim.kind != ClaimKind::kShim || claim.pid <= 0) return false;
-  if (claim.boot_id != read_boot_id()) return false;
+  if (claim.boot_id != boot_id_of_machine()) return false;
   const std::optional<ProcessState> process = read_process(std::to_string(claim.pid));
   return process && process->start_ticks == claim.start_ticks && process->state != 'Z' &&
          process->state != 'X';
@@ -296,7 +262,7 @@ bool shim_alive(const std::string& dir) {
 
 absl::StatusOr<Claim> claim_of_self(ClaimKind kind) {
   const std::optional<ProcessState> process = read_process("self");
-  const std::string boot_id = read_boot_id();
+  const std::string& boot_id = boot_id_of_machine();
   if (!process || boot_id.empty()) {
     return absl::FailedPreconditionError(
         "cannot read /proc/self/stat and the boot id; mount /proc");

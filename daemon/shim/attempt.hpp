@@ -9,8 +9,6 @@
 // Threads: every function may be called from any thread. None waits for a shim or a command.
 #pragma once
 
-#include <sys/types.h>
-
 #include <optional>
 #include <string>
 #include <string_view>
@@ -34,18 +32,6 @@ absl::Status create_attempt(const std::string& dir, const Spec& spec,
 
 // Errors: kNotFound, kDataLoss.
 absl::StatusOr<Spec> read_spec(const std::string& dir);
-
-struct SpawnedShim {
-  pid_t pid = 0;               // a child of the caller, who has to reap it
-  segment_log::Fd pidfd;       // readable once it has ended
-  segment_log::Fd connection;  // non-blocking; Hello comes first
-};
-
-// Starts `program` (zsync-shim) on the attempt `dir` in a session of its own, without copying the
-// caller's page tables. The shim decides by the claim whether it executes anything.
-//
-// Errors: kNotFound when the program does not exist; the errno's code otherwise.
-absl::StatusOr<SpawnedShim> spawn_shim(const std::string& program, const std::string& dir);
 
 // Connects to the shim that holds the claim of `dir`, however long that path is. Non-blocking.
 //
@@ -73,7 +59,7 @@ bool shim_alive(const Claim& claim);
 // The same by directory; false when there is no readable claim.
 bool shim_alive(const std::string& dir);
 
-// The claim that a process writes about itself.
+// The claim that a process writes about itself. What it asks of the machine is asked once.
 absl::StatusOr<Claim> claim_of_self(ClaimKind kind);
 
 std::string log_dir(const std::string& dir);  // for segment_log::Reader::open

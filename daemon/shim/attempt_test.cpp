@@ -125,10 +125,5 @@ TEST_F(Attempt, ADamagedClaimOrSpecIsSaidSo) {
   EXPECT_FALSE(shim_alive(dir_));
 }
 
-TEST_F(Attempt, AMissingShimProgramIsSaidSo) {
-  ASSERT_TRUE(create_attempt(dir_, spec_of({"true"})).ok());
-  EXPECT_EQ(spawn_shim("/no/such/zsync-shim", dir_).status().code(), absl::StatusCode::kNotFound);
-}
-
 }  // namespace
 }  // namespace zsync::daemon::shim

@@ -1,21 +1,22 @@
 // zsync-shim ATTEMPT_DIR: runs the command of one attempt and outlives the daemon that asked for
-// it.
+// it. zsync-shim --fork-server: becomes one for each attempt that the daemon names.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "daemon/shim/attempt.hpp"
+#include "daemon/shim/fork_server.hpp"
 #include "daemon/shim/supervisor.hpp"
 
 namespace zsync::daemon::shim {
@@ -52,43 +53,26 @@ Fd take_signals() {
   return Fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
-// Listens under a name of its own before the claim names it, so that whoever reads the claim can
-// connect at once.
-Fd listen_here() {
-  const std::string name = kSocketPrefix + std::to_string(::getpid());
-  Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path, name.data(), name.size());
-  (void)::unlink(name.c_str());
-  if (!socket.valid() ||
-      ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 ||
-      ::listen(socket.get(), static_cast<int>(kConnectionsMax)) != 0) {
-    return Fd();
-  }
-  return socket;
-}
-
 Fd open_exit_file() {
   Fd fd(::open(kExitFile, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  struct stat info = {};
+  if (fd.valid() && ::fstat(fd.get(), &info) == 0 && info.st_blocks > 0) return fd;  // by zsyncd
   if (fd.valid() && ::posix_fallocate(fd.get(), 0, kExitFileBytes) != 0) return Fd();
   return fd;
 }
 
 int refuse(const Fd& connection, const std::string& text) {
-  (void)::unlink((kSocketPrefix + std::to_string(::getpid())).c_str());
   const std::string frame = encode_refused(text);
   if (connection.valid())
     (void)::send(connection.get(), frame.data(), frame.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
   return kNotExecuted;
 }
 
-int supervise(const char* dir) {
-  Fd connection = keep_only_connection();
+int supervise(const std::string& dir, Fd connection) {
   (void)::setsid();
   (void)::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   Fd signals = take_signals();
-  if (::chdir(dir) != 0)
+  if (::chdir(dir.c_str()) != 0)
     return refuse(connection, std::string("attempt: ") + ::strerrordesc_np(errno));
   absl::StatusOr<Spec> spec = read_spec(".");
   if (!spec.ok()) return refuse(connection, std::string(spec.status().message()));
@@ -96,8 +80,9 @@ int supervise(const char* dir) {
   Fd exit_file = open_exit_file();
   if (!exit_file.valid())
     return refuse(connection, std::string("exit file: ") + ::strerrordesc_np(errno));
-  Fd listener = listen_here();
-  if (!listener.valid())
+  Listener listener;
+  // Before the claim names this process: whoever reads it can connect at once.
+  if (!connection.valid() && !listener.open())
     return refuse(connection, std::string("socket: ") + ::strerrordesc_np(errno));
   const absl::StatusOr<bool> won = take_claim(".");
   if (!won.ok()) return refuse(connection, std::string(won.status().message()));
@@ -105,7 +90,6 @@ int supervise(const char* dir) {
   Supervisor(*std::move(spec), std::move(signals), std::move(exit_file), std::move(listener),
              std::move(connection))
       .run();
-  (void)::unlink((kSocketPrefix + std::to_string(::getpid())).c_str());
   return 0;
 }
 
@@ -113,13 +97,18 @@ int supervise(const char* dir) {
 }  // namespace zsync::daemon::shim
 
 int main(int argc, char** argv) {
+  using namespace zsync::daemon::shim;
   if (argc == 2 && std::strcmp(argv[1], "--version") == 0) {
     std::printf("zsync-shim %s\n", ZSYNC_VERSION);
     return 0;
+  }
+  if (argc >= 2 && std::strcmp(argv[1], kForkServerFlag) == 0) {
+    std::optional<ForkedAttempt> attempt = serve_forks(argc, argv);
+    return attempt ? supervise(attempt->dir, std::move(attempt->connection)) : 0;
   }
   if (argc != 2) {
     std::fprintf(stderr, "zsync-shim: usage: zsync-shim ATTEMPT_DIR (zsyncd starts it)\n");
     return 2;
   }
-  return zsync::daemon::shim::supervise(argv[1]);
+  return supervise(argv[1], keep_only_connection());
 }

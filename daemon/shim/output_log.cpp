@@ -19,18 +19,18 @@ uint64_t segment_bytes_of(const Spec& spec) {
 
 }  // namespace
 
-absl::StatusOr<OutputLog> OutputLog::open(const Spec& spec) {
-  segment_log::WriterOptions options;
-  options.segment_bytes = segment_bytes_of(spec);
-  absl::StatusOr<segment_log::Writer> writer = segment_log::Writer::open(kLogDir, options);
-  if (!writer.ok()) return writer.status();
-  return OutputLog(*std::move(writer), spec);
+OutputLog::OutputLog(const Spec& spec)
+    : bytes_max_(spec.output_bytes_max),
+      head_bytes_(std::min(spec.output_head_bytes, spec.output_bytes_max / 2)) {
+  options_.segment_bytes = segment_bytes_of(spec);
 }
 
-OutputLog::OutputLog(segment_log::Writer writer, const Spec& spec)
-    : writer_(std::move(writer)),
-      bytes_max_(spec.output_bytes_max),
-      head_bytes_(std::min(spec.output_head_bytes, spec.output_bytes_max / 2)) {}
+bool OutputLog::open() {
+  if (writer_) return true;
+  absl::StatusOr<segment_log::Writer> writer = segment_log::Writer::open(kLogDir, options_);
+  if (writer.ok()) writer_.emplace(*std::move(writer));
+  return writer_.has_value();
+}
 
 void OutputLog::append(uint8_t stream, std::string_view bytes, int64_t now_unix_nano) {
   bytes_ += bytes.size();
@@ -43,7 +43,7 @@ void OutputLog::append(uint8_t stream, std::string_view bytes, int64_t now_unix_
   }
   size_t written = 0;
   if (pay_gap(now_unix_nano, false)) {
-    const segment_log::Appended appended = writer_.append(entries);
+    const segment_log::Appended appended = writer_->append(entries);
     written = appended.count;
     for (size_t i = 0; i < written; ++i) total -= entries[i].payload.size();
     if (!appended.status.ok()) retry_at_ = now_unix_nano + kGapRetryNs;
@@ -54,12 +54,14 @@ void OutputLog::append(uint8_t stream, std::string_view bytes, int64_t now_unix_
   keep_limit(now_unix_nano);
 }
 
-// True when nothing is owed, or the gap record was written just now.
+// True when the log is open and nothing is owed, or the gap record was written just now.
 bool OutputLog::pay_gap(int64_t now_unix_nano, bool last) {
-  if (owed_records_ == 0) return true;
+  if (writer_ && owed_records_ == 0) return true;
   if (!last && now_unix_nano < retry_at_) return false;
   retry_at_ = now_unix_nano + kGapRetryNs;
-  if (!writer_.append_gap(GapReason::kDiskFull, owed_records_, owed_bytes_, now_unix_nano).ok()) {
+  if (!open()) return false;
+  if (owed_records_ == 0) return true;
+  if (!writer_->append_gap(GapReason::kDiskFull, owed_records_, owed_bytes_, now_unix_nano).ok()) {
     return false;
   }
   owed_records_ = 0;
@@ -68,14 +70,16 @@ bool OutputLog::pay_gap(int64_t now_unix_nano, bool last) {
 }
 
 void OutputLog::keep_limit(int64_t now_unix_nano) {
-  while (writer_.end_offset() - dropped_bytes_ > bytes_max_) {
+  while (writer_ && writer_->end_offset() - dropped_bytes_ > bytes_max_) {
     const absl::StatusOr<uint64_t> dropped =
-        writer_.drop_middle(head_bytes_, GapReason::kOutputLimit, now_unix_nano);
+        writer_->drop_middle(head_bytes_, GapReason::kOutputLimit, now_unix_nano);
     if (!dropped.ok() || *dropped == 0) return;
     dropped_bytes_ += *dropped;
   }
 }
 
-void OutputLog::finish(int64_t now_unix_nano) { (void)pay_gap(now_unix_nano, true); }
+void OutputLog::finish(int64_t now_unix_nano) {
+  if (owed_records_ > 0) (void)pay_gap(now_unix_nano, true);
+}
 
 }  // namespace zsync::daemon::shim

@@ -21,6 +21,8 @@ class ProcessTree {
 
   // All members but the caller, as they are at this moment.
   std::vector<pid_t> members() const;
+  // Whether a control group was joined that is this command's alone.
+  bool has_cgroup() const { return !procs_path_.empty(); }
 
   // Signals every member, again and again until no new one shows up. Returns how many were
   // signaled.

@@ -82,16 +82,15 @@ TEST_F(ShimControl, ADaemonThatConnectsLaterIsToldOfThePause) {
   (void)printed_pid(first, "self");
   first.send(encode_frame(FrameType::kPause));
   const int64_t since = paused_since(first);
-  absl::StatusOr<segment_log::Fd> socket = connect_shim(dir_);
-  ASSERT_TRUE(socket.ok()) << socket.status();
-  Daemon second(std::move(*socket));
+  first = Daemon(segment_log::Fd());
+  Daemon second = reconnect();
   const std::optional<Frame> hello = second.until(FrameType::kHello);
   ASSERT_TRUE(hello.has_value());
   EXPECT_EQ(decode_hello(*hello).paused_unix_nano, since);
   second.send(encode_frame(FrameType::kResume));
-  EXPECT_EQ(paused_since(first), 0);
-  first.send(encode_frame(FrameType::kStdinEof));
-  EXPECT_EQ(finish(first).code, 0);
+  EXPECT_EQ(paused_since(second), 0);
+  second.send(encode_frame(FrameType::kStdinEof));
+  EXPECT_EQ(finish(second).code, 0);
 }
 
 TEST_F(ShimControl, ThePauseDoesNotCountAgainstTheTimeout) {

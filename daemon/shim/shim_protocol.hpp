@@ -21,8 +21,9 @@
 
 namespace zsync::daemon::shim {
 
-inline constexpr uint32_t kProtocolVersion = 2;
+inline constexpr uint32_t kProtocolVersion = 3;
 inline constexpr uint32_t kPauseVersion = 2;              // the first that knows kPause and kResume
+inline constexpr uint32_t kLeavesVersion = 3;             // the first that waits for no kAckExit
 inline constexpr size_t kFrameBytesMax = 1u << 20;        // one frame
 inline constexpr size_t kStdinFrameBytesMax = 64u << 10;  // data of one stdin frame
 inline constexpr uint64_t kStdinWindowBytes = 1u << 20;   // stdin sent and not yet acknowledged
@@ -36,7 +37,7 @@ inline constexpr char kClaimFile[] = "claim";
 inline constexpr char kExitFile[] = "exit";
 inline constexpr char kStdinFile[] = "stdin";
 inline constexpr char kLogDir[] = "out.log";
-// The shim listens at this prefix + its pid from before it has the claim.
+// While no daemon is connected the shim listens at this prefix + its pid.
 inline constexpr char kSocketPrefix[] = "sock.";
 
 enum class StdinMode : uint8_t {
@@ -131,7 +132,7 @@ enum class FrameType : uint8_t {
   kHello = 1,     // first on every connection: Hello
   kStarted = 2,   // Started
   kOutput = 3,    // Output; the next one only after kAckOutput
-  kExited = 4,    // ExitRecord; the exit file is written
+  kExited = 4,    // ExitRecord; the exit file is written, the shim goes
   kStdinAck = 5,  // StdinAck
   kRefused = 6,   // the shim ends without having executed anything; text says why
   kPaused = 7,    // Paused; whenever it changes
@@ -140,7 +141,7 @@ enum class FrameType : uint8_t {
   kSignal = 17,     // Signal
   kStdinData = 18,  // StdinData
   kStdinEof = 19,   // no fields
-  kAckExit = 20,    // no fields: the shim may go
+  kAckExit = 20,    // no fields: the shim may go (before kLeavesVersion)
   kAckOutput = 21,  // no fields
   kPause = 22,      // no fields: stop every process of the tree
   kResume = 23,     // no fields

@@ -234,7 +234,6 @@ TEST_F(Shim, OfTwoShimsExactlyOneExecutes) {
     const bool first = one.until(FrameType::kExited).has_value();
     const bool second = two.until(FrameType::kExited).has_value();
     EXPECT_NE(first, second);
-    (first ? one : two).send(encode_frame(FrameType::kAckExit));
     reap();
     pidfd_ = std::move(one_pidfd);
     reap();
@@ -264,9 +263,7 @@ TEST_F(Shim, ADaemonMayGoAndAnotherOneComeInTheMiddleOfTheOutput) {
     Daemon first = spawn();
     until_printed(first, "one");
   }
-  absl::StatusOr<Fd> socket = connect_shim(dir_);
-  ASSERT_TRUE(socket.ok()) << socket.status();
-  Daemon second(*std::move(socket));
+  Daemon second = reconnect();
   const std::optional<Frame> frame = second.next();
   ASSERT_TRUE(frame.has_value());
   const Hello hello = decode_hello(*frame);
@@ -286,16 +283,42 @@ TEST_F(Shim, ADaemonMayGoAndAnotherOneComeInTheMiddleOfTheOutput) {
   EXPECT_EQ(connect_shim(dir_).status().code(), absl::StatusCode::kUnavailable);
 }
 
-TEST_F(Shim, ADaemonThatComesAfterTheEndIsToldOfIt) {
+TEST_F(Shim, ListensOnlyOnceNobodyIsConnected) {
+  Spec spec = shell("echo runs; read line");
+  spec.stdin_mode = StdinMode::kStream;
+  create(spec);
+  const auto sockets = [this] {
+    size_t count = 0;
+    for (const auto& item : fs::directory_iterator(dir_))
+      count += item.path().filename().string().rfind(kSocketPrefix, 0) == 0;
+    return count;
+  };
+  {
+    Daemon first = spawn();
+    until_printed(first, "runs");
+    EXPECT_EQ(sockets(), 0u);
+    EXPECT_EQ(connect_shim(dir_).status().code(), absl::StatusCode::kUnavailable);
+  }
+  Daemon second = reconnect();
+  EXPECT_EQ(sockets(), 1u);
+  second.send(encode_frame(FrameType::kStdinEof));
+  EXPECT_EQ(finish(second).code, 1);
+  EXPECT_EQ(sockets(), 0u);
+}
+
+TEST_F(Shim, ASilentCommandLeavesNoLog) {
+  EXPECT_EQ(run(shell("exit 3")).code, 3);
+  EXPECT_FALSE(fs::exists(log_dir(dir_)));
+  EXPECT_EQ(output().last_seq, 0u);
+}
+
+TEST_F(Shim, GoesByItselfOnceItHasTold) {
   create(shell("exit 4"));
-  Daemon first = spawn();
-  ASSERT_TRUE(first.until(FrameType::kExited).has_value());
-  Daemon second(*connect_shim(dir_));
-  const Hello hello = decode_hello(*second.next());
-  EXPECT_TRUE(hello.exited);
-  EXPECT_EQ(decode_exited(*second.until(FrameType::kExited)).code, 4);
-  second.send(encode_frame(FrameType::kAckExit));
+  Daemon daemon = spawn();
   reap();
+  EXPECT_EQ(decode_exited(*daemon.until(FrameType::kExited)).code, 4);
+  EXPECT_FALSE(daemon.next().has_value());
+  EXPECT_EQ((*read_exit(dir_))->code, 4);
 }
 
 TEST_F(Shim, WithNoDaemonItRecordsTheEndAndGoes) {
@@ -312,15 +335,15 @@ TEST_F(Shim, WithNoDaemonItRecordsTheEndAndGoes) {
 }
 
 TEST_F(Shim, ADaemonThatReadsNothingDoesNotHoldTheCommand) {
-  create(shell("i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done"));
-  Daemon deaf = spawn();
-  Daemon other = [&] {
-    while (true) {
-      absl::StatusOr<Fd> socket = connect_shim(dir_);
-      if (socket.ok()) return Daemon(*std::move(socket));
-      ::sched_yield();
-    }
-  }();
+  Spec spec = shell("read go; i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done");
+  spec.stdin_mode = StdinMode::kStream;
+  create(spec);
+  {
+    Daemon gone = spawn();
+  }
+  Daemon deaf = reconnect();
+  Daemon other = reconnect();
+  other.send(encode_frame(FrameType::kStdinEof));
   EXPECT_EQ(finish(other).code, 0);
   EXPECT_EQ(output().out[1].substr(0, 7), "line 0\n");
 }

@@ -20,6 +20,7 @@
 #include <iostream>
 
 #include "daemon/shim/attempt.hpp"
+#include "daemon/shim/launcher.hpp"
 #include "daemon/store/segment_log_crc.hpp"
 
 namespace zsync::daemon::shim {
@@ -111,6 +112,19 @@ class ShimFixture : public ::testing::Test {
     pidfd_ = std::move(shim->pidfd);
     return Daemon(std::move(shim->connection));
   }
+  // The next connection after one that was lost; the shim notices that by itself.
+  Daemon reconnect() {
+    const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(kBoundMs);
+    while (true) {
+      absl::StatusOr<segment_log::Fd> socket = connect_shim(dir_);
+      if (socket.ok()) return Daemon(*std::move(socket));
+      if (std::chrono::steady_clock::now() > until) {
+        ADD_FAILURE() << socket.status();
+        return Daemon(segment_log::Fd());
+      }
+      ::sched_yield();
+    }
+  }
   // Waits for the shim process that was spawned last.
   void reap(bool killed = false) {
     pollfd polled{pidfd_.get(), POLLIN, 0};
@@ -128,7 +142,6 @@ class ShimFixture : public ::testing::Test {
     EXPECT_TRUE(exited.has_value());
     const absl::StatusOr<std::optional<ExitRecord>> record = read_exit(dir_);
     EXPECT_TRUE(record.ok() && record->has_value());
-    daemon.send(encode_frame(FrameType::kAckExit));
     reap();
     return record.ok() && record->has_value() ? **record : ExitRecord();
   }

@@ -10,6 +10,7 @@ namespace zsync::daemon::shim {
 
 void StdinFeeder::open(segment_log::Fd pipe) {
   pipe_ = std::move(pipe);
+  opened_ = true;
   pump();
 }
 
@@ -50,6 +51,7 @@ void StdinFeeder::pump() {
 }
 
 void StdinFeeder::close() {
+  if (!opened_) return;  // nobody sends any
   pipe_ = segment_log::Fd();
   buffer_.clear();
   used_ = 0;

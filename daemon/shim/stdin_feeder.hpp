@@ -34,6 +34,7 @@ class StdinFeeder {
   size_t used_ = 0;
   uint64_t received_ = 0;
   uint64_t written_ = 0;  // or thrown away after the command closed its end
+  bool opened_ = false;
   bool eof_ = false;
   bool closed_ = false;
 };

@@ -36,12 +36,12 @@ int64_t bounded_ms(uint64_t ms) {
 
 }  // namespace
 
-Supervisor::Supervisor(Spec spec, Fd signals, Fd exit_file, Fd listener, Fd first_connection)
+Supervisor::Supervisor(Spec spec, Fd signals, Fd exit_file, Listener listener, Fd first_connection)
     : spec_(std::move(spec)),
       signals_(std::move(signals)),
       exit_file_(std::move(exit_file)),
       listener_(std::move(listener)),
-      buffer_(std::make_unique_for_overwrite<char[]>(kReadBytes)) {
+      log_(spec_) {
   state_.hello.shim_pid = ::getpid();
   if (first_connection.valid()) connections_.emplace_back(std::move(first_connection));
 }
@@ -53,14 +53,11 @@ void Supervisor::run() {
   drain();
   record_end();
   update_daemons();
-  while (!acked_ && !quit_ && !connections_.empty()) turn(-1);
+  while (!quit_ && owes_news()) turn(-1);
 }
 
 void Supervisor::start() {
   exit_.started_unix_nano = now_unix_nano();
-  absl::StatusOr<OutputLog> log = OutputLog::open(spec_);
-  if (!log.ok()) return fail_start(EIO, 126, "output log: " + std::string(log.status().message()));
-  log_.emplace(*std::move(log));
   state_.cgroup_error = tree_.join_cgroup(spec_.cgroup);
   command_ = start_command(spec_);
   if (command_.pid == 0) return fail_start(command_.error, command_.code, command_.text);
@@ -97,6 +94,7 @@ bool Supervisor::ended() {
 int64_t Supervisor::wait_ms() const {
   int64_t at = ends_at_ms();
   if (ending_) at = std::max(kill_at_ms_, kill_again_at_ms_);
+  if (alone() && !listener_.valid()) at = std::min(at, now_ms() + kListenAgainMs);
   if (at == INT64_MAX) return -1;
   return std::clamp<int64_t>(at - now_ms(), 0, 1 << 30);
 }
@@ -104,7 +102,7 @@ int64_t Supervisor::wait_ms() const {
 void Supervisor::turn(int64_t wait) {
   std::vector<pollfd> polled = {
       {signals_.get(), POLLIN, 0},
-      {listener_.get(), POLLIN, 0},
+      {listener_.fd(), POLLIN, 0},
       {command_.output[0].get(), POLLIN, 0},
       {command_.output[1].get(), POLLIN, 0},
       {stdin_.fd(), static_cast<short>(stdin_.wants_write() ? POLLOUT : 0), 0}};
@@ -167,7 +165,7 @@ void Supervisor::reap() {
     if (pid == 0) break;
     if (pid < 0 && errno == EINTR) continue;
     if (pid < 0) {
-      childless_ = tree_.members().empty();  // its cgroup may hold somebody who is no descendant
+      childless_ = !tree_.has_cgroup() || tree_.members().empty();  // who is no descendant, maybe
       break;
     }
     if (pid != command_.pid) continue;
@@ -233,6 +231,7 @@ void Supervisor::resume() {
 // False at the end of the stream, or when nothing is there.
 bool Supervisor::read_once(int stream, size_t bytes_max, ssize_t& got) {
   Fd& pipe = command_.output[stream];
+  if (!buffer_) buffer_ = std::make_unique_for_overwrite<char[]>(kReadBytes);
   do {
     got = ::read(pipe.get(), buffer_.get(), std::min(bytes_max, kReadBytes));
   } while (got < 0 && errno == EINTR);
@@ -241,10 +240,10 @@ bool Supervisor::read_once(int stream, size_t bytes_max, ssize_t& got) {
     pipe = Fd();
     return false;
   }
-  log_->append(static_cast<uint8_t>(stream + 1), {buffer_.get(), static_cast<size_t>(got)},
-               now_unix_nano());
-  state_.hello.last_seq = log_->last_seq();
-  state_.hello.output_bytes = log_->bytes();
+  log_.append(static_cast<uint8_t>(stream + 1), {buffer_.get(), static_cast<size_t>(got)},
+              now_unix_nano());
+  state_.hello.last_seq = log_.last_seq();
+  state_.hello.output_bytes = log_.bytes();
   return true;
 }
 
@@ -285,13 +284,11 @@ void Supervisor::drain() {
 void Supervisor::record_end() {
   exit_.finished_unix_nano = now_unix_nano();
   exit_.usage = tree_.usage();
-  if (log_) {
-    log_->finish(exit_.finished_unix_nano);
-    exit_.last_seq = log_->last_seq();
-    exit_.output_bytes = log_->bytes();
-    exit_.lost_bytes = log_->lost_bytes();
-    state_.hello.last_seq = exit_.last_seq;
-  }
+  log_.finish(exit_.finished_unix_nano);
+  exit_.last_seq = log_.last_seq();
+  exit_.output_bytes = log_.bytes();
+  exit_.lost_bytes = log_.lost_bytes();
+  state_.hello.last_seq = exit_.last_seq;
   const std::string bytes = encode_exit(exit_);
   while (::pwrite(exit_file_.get(), bytes.data(), bytes.size(), 0) < 0 && errno == EINTR) {
   }
@@ -301,7 +298,7 @@ void Supervisor::record_end() {
 
 void Supervisor::accept_daemon() {
   while (true) {
-    Fd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    Fd socket = listener_.accept();
     if (!socket.valid()) return;
     if (connections_.size() < kConnectionsMax) connections_.emplace_back(std::move(socket));
   }
@@ -337,9 +334,6 @@ void Supervisor::take_frame(const Frame& frame, bool& good) {
     case FrameType::kStdinEof:
       stdin_.take_eof();
       break;
-    case FrameType::kAckExit:
-      acked_ = acked_ || state_.exit.has_value();
-      break;
     default:
       break;
   }
@@ -349,6 +343,16 @@ void Supervisor::update_daemons() {
   state_.hello.stdin_received = stdin_.received();
   state_.stdin_ack = stdin_.ack();
   connections_.remove_if([this](Connection& connection) { return !connection.update(state_); });
+  if (alone()) (void)listener_.open();
+}
+
+// Whether a daemon that wants to know of the command has to come by itself. After the end it reads
+// the exit file.
+bool Supervisor::alone() const { return connections_.empty() && !state_.exit; }
+
+bool Supervisor::owes_news() const {
+  return std::any_of(connections_.begin(), connections_.end(),
+                     [](const Connection& connection) { return connection.wants_write(); });
 }
 
 }  // namespace zsync::daemon::shim

@@ -11,14 +11,15 @@
 
 #include "daemon/shim/command.hpp"
 #include "daemon/shim/connection.hpp"
+#include "daemon/shim/listener.hpp"
 #include "daemon/shim/output_log.hpp"
 #include "daemon/shim/process_tree.hpp"
 #include "daemon/shim/stdin_feeder.hpp"
 
 namespace zsync::daemon::shim {
 
-inline constexpr size_t kConnectionsMax = 8;
-inline constexpr int64_t kKillAgainMs = 20;  // between two rounds of SIGKILL
+inline constexpr int64_t kKillAgainMs = 20;      // between two rounds of SIGKILL
+inline constexpr int64_t kListenAgainMs = 1000;  // on a disk without space for a socket
 inline constexpr int64_t kUnkillableMs =
     10'000;                                 // then the end is recorded in spite of what remains
 inline constexpr int kPipeBytes = 1 << 20;  // of a stream that has filled a whole read
@@ -28,13 +29,14 @@ inline constexpr int kPipeBytes = 1 << 20;  // of a stream that has filled a who
 // 2. Nothing waits for a daemon: every descriptor is non-blocking and every buffer has a limit.
 // 3. The end is recorded only when the tree is gone (or unkillable, or to be kept) and the pipes
 // are drained.
+// 4. Whenever nobody is connected it listens, so that the next daemon finds it.
 class Supervisor {
  public:
-  Supervisor(Spec spec, segment_log::Fd signals, segment_log::Fd exit_file,
-             segment_log::Fd listener, segment_log::Fd first_connection);
+  Supervisor(Spec spec, segment_log::Fd signals, segment_log::Fd exit_file, Listener listener,
+             segment_log::Fd first_connection);
 
-  // Runs the command to its end, then serves its connections until one has the news or none is
-  // left.
+  // Runs the command to its end, and returns when its connections have taken the news: who is not
+  // there any more finds the exit file.
   void run();
 
  private:
@@ -61,13 +63,15 @@ class Supervisor {
   void take_frame(const Frame& frame, bool& good);
   void serve(Connection& connection, short events, bool& good);
   void update_daemons();
+  bool alone() const;
+  bool owes_news() const;
 
   const Spec spec_;
   segment_log::Fd signals_;
   segment_log::Fd exit_file_;
-  segment_log::Fd listener_;
+  Listener listener_;
   std::list<Connection> connections_;
-  std::optional<OutputLog> log_;
+  OutputLog log_;
   ProcessTree tree_;
   Command command_;
   StdinFeeder stdin_;
@@ -77,8 +81,7 @@ class Supervisor {
 
   bool main_done_ = false;
   bool childless_ = true;
-  bool acked_ = false;
-  bool quit_ = false;          // SIGTERM while lingering
+  bool quit_ = false;          // SIGTERM after the end
   Ask ask_ = Ask::kNothing;    // who asked first for the end, while the main process ran
   bool ending_ = false;        // SIGTERM was sent to the tree
   int64_t timeout_at_ms_ = 0;  // monotonic; 0: none. Stands still while it is paused

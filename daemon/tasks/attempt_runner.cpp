@@ -87,8 +87,28 @@ absl::StatusOr<shim::Spec> TasksEngine::shim_spec(const TaskRecord& record) {
   return spec;
 }
 
-Task<void> TasksEngine::run(EntryPtr entry, std::string waits) {
-  co_await go_on(entry, co_await run_attempt(entry, std::move(waits)));
+Task<void> TasksEngine::run(EntryPtr entry, std::string waits, uint64_t behind) {
+  co_await go_on(entry, co_await run_attempt(entry, std::move(waits), behind));
+}
+
+// The processes of an attempt are gone: the next task may begin while the disk takes the end.
+uint64_t TasksEngine::give_place_away(const EntryPtr& entry) {
+  rt::LockGuard guard(mutex_);
+  const uint64_t end = open_ends_.open();
+  queue_.finished(entry->task.order, clock_());
+  dispatch();
+  return end;
+}
+
+Task<void> TasksEngine::until_told(uint64_t end) {
+  while (true) {
+    const uint64_t seen = end_told_.epoch();
+    {
+      rt::LockGuard guard(mutex_);
+      if (open_ends_.closed_to(end)) co_return;
+    }
+    co_await end_told_.changed(seen);
+  }
 }
 
 // After a restart: what became of an attempt that was running.
@@ -143,7 +163,8 @@ bool TasksEngine::cancel_requested(const EntryPtr& entry) {
   return entry->task.record.cancel_requested;
 }
 
-Task<TasksEngine::Outcome> TasksEngine::run_attempt(EntryPtr entry, std::string waits) {
+Task<TasksEngine::Outcome> TasksEngine::run_attempt(EntryPtr entry, std::string waits,
+                                                    uint64_t behind) {
   // 1. `running, attempt N` is on disk before anything of it exists.
   StoredTask task;
   absl::Status committed;
@@ -159,6 +180,7 @@ Task<TasksEngine::Outcome> TasksEngine::run_attempt(EntryPtr entry, std::string 
     }
     co_return back_to_queue(entry, kStorePause);
   }
+  co_await until_told(behind);
   // 2. The shim; it executes only when it wins the claim.
   const std::string dir = attempt_dir(task.record.id, task.record.attempt);
   absl::StatusOr<segment_log::Fd> connection = absl::UnavailableError("");
@@ -196,9 +218,7 @@ absl::StatusOr<segment_log::Fd> TasksEngine::start_shim(const TaskRecord& record
   if (!spec.ok()) return spec.status();
   absl::Status created = shim::create_attempt(dir, *spec, record.spec->stdin_bytes);
   if (!created.ok()) return created;
-  absl::StatusOr<shim::SpawnedShim> spawned = shim::spawn_shim(options_.shim_program, dir);
-  if (!spawned.ok()) return spawned.status();
-  return std::move(spawned->connection);
+  return launcher_.launch(dir);
 }
 
 // Whether another attempt follows the one that the record tells of; then it is put aside and the
@@ -226,6 +246,7 @@ bool TasksEngine::decide_retry(StoredTask& task, TaskState state, bool missed) {
 // The end is on disk before anybody is told; a full disk delays the news, never changes it.
 Task<TasksEngine::Outcome> TasksEngine::finish(EntryPtr entry, TaskState state,
                                                shim::ExitRecord exit, std::string reason) {
+  const uint64_t end = give_place_away(entry);
   while (true) {
     Permit turn = co_await entry->turn.lock();
     StoredTask task = snapshot(entry);
@@ -266,15 +287,16 @@ Task<TasksEngine::Outcome> TasksEngine::finish(EntryPtr entry, TaskState state,
     {
       rt::LockGuard guard(mutex_);
       entry->task = task;
-      queue_.finished(task.order, clock_());
       if (!again) queue_.ended(task.order, state == TaskState::kSucceeded, clock_());
       entry->orders.reset();
       if (!again) retain(record);
       if (!again && entry->input) entry->input->close();
       if (missed) announce("task.deadline_missed", record);
       announce(again ? "task.retrying" : "task.finished", record);
-      dispatch();
+      open_ends_.close(end);
+      if (!again) dispatch();  // what waited for this very end
     }
+    end_told_.notify_all();
     entry->changed.notify_all();
     co_return Outcome{true, again};
   }

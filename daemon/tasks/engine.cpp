@@ -29,6 +29,7 @@ constexpr size_t kClosestSearched = 2000;  // newest tasks that are compared
 TasksEngine::TasksEngine(TasksOptions options, Store& store, EventLog& events, UlidGenerator& ids,
                          TaskCgroups& cgroups, Clock clock)
     : options_(std::move(options)),
+      launcher_(options_.shim_program),
       store_(store),
       events_(events),
       ids_(ids),
@@ -196,7 +197,7 @@ void TasksEngine::begin_attempt(const EntryPtr& entry) {
   if (!record.spec->matchers.empty() && options_.matched_attempt) {
     options_.matched_attempt(record.id);
   }
-  runners_.spawn(run(entry, entry->take_waits()));
+  runners_.spawn(run(entry, entry->take_waits(), open_ends_.newest()));
 }
 
 void TasksEngine::dispatch() {

@@ -25,12 +25,14 @@
 #include "absl/status/statusor.h"
 #include "daemon/events/event_log.hpp"
 #include "daemon/shim/attempt.hpp"
+#include "daemon/shim/launcher.hpp"
 #include "daemon/store/store.hpp"
 #include "daemon/store/ulid.hpp"
 #include "daemon/tasks/admission.hpp"
 #include "daemon/tasks/array.hpp"
 #include "daemon/tasks/cgroup.hpp"
 #include "daemon/tasks/function_calls.hpp"
+#include "daemon/tasks/open_ends.hpp"
 #include "daemon/tasks/retention.hpp"
 #include "daemon/tasks/task.hpp"
 #include "daemon/tasks/task_entry.hpp"
@@ -221,9 +223,12 @@ class TasksEngine {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // attempt_runner.cpp
-  Task<void> run(EntryPtr entry, std::string waits);
+  Task<void> run(EntryPtr entry, std::string waits, uint64_t behind);
   Task<void> resume(EntryPtr entry);
-  Task<Outcome> run_attempt(EntryPtr entry, std::string waits);
+  // `behind`: the newest end of an attempt when this one was given its place.
+  Task<Outcome> run_attempt(EntryPtr entry, std::string waits, uint64_t behind);
+  uint64_t give_place_away(const EntryPtr& entry);
+  Task<void> until_told(uint64_t end);
   absl::StatusOr<segment_log::Fd> start_shim(const TaskRecord& record, const std::string& dir);
   Task<void> go_on(EntryPtr entry, Outcome outcome);
   Outcome back_to_queue(const EntryPtr& entry, std::chrono::milliseconds pause);
@@ -284,6 +289,7 @@ class TasksEngine {
   absl::Status load_known_functions(Database& db) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const TasksOptions options_;
+  shim::Launcher launcher_;
   Store& store_;
   EventLog& events_;
   UlidGenerator& ids_;
@@ -297,6 +303,8 @@ class TasksEngine {
   absl::flat_hash_map<uint64_t, EntryPtr> by_order_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, std::string> by_key_ ABSL_GUARDED_BY(mutex_);
   TaskQueue queue_ ABSL_GUARDED_BY(mutex_);
+  OpenEnds open_ends_ ABSL_GUARDED_BY(mutex_);
+  Notify end_told_;
   FunctionState functions_ ABSL_GUARDED_BY(mutex_);
   Admission admission_ ABSL_GUARDED_BY(mutex_);
   EnvironmentPool environments_ ABSL_GUARDED_BY(mutex_);

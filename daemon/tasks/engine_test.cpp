@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <set>
 
 #include "daemon/store/commit.hpp"
 #include "zsync/runtime.hpp"
@@ -76,6 +77,37 @@ class TasksEngineTest : public ::testing::Test {
     return runtime_->block_on(program(this, boot_id, id));
   }
 
+  void run_all(std::vector<TaskSpec> specs) {
+    auto program = [](TasksEngineTest* test, std::vector<TaskSpec> tasks) -> Task<void> {
+      TasksEngine engine(test->options("boot-1"), *test->store_, *test->events_, test->ids_,
+                         test->cgroups_, [] { return int64_t{2}; });
+      EXPECT_TRUE((co_await engine.start()).ok());
+      auto submitted = co_await engine.submit(std::move(tasks), {});
+      EXPECT_TRUE(submitted.ok()) << submitted.status();
+      std::vector<std::string> ids;
+      for (const Submitted& task : *submitted) ids.push_back(task.id);
+      EXPECT_TRUE((co_await engine.wait(ids)).ok());
+      co_await engine.stop();
+    };
+    runtime_->block_on(program(this, std::move(specs)));
+  }
+
+  std::vector<Event> events_of(const std::set<std::string>& types) {
+    std::vector<Event> found;
+    absl::StatusOr<segment_log::Reader> reader = segment_log::Reader::open(events_->dir());
+    EXPECT_TRUE(reader.ok());
+    while (true) {
+      absl::StatusOr<segment_log::Batch> batch = reader->read();
+      EXPECT_TRUE(batch.ok()) << batch.status();
+      if (!batch.ok()) return found;
+      for (const segment_log::Record& record : batch->records) {
+        const std::optional<Event> event = decode_event(record);
+        if (event && types.count(event->type) > 0) found.push_back(*event);
+      }
+      if (batch->at_end) return found;
+    }
+  }
+
   void run_sql(const std::string& sql) {
     auto program = [](Store& store, std::string script) -> Task<absl::Status> {
       co_return co_await commit(store,
@@ -116,6 +148,24 @@ class TasksEngineTest : public ::testing::Test {
   std::unique_ptr<EventLog> events_;
   std::unique_ptr<Runtime> runtime_;
 };
+
+// A place is given away before the end of its last holder is on disk; nobody is to see two in it.
+TEST_F(TasksEngineTest, WhatHasOnePlaceIsToldOfAsOneAfterTheOther) {
+  std::vector<TaskSpec> specs(40);
+  for (TaskSpec& spec : specs) {
+    spec.argv = {"true"};
+    spec.locks = {"the-only-one"};
+  }
+  const size_t tasks = specs.size();
+  run_all(std::move(specs));
+  const std::vector<Event> seen = events_of({"task.started", "task.finished"});
+  ASSERT_EQ(seen.size(), 2 * tasks);
+  for (size_t i = 0; i < seen.size(); i += 2) {
+    EXPECT_EQ(seen[i].type, "task.started") << i;
+    EXPECT_EQ(seen[i + 1].type, "task.finished") << i;
+    EXPECT_EQ(seen[i].subject, seen[i + 1].subject) << i;
+  }
+}
 
 TEST_F(TasksEngineTest, AnAttemptThatNeverBeganIsFollowedByTheNextOne) {
   const std::string id = leave_running("boot-1");

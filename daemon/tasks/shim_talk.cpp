@@ -101,11 +101,13 @@ Task<TasksEngine::Outcome> TasksEngine::talk(AttemptPtr attempt, segment_log::Fd
   }
   Outcome outcome;
   if (attempt->exit) {
+    const bool older = entry->shim_version < shim::kLeavesVersion;  // waits to be let go
     outcome = co_await finish(entry, state_of(*attempt->exit), *attempt->exit,
                               reason_of(*attempt->exit, *snapshot(entry).record.spec));
-    // Only now may the shim go: until here its exit file was the only witness.
-    const std::string frame = shim::encode_frame(shim::FrameType::kAckExit);
-    (void)co_await socket->write_all(std::as_bytes(std::span(frame)));
+    if (older) {
+      const std::string frame = shim::encode_frame(shim::FrameType::kAckExit);
+      (void)co_await socket->write_all(std::as_bytes(std::span(frame)));
+    }
   }
   helpers.cancel_all();
   co_await helpers.join_all();

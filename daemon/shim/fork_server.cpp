@@ -1,0 +1,87 @@
+#include "daemon/shim/fork_server.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <string_view>
+#include <utility>
+
+#include "daemon/shim/attempt.hpp"
+
+namespace zsync::daemon::shim {
+namespace {
+
+using segment_log::Fd;
+
+// Nothing of the daemon but the socket: a shim outlives it.
+void keep_only_socket() {
+  (void)::close_range(kForkServerFd + 1, ~0u, 0);
+  const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  for (int fd = 0; fd < 3; ++fd) (void)::dup2(null, fd);
+  if (null > 2) (void)::close(null);
+  (void)::fcntl(kForkServerFd, F_SETFD, FD_CLOEXEC);
+}
+
+// The next attempt; nullopt: the daemon is gone. One without a descriptor is passed over, since
+// nobody would hear of it.
+std::optional<ForkedAttempt> next_attempt() {
+  while (true) {
+    char dir[kAttemptDirBytesMax + 1];
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+    iovec part = {dir, sizeof dir - 1};
+    msghdr message = {};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    const ssize_t got = ::recvmsg(kForkServerFd, &message, MSG_CMSG_CLOEXEC);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return std::nullopt;
+    const cmsghdr* header = CMSG_FIRSTHDR(&message);
+    if (header == nullptr || header->cmsg_type != SCM_RIGHTS) continue;
+    ForkedAttempt attempt;
+    int fd = -1;
+    std::memcpy(&fd, CMSG_DATA(header), sizeof fd);
+    attempt.connection = Fd(fd);
+    if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) continue;
+    attempt.dir.assign(dir, static_cast<size_t>(got));
+    return attempt;
+  }
+}
+
+void refuse(const Fd& connection, int error) {
+  const std::string frame = encode_refused(std::string("fork: ") + ::strerrordesc_np(error));
+  (void)::send(connection.get(), frame.data(), frame.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+// The arguments lie one behind the other: the flag and the room become the directory.
+void show_dir(char** argv, const std::string& dir) {
+  char* const begin = argv[1];
+  const size_t room = static_cast<size_t>(argv[2] + std::strlen(argv[2]) - begin);
+  std::memset(begin, 0, room);
+  std::memcpy(begin, dir.data(), dir.size() < room ? dir.size() : room);
+}
+
+}  // namespace
+
+std::optional<ForkedAttempt> serve_forks(int argc, char** argv) {
+  keep_only_socket();
+  ::signal(SIGCHLD, SIG_IGN);             // shims leave no zombies
+  (void)claim_of_self(ClaimKind::kShim);  // what it asks of the machine, the children need not ask
+  (void)::send(kForkServerFd, kForkServerReady, std::strlen(kForkServerReady), MSG_NOSIGNAL);
+  while (std::optional<ForkedAttempt> attempt = next_attempt()) {
+    const pid_t pid = ::fork();
+    if (pid < 0) refuse(attempt->connection, errno);
+    if (pid != 0) continue;
+    (void)::close(kForkServerFd);
+    if (argc > 2) show_dir(argv, attempt->dir);
+    return attempt;
+  }
+  return std::nullopt;
+}
+
+}  // namespace zsync::daemon::shim

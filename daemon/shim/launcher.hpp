@@ -1,0 +1,55 @@
+// How zsyncd starts shims: through a fork server of its own, or each by itself.
+#pragma once
+
+#include <sys/types.h>
+
+#include <mutex>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "daemon/store/segment_log.hpp"
+
+namespace zsync::daemon::shim {
+
+struct SpawnedShim {
+  pid_t pid = 0;               // a child of the caller, who has to reap it
+  segment_log::Fd pidfd;       // readable once it has ended
+  segment_log::Fd connection;  // non-blocking; Hello comes first
+};
+
+// Starts `program` (zsync-shim) on the attempt `dir` in a session of its own, without copying the
+// caller's page tables. The shim decides by the claim whether it executes anything.
+//
+// Errors: kNotFound when the program does not exist; the errno's code otherwise.
+absl::StatusOr<SpawnedShim> spawn_shim(const std::string& program, const std::string& dir);
+
+// The server is started with the first attempt and used once it has said that it is ready; before
+// that, and whenever it cannot be reached, shims are executed. One that ends without having been
+// ready (a zsync-shim that knows no servers) is not tried again; one that ends later is started
+// anew.
+//
+// Threads: launch() from any.
+class Launcher {
+ public:
+  explicit Launcher(std::string program) : program_(std::move(program)) {}
+
+  // Starts a shim on the attempt `dir`; the connection to it, non-blocking. The claim decides
+  // whether it executes anything; a connection that ends without a word means that there is none.
+  //
+  // Errors: those of spawn_shim.
+  absl::StatusOr<segment_log::Fd> launch(const std::string& dir);
+
+ private:
+  void start_server(const std::string& dir);
+  bool server_ready();
+  absl::StatusOr<segment_log::Fd> fork_shim(const std::string& dir);
+
+  const std::string program_;
+  std::mutex mutex_;
+  segment_log::Fd server_;
+  size_t room_ = 0;  // bytes of a directory that the server's children can show
+  bool ready_ = false;
+  bool given_up_ = false;
+};
+
+}  // namespace zsync::daemon::shim
