@@ -35,7 +35,7 @@ std::optional<std::string> module_of(const std::string& file) {
 std::string source_of(const TaskRecord& task, const std::string& cwd) {
   const TaskSpec& spec = *task.spec;
   auto label = [&spec](const char* name) -> const std::string* {
-    const auto found = spec.labels.find(name);
+    const auto found = spec.labels->find(name);
     return found == spec.labels.end() ? nullptr : &found->second;
   };
   const std::string* project = label(kProject);

@@ -195,8 +195,8 @@ Task<void> ProjectsEngine::advance(EntryPtr entry) {
         spec->port_kind == PortKind::kFixed ? spec->port : entry->run.row_of(action.unit)->port;
     if (probe.ready.kind == ReadyKind::kExec) {
       probe.exec_task = task_of(entry->record, entry->run, action.unit, probe.ready.exec);
-      probe.exec_task.labels[kProbeLabel] = action.unit;
-      probe.exec_task.labels.erase(kUnitLabel);
+      probe.exec_task.labels.edit()[kProbeLabel] = action.unit;
+      probe.exec_task.labels.edit().erase(kUnitLabel);
     }
     begin(watch_readiness(entry, action, std::move(probe)));
   }

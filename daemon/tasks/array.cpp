@@ -173,7 +173,8 @@ absl::StatusOr<std::vector<TaskSpec>> expand(const TaskSpec& spec, const ArraySp
     values["index"] = absl::StrCat(indexes[i]);
     for (std::string& word : task.argv) word = filled(word, values);
     task.name = filled(task.name, values);
-    if (!task.idempotency_key.empty()) absl::StrAppend(&task.idempotency_key, "#", indexes[i]);
+    if (!task.idempotency_key.empty())
+      absl::StrAppend(&task.idempotency_key.edit(), "#", indexes[i]);
     task.array = std::move(member);
   }
   return tasks;

@@ -117,11 +117,11 @@ Task<void> TasksEngine::resume(EntryPtr entry) {
   {
     rt::LockGuard guard(mutex_);
     const TaskRecord& record = entry->task.record;
-    entry->orders = unbounded<ShimOrder>();
+    entry->orders = orders_of(unbounded<ShimOrder>());
     if (record.spec->terminal.rows != 0) {
-      entry->input = bounded<ShimOrder>(kInputQueued);
+      entry->input = orders_of(bounded<ShimOrder>(kInputQueued));
     } else if (record.spec->stdin_stream) {
-      entry->input = bounded<ShimOrder>(1);
+      entry->input = orders_of(bounded<ShimOrder>(1));
       entry->input->close();  // whoever fed it is gone
       entry->input_closed = true;
     }
@@ -216,7 +216,7 @@ absl::StatusOr<segment_log::Fd> TasksEngine::start_shim(const TaskRecord& record
   std::filesystem::remove_all(dir, error);
   absl::StatusOr<shim::Spec> spec = shim_spec(record);
   if (!spec.ok()) return spec.status();
-  absl::Status created = shim::create_attempt(dir, *spec, record.spec->stdin_bytes);
+  absl::Status created = shim::create_attempt(dir, *spec, *record.spec->stdin_bytes);
   if (!created.ok()) return created;
   return launcher_.launch(dir);
 }

@@ -34,7 +34,7 @@ Task<absl::StatusOr<std::vector<TaskRecord>>> TasksEngine::wait(std::vector<std:
     rt::LockGuard guard(mutex_);
     const size_t before = entries.size();
     if (absl::StartsWith(id, kArrayIdPrefix)) {
-      for (const auto& [known, entry] : tasks_) {
+      for (const EntryPtr& entry : tasks_) {
         const auto& array = entry->task.record.spec->array;
         if (array && array->id == id) entries.push_back(entry);
       }

@@ -10,6 +10,7 @@
 #include "daemon/fault/fault.hpp"
 #include "daemon/store/commit.hpp"
 #include "daemon/tasks/deadlines.hpp"
+#include "zsync/assert.hpp"
 #include "zsync/flow.hpp"
 #include "zsync/timeout.hpp"
 
@@ -94,8 +95,8 @@ Task<absl::Status> TasksEngine::start() {
       next_order_ = std::max(next_order_, task.order + 1);
       auto entry = std::make_shared<Entry>(std::move(task));
       const TaskRecord& record = entry->task.record;
-      tasks_[record.id] = entry;
-      by_order_[entry->task.order] = entry;
+      tasks_.insert(entry);
+      by_order_.insert(entry);
       const std::string& key = record.spec->idempotency_key;
       if (!key.empty()) by_key_[key] = record.id;
       if (record.spec->function && !is_final(record.state)) {
@@ -131,15 +132,15 @@ Task<void> TasksEngine::stop() {
 void TasksEngine::enqueue(const EntryPtr& entry) {
   const TaskRecord& record = entry->task.record;
   if (record.spec->takes_input() && !entry->input) {
-    entry->input = bounded<ShimOrder>(kInputQueued);
+    entry->input = orders_of(bounded<ShimOrder>(kInputQueued));
   }
   queue_.add(queued_task(entry), clock_());
   // What it waits for may have ended already, also otherwise than it had to.
   for (const TaskDependency& dependency : record.spec->after) {
     auto other = tasks_.find(dependency.task);
-    if (other == tasks_.end() || !is_final(other->second->task.record.state)) continue;
-    queue_.ended(other->second->task.order,
-                 other->second->task.record.state == TaskState::kSucceeded, clock_());
+    if (other == tasks_.end() || !is_final((*other)->task.record.state)) continue;
+    queue_.ended((*other)->task.order, (*other)->task.record.state == TaskState::kSucceeded,
+                 clock_());
   }
 }
 
@@ -166,7 +167,7 @@ QueuedTask TasksEngine::queued_task(const EntryPtr& entry) {
   for (const TaskDependency& dependency : record.spec->after) {
     auto other = tasks_.find(dependency.task);
     if (other == tasks_.end()) continue;
-    task.after.push_back({other->second->task.order, dependency.condition});
+    task.after.push_back({(*other)->task.order, dependency.condition});
   }
   return task;
 }
@@ -193,7 +194,7 @@ void TasksEngine::begin_attempt(const EntryPtr& entry) {
   }
   record.limits_note = limits_note(record.spec->limits, cgroups_);
   entry->shim_version = 0;
-  entry->orders = unbounded<ShimOrder>();
+  entry->orders = orders_of(unbounded<ShimOrder>());
   if (!record.spec->matchers.empty() && options_.matched_attempt) {
     options_.matched_attempt(record.id);
   }
@@ -203,7 +204,7 @@ void TasksEngine::begin_attempt(const EntryPtr& entry) {
 void TasksEngine::dispatch() {
   if (stopping_) return;
   while (const std::optional<Decision> decision = queue_.next(clock_())) {
-    const EntryPtr entry = by_order_.at(decision->order);
+    const EntryPtr entry = at_order(decision->order);
     switch (decision->kind) {
       case Decision::Kind::kStart:
         if (!decision->waits.empty()) {
@@ -213,7 +214,7 @@ void TasksEngine::dispatch() {
         begin_attempt(entry);
         break;
       case Decision::Kind::kSkip: {
-        const EntryPtr because = by_order_.at(decision->because);
+        const EntryPtr because = at_order(decision->because);
         ++because->skipping;
         runners_.spawn(end_unstarted(entry, TaskState::kSkipped,
                                      skip_reason(entry, decision->because), because));
@@ -312,7 +313,7 @@ Task<absl::StatusOr<std::vector<Submitted>>> TasksEngine::submit(std::vector<Tas
       if (known != by_key_.end()) {
         auto task = tasks_.find(known->second);
         if (task != tasks_.end() &&
-            clock_() - task->second->task.record.created_unix_nano < kIdempotencyNs) {
+            clock_() - (*task)->task.record.created_unix_nano < kIdempotencyNs) {
           result[i] = {known->second, true};
           if (!specs[i].name.empty()) named[specs[i].name] = known->second;
           continue;
@@ -417,8 +418,8 @@ void TasksEngine::adopt_arrived() {
     for (StoredTask& task : arrival->tasks) {
       auto entry = std::make_shared<Entry>(std::move(task));
       const TaskRecord& record = entry->task.record;
-      tasks_[record.id] = entry;
-      by_order_[entry->task.order] = entry;
+      tasks_.insert(entry);
+      by_order_.insert(entry);
       const std::string& key = record.spec->idempotency_key;
       if (!key.empty()) by_key_[key] = record.id;
       added.push_back(std::move(entry));
@@ -446,8 +447,8 @@ absl::Status TasksEngine::not_found(const std::string& id) {
   size_t looked = 0;
   for (auto it = tasks_.rbegin(); it != tasks_.rend() && looked < kClosestSearched;
        ++it, ++looked) {
-    candidates.push_back(it->first);
-    if (const std::string& name = it->second->task.record.spec->name; !name.empty()) {
+    candidates.push_back((*it)->task.record.id);
+    if (const std::string& name = (*it)->task.record.spec->name; !name.empty()) {
       candidates.push_back(name);
     }
   }
@@ -465,17 +466,18 @@ absl::StatusOr<TasksEngine::EntryPtr> TasksEngine::find(const std::string& id) {
     return fault(absl::StatusCode::kInvalidArgument, "no task id is given",
                  {"id", "INVALID", "", "give an id, a unique prefix of one, or a name", {}});
   }
-  if (auto exact = tasks_.find(id); exact != tasks_.end()) return exact->second;
+  if (auto exact = tasks_.find(id); exact != tasks_.end()) return *exact;
   std::vector<EntryPtr> matches;
   for (const std::string& prefix : {id, kIdPrefix + id}) {
     for (auto it = tasks_.lower_bound(prefix);
-         it != tasks_.end() && absl::StartsWith(it->first, prefix) && matches.size() <= kClosestMax;
+         it != tasks_.end() && absl::StartsWith((*it)->task.record.id, prefix) &&
+         matches.size() <= kClosestMax;
          ++it) {
-      matches.push_back(it->second);
+      matches.push_back(*it);
     }
   }
   if (matches.empty()) {
-    for (const auto& [key, entry] : tasks_) {
+    for (const EntryPtr& entry : tasks_) {
       if (entry->task.record.spec->name == id) matches.push_back(entry);
       if (matches.size() > kClosestMax) break;
     }
@@ -488,6 +490,12 @@ absl::StatusOr<TasksEngine::EntryPtr> TasksEngine::find(const std::string& id) {
                absl::StrCat("\"", id, "\" names ",
                             matches.size() > kClosestMax ? "many" : "several", " tasks"),
                std::move(detail));
+}
+
+const TasksEngine::EntryPtr& TasksEngine::at_order(uint64_t order) const {
+  const auto found = by_order_.find(order);
+  ZS_ASSERT(found != by_order_.end(), "the queue names a task that is not there");
+  return *found;
 }
 
 StoredTask TasksEngine::snapshot(const EntryPtr& entry) {
@@ -516,11 +524,11 @@ std::vector<TaskRecord> TasksEngine::list(const TaskFilter& filter) {
     }
     if (!filter.group.empty() && group_of(spec) != filter.group) return false;
     if (!filter.name.empty() && spec.name != filter.name) return false;
-    if (!filter.has_label.empty() && !spec.labels.contains(filter.has_label)) return false;
+    if (!filter.has_label.empty() && !spec.labels->contains(filter.has_label)) return false;
     if (filter.has_matchers && spec.matchers.empty()) return false;
     if (!filter.array.empty() && (!spec.array || spec.array->id != filter.array)) return false;
     return std::all_of(filter.labels.begin(), filter.labels.end(), [&spec](const auto& label) {
-      auto found = spec.labels.find(label.first);
+      auto found = spec.labels->find(label.first);
       return found != spec.labels.end() && found->second == label.second;
     });
   };
@@ -531,10 +539,10 @@ std::vector<TaskRecord> TasksEngine::list(const TaskFilter& filter) {
   rt::LockGuard guard(mutex_);
   if (filter.oldest_first) {
     auto it = filter.after.empty() ? tasks_.begin() : tasks_.upper_bound(filter.after);
-    while (it != tasks_.end() && take(it->second)) ++it;
+    while (it != tasks_.end() && take(*it)) ++it;
   } else {
     auto it = filter.after.empty() ? tasks_.end() : tasks_.lower_bound(filter.after);
-    while (it != tasks_.begin() && take((--it)->second)) {
+    while (it != tasks_.begin() && take(*--it)) {
     }
   }
   return page;

@@ -20,8 +20,9 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "daemon/events/event_log.hpp"
 #include "daemon/shim/attempt.hpp"
@@ -162,6 +163,8 @@ class TasksEngine {
 
   // engine.cpp
   absl::StatusOr<EntryPtr> find(const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // A task that the queue names is there.
+  const EntryPtr& at_order(uint64_t order) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status not_found(const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // `known`: tasks that the same call named and that exist, by name.
   Task<absl::StatusOr<std::vector<Submitted>>> submit_unkeyed(
@@ -299,8 +302,8 @@ class TasksEngine {
   Mutex settings_turn_;  // of groups and resources: held over a change's commit
 
   rt::Lock mutex_;
-  absl::btree_map<std::string, EntryPtr> tasks_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<uint64_t, EntryPtr> by_order_ ABSL_GUARDED_BY(mutex_);
+  absl::btree_set<EntryPtr, TaskById> tasks_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_set<EntryPtr, TaskByOrder, TaskByOrder> by_order_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, std::string> by_key_ ABSL_GUARDED_BY(mutex_);
   TaskQueue queue_ ABSL_GUARDED_BY(mutex_);
   OpenEnds open_ends_ ABSL_GUARDED_BY(mutex_);

@@ -271,7 +271,7 @@ void TasksEngine::look_at_calls(Tidings& out) {
   end_late_directs(now, out);
   std::vector<CallEnding> endings;
   for (const WorkerPool::Call& call : functions_.pool.expired(now)) {
-    const EntryPtr entry = by_order_.at(call.subject);
+    const EntryPtr entry = at_order(call.subject);
     const TaskRecord& record = entry->task.record;
     const int64_t due = deadlines_of(record).end;
     CallEnding ending{entry, How::kTimedOut, "", nullptr};

@@ -182,7 +182,7 @@ void TasksEngine::lose_worker(const WorkerLinkPtr& link, const std::string& reas
   std::vector<CallEnding> endings;
   for (const WorkerPool::Call& call : functions_.pool.leave(link->worker)) {
     if (call.lane == Lane::kTask) {
-      endings.push_back({by_order_.at(call.subject), How::kLostWorker, reason, nullptr});
+      endings.push_back({at_order(call.subject), How::kLostWorker, reason, nullptr});
     } else {
       lose_direct(call.subject, out);
     }
@@ -226,7 +226,7 @@ void TasksEngine::hear_worker(const WorkerLinkPtr& link, std::vector<AnsweredCal
     }
     FunctionResult result = limited(std::move(answer.result));
     if (call->lane == Lane::kTask) {
-      endings.push_back({by_order_.at(call->subject), How::kAnswered, "",
+      endings.push_back({at_order(call->subject), How::kAnswered, "",
                          std::make_shared<const FunctionResult>(std::move(result))});
     } else if (auto direct = functions_.directs.find(call->subject);
                direct != functions_.directs.end()) {

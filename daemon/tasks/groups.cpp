@@ -108,7 +108,7 @@ absl::StatusOr<std::vector<TaskSpec>> TasksEngine::members_of(const TaskSpec& sp
 std::string TasksEngine::id_of(uint64_t order) {
   rt::LockGuard guard(mutex_);
   auto found = by_order_.find(order);
-  return found == by_order_.end() ? "" : found->second->task.record.id;
+  return found == by_order_.end() ? "" : (*found)->task.record.id;
 }
 
 // What validate() cannot know: the time, and which resources there are.

@@ -30,7 +30,7 @@ Task<absl::Status> TasksEngine::input(std::string id, std::string bytes, bool eo
           {"id", "NO_STDIN", "", "submit with stdin_stream, and feed it once", {}});
     }
     terminal = spec.terminal.rows != 0;
-    input = entry->input;
+    input = *entry->input;
     if (eof && !terminal) entry->input_closed = true;
   }
   if (eof && terminal) bytes += kEndOfTransmission;

@@ -94,9 +94,11 @@ absl::Status TasksEngine::expand_arrays(std::vector<TaskDependency>& after) {
       continue;
     }
     const size_t before = expanded.size();
-    for (const auto& [id, entry] : tasks_) {
+    for (const EntryPtr& entry : tasks_) {
       const auto& array = entry->task.record.spec->array;
-      if (array && array->id == dependency.task) expanded.push_back({id, dependency.condition});
+      if (array && array->id == dependency.task) {
+        expanded.push_back({entry->task.record.id, dependency.condition});
+      }
     }
     if (expanded.size() == before) {
       return refused(absl::StrCat("it waits for an array that is not there: ", dependency.task),
@@ -125,8 +127,10 @@ absl::Status TasksEngine::resolve_after(std::vector<TaskSpec>& specs,
   const std::map<std::string, std::optional<size_t>> names = names_of(specs);
   std::vector<std::vector<size_t>> waits_for(specs.size());
   for (size_t i = 0; i < specs.size(); ++i) {
-    if (absl::Status status = expand_arrays(specs[i].after); !status.ok()) return status;
-    for (TaskDependency& dependency : specs[i].after) {
+    if (specs[i].after.empty()) continue;
+    std::vector<TaskDependency>& after = specs[i].after.edit();
+    if (absl::Status status = expand_arrays(after); !status.ok()) return status;
+    for (TaskDependency& dependency : after) {
       if (auto named = names.find(dependency.task); named != names.end()) {
         if (!named->second) {
           return refused(
@@ -147,7 +151,6 @@ absl::Status TasksEngine::resolve_after(std::vector<TaskSpec>& specs,
         dependency.task = (*entry)->task.record.id;
       }
     }
-    std::vector<TaskDependency>& after = specs[i].after;
     for (size_t a = 1; a < after.size(); ++a) {
       for (size_t b = 0; b < a; ++b) {
         if (after[a].task == after[b].task) {
@@ -218,13 +221,13 @@ void TasksEngine::let_go(const EntryPtr& because) {
 std::string TasksEngine::title_of(uint64_t order) {
   auto found = by_order_.find(order);
   if (found == by_order_.end()) return "a task that was removed";
-  const TaskRecord& record = found->second->task.record;
+  const TaskRecord& record = (*found)->task.record;
   return record.spec->name.empty() ? record.id
                                    : absl::StrCat("\"", record.spec->name, "\" (", record.id, ")");
 }
 
 std::string TasksEngine::skip_reason(const EntryPtr& entry, uint64_t because) {
-  const TaskRecord& other = by_order_.at(because)->task.record;
+  const TaskRecord& other = at_order(because)->task.record;
   std::string reason = absl::StrCat(title_of(because), " is ", state_name(other.state));
   for (const TaskDependency& dependency : entry->task.record.spec->after) {
     if (dependency.task != other.id) continue;
@@ -241,7 +244,7 @@ void TasksEngine::explain_needs(const TaskWaiting& waiting, const std::string& g
     if (other == by_order_.end()) continue;
     reasons.push_back(absl::StrCat("it starts once ", title_of(dependency.order), " has ",
                                    wanted(dependency.condition), ", which is ",
-                                   state_name(other->second->task.record.state)));
+                                   state_name((*other)->task.record.state)));
   }
   for (const TaskWaiting::Need& need : waiting.needs) {
     if (!need.lock && need.name.find('/') != std::string::npos) {

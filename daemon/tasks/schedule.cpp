@@ -151,7 +151,7 @@ DueRuns due_runs(const Timetable& timetable, const ScheduleSpec& spec, int64_t s
 TaskSpec task_of(const ScheduleRecord& record, int64_t time) {
   TaskSpec task = *record.spec.task;
   if (task.name.empty()) task.name = record.spec.name;
-  task.labels[kScheduleLabel] = record.spec.name;
+  task.labels.edit()[kScheduleLabel] = record.spec.name;
   task.idempotency_key = absl::StrCat("schedule ", record.id, " ", time);
   if (record.spec.overlap == OverlapPolicy::kQueue) {
     task.locks.push_back(absl::StrCat("schedule ", record.spec.name));

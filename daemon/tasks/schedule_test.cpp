@@ -169,7 +169,7 @@ TEST(Schedule, TheTaskOfOneTimeIsTheSameEachTime) {
   EXPECT_EQ(encode_task_spec(task), encode_task_spec(task_of(record, 77)));
   EXPECT_NE(task.idempotency_key, task_of(record, 78).idempotency_key);
   EXPECT_EQ(task.name, "s");
-  EXPECT_EQ(task.labels.at("schedule"), "s");
+  EXPECT_EQ(task.labels->at("schedule"), "s");
   EXPECT_EQ(task.env.at("ZSYNC_SCHEDULED_AT"), "77");
   EXPECT_THAT(task.locks, IsEmpty());
   record.spec.overlap = OverlapPolicy::kQueue;

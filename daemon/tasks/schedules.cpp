@@ -76,11 +76,11 @@ void Schedules::find_own_tasks() {
   filter.oldest_first = true;
   filter.limit = SIZE_MAX;
   for (const TaskRecord& task : tasks_.list(filter)) {
-    auto found = entries_.find(task.spec->labels.at(kScheduleLabel));
+    auto found = entries_.find(task.spec->labels->at(kScheduleLabel));
     if (found == entries_.end()) continue;
     Entry& entry = *found->second;
     if (!is_final(task.state)) entry.unfinished.push_back(task.id);
-    absl::string_view key = task.spec->idempotency_key;
+    absl::string_view key = *task.spec->idempotency_key;
     int64_t time = 0;
     if (!absl::ConsumePrefix(&key, absl::StrCat("schedule ", entry.record.id, " ")) ||
         !absl::SimpleAtoi(key, &time) || time <= entry.record.seen_unix_nano) {

@@ -87,7 +87,7 @@ Task<TasksEngine::Outcome> TasksEngine::talk(AttemptPtr attempt, segment_log::Fd
   std::optional<Channel<ShimOrder>> input;
   {
     rt::LockGuard guard(mutex_);
-    input = entry->input;
+    if (entry->input) input = *entry->input;
   }
   attempt->greeted = false;
   Executor helpers;

@@ -80,7 +80,7 @@ absl::Status check_command(const TaskSpec& spec) {
     return invalid("spec.argv", "the command's name is empty", "give a program after --");
   }
   size_t total = spec.shell.size();
-  if (has_nul(spec.shell))
+  if (has_nul(*spec.shell))
     return invalid("spec.shell", "the shell line has a NUL byte", "remove it");
   for (const std::string& argument : spec.argv) {
     if (has_nul(argument)) return invalid("spec.argv", "an argument has a NUL byte", "remove it");
@@ -355,7 +355,7 @@ const std::string& group_of(const TaskSpec& spec) {
 }
 
 std::string command_text(const TaskSpec& spec, size_t bytes_max) {
-  std::string text = spec.shell.empty() ? absl::StrJoin(spec.argv, " ") : spec.shell;
+  std::string text = spec.shell.empty() ? absl::StrJoin(spec.argv, " ") : *spec.shell;
   if (spec.function) {
     text = absl::StrCat(spec.function->name, "(", spec.function->payload_bytes, " bytes)");
   }

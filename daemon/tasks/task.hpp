@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "daemon/shim/shim_protocol.hpp"
+#include "daemon/store/rare.hpp"
 #include "daemon/tasks/environment.hpp"
 #include "daemon/tasks/function_call.hpp"
 #include "daemon/tasks/task_limits.hpp"
@@ -82,14 +83,14 @@ struct TaskArray {
 
 struct TaskSpec {
   std::vector<std::string> argv;
-  std::string shell;
+  Rare<std::string> shell;
   std::string cwd;
   Environment env;
   bool replace_env = false;
-  std::string stdin_bytes;
+  Rare<std::string> stdin_bytes;
   bool stdin_stream = false;
   std::string name;
-  std::map<std::string, std::string> labels;
+  Rare<std::map<std::string, std::string>> labels;
   std::string group;
   int32_t priority = 0;
   uint64_t timeout_ms = 0;  // 0: none
@@ -97,15 +98,15 @@ struct TaskSpec {
   uint32_t retries = 0;                      // further attempts after failures
   std::shared_ptr<const RetryPolicy> retry;  // null: every default
   bool retry_lost = false;                   // on_lost: retry
-  std::string idempotency_key;
+  Rare<std::string> idempotency_key;
   bool keep_children = false;
   std::string traceparent;
-  std::vector<TaskDependency> after;
+  Rare<std::vector<TaskDependency>> after;
   uint64_t period_ms = 0;          // of a schedule's task that keeps its period; 0: none
   uint64_t delay_ms = 0;           // from the submission on
   int64_t start_at_unix_nano = 0;  // 0: at once
-  std::vector<std::string> locks;
-  std::vector<ResourceNeed> resources;
+  Rare<std::vector<std::string>> locks;
+  Rare<std::vector<ResourceNeed>> resources;
   uint64_t start_deadline_ms = 0;          // from the submission on; 0: none
   int64_t start_deadline_unix_nano = 0;    // 0: none
   uint64_t deadline_ms = 0;                // from the submission on; 0: none
@@ -115,7 +116,7 @@ struct TaskSpec {
   TaskLimits limits;
   shim::TerminalSize terminal;                   // 0 rows: none
   std::shared_ptr<const FunctionCall> function;  // null: it is a command
-  std::vector<std::string> matchers;             // by name; what its output is searched with
+  Rare<std::vector<std::string>> matchers;       // by name; what its output is searched with
 
   // Whether Input reaches the command.
   bool takes_input() const { return stdin_stream || terminal.rows != 0; }
@@ -166,11 +167,11 @@ struct TaskRecord {
   uint64_t output_records = 0;
   uint32_t submitter_uid = 0;
   int32_t submitter_pid = 0;
-  int64_t not_before_unix_nano = 0;   // while queued: it does not start earlier; 0: at once
-  std::vector<TaskAttempt> attempts;  // all that others followed, oldest first
-  shim::Usage usage;                  // of the newest attempt
-  int64_t paused_unix_nano = 0;       // while running; 0: it is not paused
-  std::string limits_note;            // how its limits are held, where that is not by its cgroup
+  int64_t not_before_unix_nano = 0;         // while queued: it does not start earlier; 0: at once
+  Rare<std::vector<TaskAttempt>> attempts;  // all that others followed, oldest first
+  shim::Usage usage;                        // of the newest attempt
+  int64_t paused_unix_nano = 0;             // while running; 0: it is not paused
+  Rare<std::string> limits_note;      // how its limits are held, where that is not by its cgroup
   std::optional<int64_t> slack_nano;  // when it was asked for; not stored
   std::shared_ptr<const FunctionResult> result;  // of a function call that was answered
 };

@@ -224,7 +224,7 @@ void take_order_field(TaskSpec& spec, uint8_t tag, std::string_view value) {
       break;
     case kAfterCondition:
       if (!spec.after.empty()) {
-        spec.after.back().condition = static_cast<DependencyCondition>(number_of(value));
+        spec.after.edit().back().condition = static_cast<DependencyCondition>(number_of(value));
       }
       break;
     case kPeriod:
@@ -237,17 +237,17 @@ void take_order_field(TaskSpec& spec, uint8_t tag, std::string_view value) {
       spec.start_at_unix_nano = number_of(value);
       break;
     case kMatcher:
-      spec.matchers.emplace_back(value);
+      spec.matchers.edit().emplace_back(value);
       break;
     case kLock:
-      spec.locks.emplace_back(value);
+      spec.locks.edit().emplace_back(value);
       break;
     case kResource:
       spec.resources.push_back({std::string(value), 1});
       break;
     case kResourceAmount:
       if (!spec.resources.empty()) {
-        spec.resources.back().amount = static_cast<uint32_t>(number_of(value));
+        spec.resources.edit().back().amount = static_cast<uint32_t>(number_of(value));
       }
       break;
     case kStartDeadline:
@@ -339,7 +339,7 @@ void take_field(Decoding& decoding, uint8_t tag, std::string_view value) {
       decoding.env[decoding.pending_name] = value;
       break;
     case kLabelValue:
-      spec.labels[decoding.pending_name] = value;
+      spec.labels.edit()[decoding.pending_name] = value;
       break;
     case kClearEnv:
       spec.replace_env = number_of(value) != 0;
@@ -395,14 +395,14 @@ void take_field(Decoding& decoding, uint8_t tag, std::string_view value) {
 std::string encode_task_spec(const TaskSpec& spec) {
   Encoder out;
   for (const std::string& argument : spec.argv) out.text(kArgument, argument);
-  out.text_if(kShell, spec.shell);
+  out.text_if(kShell, *spec.shell);
   out.text_if(kCwd, spec.cwd);
   for (const auto& [name, value] : spec.env) {
     out.text(kEnvName, name);
     out.text(kEnvValue, value);
   }
   out.number_if(kClearEnv, spec.replace_env);
-  out.text_if(kStdin, spec.stdin_bytes);
+  out.text_if(kStdin, *spec.stdin_bytes);
   out.number_if(kStdinStream, spec.stdin_stream);
   out.text_if(kName, spec.name);
   for (const auto& [name, value] : spec.labels) {
@@ -414,7 +414,7 @@ std::string encode_task_spec(const TaskSpec& spec) {
   out.number_if(kTimeout, static_cast<int64_t>(spec.timeout_ms));
   if (spec.kill_grace_ms) out.number(kKillGrace, static_cast<int64_t>(*spec.kill_grace_ms));
   out.number_if(kRetries, spec.retries);
-  out.text_if(kIdempotencyKey, spec.idempotency_key);
+  out.text_if(kIdempotencyKey, *spec.idempotency_key);
   out.number_if(kKeepChildren, spec.keep_children);
   out.text_if(kTraceparent, spec.traceparent);
   if (spec.retry) put_retry(out, *spec.retry);

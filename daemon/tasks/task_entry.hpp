@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/hash/hash.h"
 #include "daemon/shim/shim_protocol.hpp"
 #include "daemon/tasks/admission.hpp"
 #include "daemon/tasks/task_store.hpp"
@@ -27,6 +28,10 @@ struct ShimOrder {
   std::string bytes;
 };
 
+inline std::unique_ptr<Channel<ShimOrder>> orders_of(Channel<ShimOrder> channel) {
+  return std::make_unique<Channel<ShimOrder>>(std::move(channel));
+}
+
 // A task in the engine's memory. Guarded by the engine's mutex but for what guards itself.
 struct TaskEntry {
   explicit TaskEntry(StoredTask stored) : task(std::move(stored)) {}
@@ -43,8 +48,8 @@ struct TaskEntry {
   int skipping = 0;   // because of this one: it stays until the disk has it
   Notify changed;     // record or output
   // While it runs or waits to: orders for the shim, and stdin on its way.
-  std::optional<Channel<ShimOrder>> orders;
-  std::optional<Channel<ShimOrder>> input;
+  std::unique_ptr<Channel<ShimOrder>> orders;
+  std::unique_ptr<Channel<ShimOrder>> input;
   bool input_closed = false;
   uint32_t shim_version = 0;  // 0: no shim has spoken yet
   uint64_t call = 0;          // of a function, in a worker's hands; 0: it is in nobody's
@@ -53,6 +58,32 @@ struct TaskEntry {
   std::string take_waits() {
     const std::unique_ptr<const std::string> told = std::move(waits);
     return told ? *told : "";
+  }
+};
+
+// The order of ids, which is that of creation. Looked up by the id itself.
+struct TaskById {
+  using is_transparent = void;
+  using EntryPtr = std::shared_ptr<TaskEntry>;
+  static std::string_view id(const EntryPtr& entry) { return entry->task.record.id; }
+  bool operator()(const EntryPtr& a, const EntryPtr& b) const { return id(a) < id(b); }
+  bool operator()(const EntryPtr& a, std::string_view b) const { return id(a) < b; }
+  bool operator()(std::string_view a, const EntryPtr& b) const { return a < id(b); }
+};
+
+// By number of submission. Looked up by the number itself.
+struct TaskByOrder {
+  using is_transparent = void;
+  using EntryPtr = std::shared_ptr<TaskEntry>;
+  static uint64_t order(const EntryPtr& entry) { return entry->task.order; }
+  static uint64_t order(uint64_t of) { return of; }
+  template <typename T>
+  size_t operator()(const T& of) const {
+    return absl::Hash<uint64_t>()(order(of));
+  }
+  template <typename A, typename B>
+  bool operator()(const A& a, const B& b) const {
+    return order(a) == order(b);
   }
 };
 

@@ -47,10 +47,10 @@ TEST(TaskSpec, LocksAndTasksThatItWaitsForAreBounded) {
   EXPECT_EQ(field_of(spec), "spec.locks");
   spec.locks = {"a/b"};
   EXPECT_EQ(field_of(spec), "spec.locks");
-  spec.locks.assign(kLocksMax + 1, "x");
+  spec.locks.edit().assign(kLocksMax + 1, "x");
   EXPECT_EQ(field_of(spec), "spec.locks");
   spec.locks.clear();
-  spec.after.resize(kAfterMax + 1);
+  spec.after.edit().resize(kAfterMax + 1);
   EXPECT_EQ(field_of(spec), "spec.after");
 }
 

@@ -152,7 +152,7 @@ void set_spec(v1::TaskSpec& proto, const TaskSpec& spec) {
 
 // What a task needs, and by when.
 absl::Status take_needs(const v1::TaskSpec& proto, TaskSpec& spec) {
-  spec.locks.assign(proto.locks().begin(), proto.locks().end());
+  spec.locks = std::vector<std::string>(proto.locks().begin(), proto.locks().end());
   for (const v1::ResourceNeed& need : proto.resources()) {
     spec.resources.push_back({need.name(), need.amount() ? need.amount() : 1});
   }
@@ -257,7 +257,7 @@ absl::StatusOr<TaskSpec> from_proto(v1::TaskSpec proto, const Environment& likel
   spec.stdin_bytes = std::move(*proto.mutable_stdin());
   spec.stdin_stream = proto.stdin_stream();
   spec.name = std::move(*proto.mutable_name());
-  for (auto& [name, value] : *proto.mutable_labels()) spec.labels[name] = std::move(value);
+  for (auto& [name, value] : *proto.mutable_labels()) spec.labels.edit()[name] = std::move(value);
   spec.group = std::move(*proto.mutable_group());
   spec.priority = proto.priority();
   if (proto.has_timeout()) {
@@ -300,7 +300,7 @@ absl::StatusOr<TaskSpec> from_proto(v1::TaskSpec proto, const Environment& likel
     spec.function =
         std::make_shared<const FunctionCall>(from_proto(std::move(*proto.mutable_function())));
   }
-  spec.matchers.assign(proto.matchers().begin(), proto.matchers().end());
+  spec.matchers = std::vector<std::string>(proto.matchers().begin(), proto.matchers().end());
   return spec;
 }
 

@@ -103,7 +103,7 @@ void TriggersEngine::find_own_tasks() {
   filter.has_label = kTriggerLabel;
   filter.limit = SIZE_MAX;
   for (const TaskRecord& task : tasks_.list(filter)) {
-    const auto found = entries_.find(task.spec->labels.at(kTriggerLabel));
+    const auto found = entries_.find(task.spec->labels->at(kTriggerLabel));
     if (found == entries_.end()) continue;
     TriggerRecord& record = found->second->record;
     if (!record.running() || !record.last.task.empty()) continue;

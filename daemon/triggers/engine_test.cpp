@@ -177,7 +177,7 @@ TEST_F(TriggersTest, AChangeSubmitsOneTaskThatKnowsItsPaths) {
     EXPECT_THAT(fired.record.last.changed, ElementsAre("a.c"));
     const absl::StatusOr<TaskRecord> task = daemon.tasks.get(fired.record.last.task);
     EXPECT_TRUE(task.ok()) << task.status();
-    EXPECT_EQ(task->spec->labels.at("trigger"), "t");
+    EXPECT_EQ(task->spec->labels->at("trigger"), "t");
     co_await end_task(daemon, fired.record.last.task);
     const TriggerView ended = co_await until_state(daemon, TriggerState::kIdle);
     EXPECT_EQ(ended.record.last.state, TaskState::kCanceled);

@@ -178,7 +178,7 @@ TaskSpec task_of(const TriggerRecord& record) {
   TaskSpec task = *record.spec.task;
   if (task.name.empty()) task.name = record.spec.name;
   if (task.cwd.empty()) task.cwd = record.spec.watch.path;
-  task.labels[kTriggerLabel] = record.spec.name;
+  task.labels.edit()[kTriggerLabel] = record.spec.name;
   task.idempotency_key = absl::StrCat("trigger ", record.id, " ", record.last.number);
   if (!record.last.by_hand) task.traceparent = settle_traceparent(record);
   task.env.set("ZSYNC_TRIGGER", record.spec.name);

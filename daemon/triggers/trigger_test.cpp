@@ -136,7 +136,7 @@ TEST(TriggerTask, KnowsItsTriggerItsPathsAndItsRun) {
   const TaskSpec task = task_of(record);
   EXPECT_EQ(task.name, "build");
   EXPECT_EQ(task.cwd, "/src");
-  EXPECT_EQ(task.labels.at("trigger"), "build");
+  EXPECT_EQ(task.labels->at("trigger"), "build");
   std::map<std::string, std::string> env(task.env.begin(), task.env.end());
   EXPECT_EQ(env.at("ZSYNC_TRIGGER"), "build");
   EXPECT_EQ(env.at("ZSYNC_CHANGED"), "a.c\nb.c");

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Callable
 
+import procfs
 from world import Sample
 
 
@@ -56,7 +57,9 @@ class TreeCost:
         self.log, self.perf = folder / "perf.csv", None
         if not shutil.which("perf"):
             return
-        argv = ["perf", "stat", "-x,", "-e", "task-clock,context-switches", "-p", str(pid), "-o", str(self.log)]
+        # What the daemon has started before (the server that forks its shims) does not count as its child any more.
+        pids = ",".join(str(one) for one in [pid, *procfs.children(pid)])
+        argv = ["perf", "stat", "-x,", "-e", "task-clock,context-switches", "-p", pids, "-o", str(self.log)]
         self.perf = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(PERF_ATTACH)
 

@@ -16,6 +16,17 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+def children(pid: int) -> list[int]:
+    """Processes that it has started and that live."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            found += [int(child) for child in (task / "children").read_text().split()]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
 def switches_by_thread(pid: int) -> dict[str, int]:
     """Voluntary context switches of each thread that lives: how often it was woken."""
     counts = {}

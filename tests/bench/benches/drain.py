@@ -14,7 +14,7 @@ from report import Target
 from world import Build, Daemon, Sample, World
 
 RUNS = 3
-TARGETS = {"rate": (Target(500, at_least=True), Target(5, at_least=True, beside="pueue")), "not succeeded": Target(0, worst=True)}
+TARGETS = {"rate": (Target(1000, at_least=True), Target(5, at_least=True, beside="pueue")), "not succeeded": Target(0, worst=True)}
 TASKS = 10_000
 TASKS_COUNTED = 2_000
 PUEUE_TASKS = 500
