@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "daemon/shim/fork_server.hpp"
+#include "daemon/shim/shim_protocol.hpp"
 
 namespace zsync::daemon::shim {
 namespace {
@@ -104,6 +105,11 @@ absl::StatusOr<SpawnedShim> spawn_shim(const std::string& program, const std::st
   shim.pidfd = Fd(static_cast<int>(::syscall(SYS_pidfd_open, *pid, 0)));
   shim.connection = std::move(pair->mine);
   return shim;
+}
+
+void say_go(const Fd& connection) {
+  const std::string frame = encode_frame(FrameType::kGo);
+  (void)::send(connection.get(), frame.data(), frame.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 absl::StatusOr<Fd> Launcher::launch(const std::string& dir) {

@@ -52,4 +52,7 @@ class Launcher {
   bool given_up_ = false;
 };
 
+// Lets a held attempt start. A shim that is gone is noticed by whoever reads the connection.
+void say_go(const segment_log::Fd& connection);
+
 }  // namespace zsync::daemon::shim

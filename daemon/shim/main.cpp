@@ -17,6 +17,7 @@
 
 #include "daemon/shim/attempt.hpp"
 #include "daemon/shim/fork_server.hpp"
+#include "daemon/shim/hold.hpp"
 #include "daemon/shim/supervisor.hpp"
 
 namespace zsync::daemon::shim {
@@ -87,6 +88,8 @@ int supervise(const std::string& dir, Fd connection) {
   const absl::StatusOr<bool> won = take_claim(".");
   if (!won.ok()) return refuse(connection, std::string(won.status().message()));
   if (!*won) return refuse(connection, "the claim is taken");
+  if (spec->held && !wait_for_go(connection, signals, exit_file))
+    return refuse(connection, "nobody said go");
   Supervisor(*std::move(spec), std::move(signals), std::move(exit_file), std::move(listener),
              std::move(connection))
       .run();

@@ -201,7 +201,7 @@ std::string encode_spec(const Spec& spec) {
   fields.number(16, spec.io_class).number(17, spec.io_level);
   fields.number(18, spec.memory_bytes_max).number(19, spec.processes_max);
   fields.number(20, spec.terminal.rows).number(21, spec.terminal.columns);
-  fields.number(22, spec.deadline_ms);
+  fields.number(22, spec.deadline_ms).number(23, spec.held);
   return seal(kSpecMagic, fields);
 }
 
@@ -235,6 +235,9 @@ void take_limit_field(const Field& field, Spec& spec) {
       break;
     case 22:
       field.to(spec.deadline_ms);
+      break;
+    case 23:
+      field.to(spec.held);
       break;
     default:
       break;

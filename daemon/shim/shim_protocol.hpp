@@ -73,6 +73,7 @@ struct Spec {
   uint64_t memory_bytes_max = 0;         // RLIMIT_AS of the command; 0: the shim's own
   uint64_t processes_max = 0;            // RLIMIT_NPROC of the command; 0: the shim's own
   TerminalSize terminal;                 // 0 rows: pipes instead of a terminal
+  bool held = false;                     // nothing is executed before kGo
 };
 
 // What the command and all its descendants that are gone have used.
@@ -101,6 +102,7 @@ enum class ExitKind : uint8_t {
   kExecFailed = 3,  // `text` says why; code is 127 where the program does not exist, else 126
   kTimedOut = 4,    // code or signal say how the main process ended
   kCanceled = 5,    // the same
+  kNotStarted = 6,  // it was held, and nobody came to say kGo: nothing ran
 };
 
 struct ExitRecord {
@@ -146,6 +148,7 @@ enum class FrameType : uint8_t {
   kPause = 22,      // no fields: stop every process of the tree
   kResume = 23,     // no fields
   kResize = 24,     // TerminalSize
+  kGo = 25,         // no fields; of a held attempt, before anything else
 };
 
 // The whole present state.

@@ -21,6 +21,7 @@ Spec sample_spec() {
   spec.segment_bytes = 9;
   spec.keep_children = true;
   spec.open_files_soft = 10;
+  spec.held = true;
   return spec;
 }
 
@@ -42,6 +43,7 @@ TEST(ShimProtocol, ASpecComesBackAsItWasWritten) {
   EXPECT_EQ(back->segment_bytes, 9u);
   EXPECT_TRUE(back->keep_children);
   EXPECT_EQ(back->open_files_soft, 10u);
+  EXPECT_TRUE(back->held);
 }
 
 TEST(ShimProtocol, AFileCutOrFlippedAnywhereIsRefused) {

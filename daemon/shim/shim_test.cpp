@@ -283,6 +283,53 @@ TEST_F(Shim, ADaemonMayGoAndAnotherOneComeInTheMiddleOfTheOutput) {
   EXPECT_EQ(connect_shim(dir_).status().code(), absl::StatusCode::kUnavailable);
 }
 
+TEST_F(Shim, ThatIsHeldRunsNothingBeforeItIsLetGo) {
+  Spec spec = spec_of({"/bin/sh", "-c", "echo ran > " + root_ + "/ran"});
+  spec.held = true;
+  create(spec);
+  Daemon daemon = spawn();
+  while (!read_claim(dir_)->has_value()) ::sched_yield();  // it is ready
+  EXPECT_FALSE(fs::exists(root_ + "/ran"));
+  daemon.send(encode_frame(FrameType::kGo));
+  EXPECT_EQ(finish(daemon).code, 0);
+  EXPECT_TRUE(fs::exists(root_ + "/ran"));
+}
+
+TEST_F(Shim, ThatIsHeldTakesGoInAnyPiecesAndWhatComesBehindIt) {
+  Spec spec = shell("cat");
+  spec.held = true;
+  spec.stdin_mode = StdinMode::kStream;
+  create(spec);
+  Daemon daemon = spawn();
+  const std::string go = encode_frame(FrameType::kGo);
+  daemon.send(go.substr(0, 3));
+  daemon.send(go.substr(3) + encode_frame(StdinData{0, "word\n"}) +
+              encode_frame(FrameType::kStdinEof));
+  EXPECT_EQ(finish(daemon).code, 0);
+  EXPECT_EQ(output().out[1], "word\n");
+}
+
+// As when zsyncd dies before the start is on disk, is told to end, or sends what is no word of go.
+TEST_F(Shim, ThatIsHeldAndNotLetGoLeavesWordThatNothingRan) {
+  for (const std::string how : {"gone", "SIGTERM", "another word"}) {
+    SCOPED_TRACE(how);
+    dir_ = root_ + "/" + how.substr(0, 4);
+    Spec spec = spec_of({"/bin/sh", "-c", "echo ran > " + root_ + "/ran"});
+    spec.held = true;
+    create(spec);
+    Daemon daemon = spawn();
+    while (!read_claim(dir_)->has_value()) ::sched_yield();
+    if (how == "gone") daemon = Daemon(Fd());
+    if (how == "SIGTERM") ::kill(spawned_.back(), SIGTERM);
+    if (how == "another word") daemon.send(encode_frame(Cancel{0}));
+    reap();
+    EXPECT_FALSE(fs::exists(root_ + "/ran"));
+    ASSERT_TRUE(read_exit(dir_)->has_value());
+    EXPECT_EQ((*read_exit(dir_))->kind, ExitKind::kNotStarted);
+    EXPECT_FALSE(shim_alive(dir_));
+  }
+}
+
 TEST_F(Shim, ListensOnlyOnceNobodyIsConnected) {
   Spec spec = shell("echo runs; read line");
   spec.stdin_mode = StdinMode::kStream;

@@ -1,9 +1,11 @@
 // commit(): awaiting the store's group commit.
 #pragma once
 
+#include <memory>
 #include <utility>
 
 #include "daemon/store/store.hpp"
+#include "zsync/future.hpp"
 #include "zsync/rt/context.hpp"
 #include "zsync/rt/operation.hpp"
 
@@ -45,6 +47,21 @@ class CommitOperation final : public rt::Operation {
 // `done` is told on the writer thread, before the caller goes on.
 inline CommitOperation commit(Store& store, Store::Work work, Store::Done done = nullptr) {
   return CommitOperation(store, std::move(work), std::move(done));
+}
+
+// The same for a caller that has something to do meanwhile. A cancel of the caller ends its wait,
+// not the work.
+inline Future<void> commit_ahead(Store& store, Store::Work work) {
+  auto told = std::make_shared<Promise<void>>();
+  Future<void> stored = told->future();
+  store.commit(std::move(work), [told](absl::Status status) {
+    if (status.ok()) {
+      told->set_value();
+    } else {
+      told->set_error(std::move(status));
+    }
+  });
+  return stored;
 }
 
 }  // namespace zsync::daemon

@@ -84,6 +84,7 @@ absl::StatusOr<shim::Spec> TasksEngine::shim_spec(const TaskRecord& record) {
   spec.output_bytes_max = options_.output_bytes_max;
   spec.keep_children = task.keep_children;
   spec.open_files_soft = options_.open_files_soft;
+  spec.held = true;
   return spec;
 }
 
@@ -165,39 +166,44 @@ bool TasksEngine::cancel_requested(const EntryPtr& entry) {
 
 Task<TasksEngine::Outcome> TasksEngine::run_attempt(EntryPtr entry, std::string waits,
                                                     uint64_t behind) {
-  // 1. `running, attempt N` is on disk before anything of it exists.
+  // 1. `running, attempt N` goes to the disk, and meanwhile the shim gets ready: it is held.
   StoredTask task;
+  std::string dir;
   absl::Status committed;
+  absl::StatusOr<segment_log::Fd> connection = absl::UnavailableError("");
   {
     Permit turn = co_await entry->turn.lock();
     task = snapshot(entry);
-    committed = co_await commit(store_, [task](Database& db) { return update_task(db, task); });
+    dir = attempt_dir(task.record.id, task.record.attempt);
+    Future<void> stored =
+        commit_ahead(store_, [task](Database& db) { return update_task(db, task); });
+    connection = start_shim(task.record, dir);
+    committed = co_await stored;
   }
   if (!committed.ok()) {
     {
       rt::LockGuard guard(mutex_);
-      --entry->task.record.attempt;  // nothing of it ever existed
+      --entry->task.record.attempt;  // nothing of it ever ran
     }
     co_return back_to_queue(entry, kStorePause);
   }
   co_await until_told(behind);
-  // 2. The shim; it executes only when it wins the claim.
-  const std::string dir = attempt_dir(task.record.id, task.record.attempt);
-  absl::StatusOr<segment_log::Fd> connection = absl::UnavailableError("");
+  // 2. The shim may go on; it executes only when it wins the claim.
   bool announced = false;
   while (true) {
     if (cancel_requested(entry)) {
       co_return co_await finish(entry, TaskState::kCanceled, {}, "canceled before it started");
     }
     if (!std::exchange(announced, true)) announce("task.started", task.record, std::move(waits));
-    connection = start_shim(task.record, dir);
     if (connection.ok() || !is_shortage(connection.status())) break;
     co_await sleep(kStorePause);
+    connection = start_shim(task.record, dir);
   }
   if (!connection.ok()) {
     co_return co_await finish(entry, TaskState::kFailed, {},
                               absl::StrCat("cannot start: ", connection.status().message()));
   }
+  shim::say_go(*connection);
   AttemptPtr attempt;
   {
     rt::LockGuard guard(mutex_);
@@ -206,13 +212,14 @@ Task<TasksEngine::Outcome> TasksEngine::run_attempt(EntryPtr entry, std::string 
   co_return co_await supervise(attempt, std::move(*connection));
 }
 
-// Makes the attempt's directory and starts its shim.
+// Makes the attempt's directory and starts its shim, which is held. Whoever lets the connection go
+// without a word ends it.
 absl::StatusOr<segment_log::Fd> TasksEngine::start_shim(const TaskRecord& record,
                                                         const std::string& dir) {
   std::error_code error;
   std::filesystem::create_directories(std::filesystem::path(dir).parent_path(), error);
   if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("making \"", dir, "\""));
-  // A directory that is there already was never given to a shim.
+  // What is there already is of an attempt that was held and not let go.
   std::filesystem::remove_all(dir, error);
   absl::StatusOr<shim::Spec> spec = shim_spec(record);
   if (!spec.ok()) return spec.status();

@@ -2,7 +2,7 @@
 //
 // A task's way, and what is on disk at each step:
 //   submit      record `queued` committed, then the caller gets the id
-//   start       record `running, attempt N` committed, then the shim is started; the shim executes
+//   start       record `running, attempt N` committed, then the held shim is let go; it executes
 //               only if it wins the claim file of attempt N
 //   end         the shim has written `exit`; the final record is committed, then anybody is told
 // A daemon that was killed finds `running` records: with a live shim it re-attaches, with an exit

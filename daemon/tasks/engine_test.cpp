@@ -1,10 +1,12 @@
 #include "daemon/tasks/engine.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <set>
+#include <thread>
 
 #include "daemon/store/commit.hpp"
 #include "zsync/runtime.hpp"
@@ -169,6 +171,28 @@ TEST_F(TasksEngineTest, WhatHasOnePlaceIsToldOfAsOneAfterTheOther) {
 
 TEST_F(TasksEngineTest, AnAttemptThatNeverBeganIsFollowedByTheNextOne) {
   const std::string id = leave_running("boot-1");
+  const TaskRecord record = start_and_wait("boot-1", id);
+  EXPECT_EQ(record.state, TaskState::kSucceeded) << record.reason;
+  EXPECT_EQ(record.attempt, 2u);
+}
+
+// A daemon that dies between handing `running` over and saying go.
+TEST_F(TasksEngineTest, AnAttemptThatWasHeldAndNotLetGoIsFollowedByTheNextOne) {
+  const std::string id = leave_running("boot-1");
+  const std::string dir = directory_ + "/tasks/" + id + "/1";
+  std::filesystem::create_directories(directory_ + "/tasks/" + id);
+  shim::Spec spec;
+  spec.argv = {"false"};
+  spec.cwd = "/";
+  spec.held = true;
+  ASSERT_TRUE(shim::create_attempt(dir, spec).ok());
+  {
+    auto shim = shim::spawn_shim(options("boot-1").shim_program, dir);
+    ASSERT_TRUE(shim.ok()) << shim.status();
+    while (!shim::read_claim(dir)->has_value()) std::this_thread::yield();
+    shim->connection = segment_log::Fd();
+    ASSERT_EQ(::waitpid(shim->pid, nullptr, 0), shim->pid);
+  }
   const TaskRecord record = start_and_wait("boot-1", id);
   EXPECT_EQ(record.state, TaskState::kSucceeded) << record.reason;
   EXPECT_EQ(record.attempt, 2u);

@@ -34,6 +34,8 @@ TaskState state_of(const shim::ExitRecord& exit) {
       return TaskState::kTimedOut;
     case shim::ExitKind::kCanceled:
       return TaskState::kCanceled;
+    case shim::ExitKind::kNotStarted:
+      break;  // no end of anything
   }
   return TaskState::kLost;
 }
@@ -50,6 +52,8 @@ std::string reason_of(const shim::ExitRecord& exit, const TaskSpec& spec) {
       return absl::StrCat("ran longer than ", spec.timeout_ms, " ms");
     case shim::ExitKind::kCanceled:
       return "canceled while it ran";
+    case shim::ExitKind::kNotStarted:
+      break;
   }
   return "";
 }
@@ -248,7 +252,8 @@ Task<TasksEngine::Outcome> TasksEngine::finish_by_files(AttemptPtr attempt) {
   const bool by_shim = claim.ok() && claim->kind == shim::ClaimKind::kShim;
   if (by_shim && shim::shim_alive(*claim)) co_return Outcome{};
   absl::StatusOr<std::optional<shim::ExitRecord>> exit = shim::read_exit(attempt->dir);
-  if (exit.ok() && *exit) {
+  const bool never_began = exit.ok() && *exit && (*exit)->kind == shim::ExitKind::kNotStarted;
+  if (exit.ok() && *exit && !never_began) {
     co_return co_await finish(entry, state_of(**exit), **exit,
                               reason_of(**exit, *snapshot(entry).record.spec));
   }
@@ -256,7 +261,7 @@ Task<TasksEngine::Outcome> TasksEngine::finish_by_files(AttemptPtr attempt) {
   const bool damaged = !claim.ok() && absl::IsDataLoss(claim.status());
   // After a power cut the directory may be gone although the command ran: no second run then.
   const bool rebooted = snapshot(entry).boot_id != options_.boot_id;
-  if (!by_shim && !damaged && !attempt->claimed && !rebooted) {
+  if (never_began || (!by_shim && !damaged && !attempt->claimed && !rebooted)) {
     if (!canceled)
       co_return back_to_queue(entry, attempt->refused ? kRefusedPause : milliseconds(0));
     co_return co_await finish(entry, TaskState::kCanceled, {}, "canceled before it started");
