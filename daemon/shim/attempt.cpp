@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -100,10 +101,13 @@ std::string read_boot_id() {
   return (*text)->substr(0, (*text)->find('\n'));
 }
 
-// Asked once: it changes with the machine's start only.
-const std::string& boot_id_of_machine() {
-  static const std::string boot_id = read_boot_id();
-  return boot_id;
+// Asked once: it changes with the machine's start only. "": it cannot be read now.
+std::string boot_id_of_machine() {
+  static std::mutex mutex;
+  static std::string known;
+  std::lock_guard guard(mutex);
+  if (known.empty()) known = read_boot_id();
+  return known;
 }
 
 // Gives a file its final name, whole at once, unless somebody has that name; false: errno says why.
@@ -262,7 +266,7 @@ bool shim_alive(const std::string& dir) {
 
 absl::StatusOr<Claim> claim_of_self(ClaimKind kind) {
   const std::optional<ProcessState> process = read_process("self");
-  const std::string& boot_id = boot_id_of_machine();
+  const std::string boot_id = boot_id_of_machine();
   if (!process || boot_id.empty()) {
     return absl::FailedPreconditionError(
         "cannot read /proc/self/stat and the boot id; mount /proc");

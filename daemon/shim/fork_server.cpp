@@ -1,6 +1,7 @@
 #include "daemon/shim/fork_server.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -16,6 +17,8 @@ namespace zsync::daemon::shim {
 namespace {
 
 using segment_log::Fd;
+
+constexpr int kForkAgainMs = 100;
 
 // Nothing of the daemon but the socket: a shim outlives it.
 void keep_only_socket() {
@@ -53,6 +56,20 @@ std::optional<ForkedAttempt> next_attempt() {
   }
 }
 
+// A machine without room for a process has some again by and by: the attempt waits for it, as it
+// does where zsyncd executes the shim. Fails for other reasons, and when the daemon is gone.
+pid_t fork_when_possible() {
+  while (true) {
+    const pid_t pid = ::fork();
+    if (pid >= 0 || (errno != EAGAIN && errno != ENOMEM)) return pid;
+    const int shortage = errno;
+    pollfd daemon = {kForkServerFd, 0, 0};
+    const bool gone = ::poll(&daemon, 1, kForkAgainMs) == 1;
+    errno = shortage;
+    if (gone) return pid;
+  }
+}
+
 void refuse(const Fd& connection, int error) {
   const std::string frame = encode_refused(std::string("fork: ") + ::strerrordesc_np(error));
   (void)::send(connection.get(), frame.data(), frame.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -70,11 +87,12 @@ void show_dir(char** argv, const std::string& dir) {
 
 std::optional<ForkedAttempt> serve_forks(int argc, char** argv) {
   keep_only_socket();
-  ::signal(SIGCHLD, SIG_IGN);             // shims leave no zombies
-  (void)claim_of_self(ClaimKind::kShim);  // what it asks of the machine, the children need not ask
+  ::signal(SIGCHLD, SIG_IGN);  // shims leave no zombies
+  // What it asks of the machine, the children need not ask. Without an answer none could claim.
+  if (!claim_of_self(ClaimKind::kShim).ok()) return std::nullopt;
   (void)::send(kForkServerFd, kForkServerReady, std::strlen(kForkServerReady), MSG_NOSIGNAL);
   while (std::optional<ForkedAttempt> attempt = next_attempt()) {
-    const pid_t pid = ::fork();
+    const pid_t pid = fork_when_possible();
     if (pid < 0) refuse(attempt->connection, errno);
     if (pid != 0) continue;
     (void)::close(kForkServerFd);

@@ -88,25 +88,25 @@ absl::StatusOr<shim::Spec> TasksEngine::shim_spec(const TaskRecord& record) {
   return spec;
 }
 
-Task<void> TasksEngine::run(EntryPtr entry, std::string waits, uint64_t behind) {
-  co_await go_on(entry, co_await run_attempt(entry, std::move(waits), behind));
+Task<void> TasksEngine::run(EntryPtr entry, std::string waits, std::vector<uint64_t> behind) {
+  co_await go_on(entry, co_await run_attempt(entry, std::move(waits), std::move(behind)));
 }
 
 // The processes of an attempt are gone: the next task may begin while the disk takes the end.
 uint64_t TasksEngine::give_place_away(const EntryPtr& entry) {
   rt::LockGuard guard(mutex_);
-  const uint64_t end = open_ends_.open();
+  const uint64_t end = open_ends_.open(OpenEnds::Place::of(*entry->task.record.spec));
   queue_.finished(entry->task.order, clock_());
   dispatch();
   return end;
 }
 
-Task<void> TasksEngine::until_told(uint64_t end) {
+Task<void> TasksEngine::until_told(std::vector<uint64_t> ends) {
   while (true) {
     const uint64_t seen = end_told_.epoch();
     {
       rt::LockGuard guard(mutex_);
-      if (open_ends_.closed_to(end)) co_return;
+      if (!open_ends_.any_open(ends)) co_return;
     }
     co_await end_told_.changed(seen);
   }
@@ -165,7 +165,7 @@ bool TasksEngine::cancel_requested(const EntryPtr& entry) {
 }
 
 Task<TasksEngine::Outcome> TasksEngine::run_attempt(EntryPtr entry, std::string waits,
-                                                    uint64_t behind) {
+                                                    std::vector<uint64_t> behind) {
   // 1. `running, attempt N` goes to the disk, and meanwhile the shim gets ready: it is held.
   StoredTask task;
   std::string dir;
@@ -187,7 +187,7 @@ Task<TasksEngine::Outcome> TasksEngine::run_attempt(EntryPtr entry, std::string 
     }
     co_return back_to_queue(entry, kStorePause);
   }
-  co_await until_told(behind);
+  co_await until_told(std::move(behind));
   // 2. The shim may go on; it executes only when it wins the claim.
   bool announced = false;
   while (true) {

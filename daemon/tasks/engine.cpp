@@ -198,7 +198,9 @@ void TasksEngine::begin_attempt(const EntryPtr& entry) {
   if (!record.spec->matchers.empty() && options_.matched_attempt) {
     options_.matched_attempt(record.id);
   }
-  runners_.spawn(run(entry, entry->take_waits(), open_ends_.newest()));
+  std::vector<uint64_t> behind;
+  open_ends_.add_sharing(OpenEnds::Place::of(*record.spec), behind);
+  runners_.spawn(run(entry, entry->take_waits(), std::move(behind)));
 }
 
 void TasksEngine::dispatch() {
@@ -238,7 +240,11 @@ void TasksEngine::dispatch() {
     }
   }
   if (!functions_.starting.empty()) {
-    runners_.spawn(launch_calls(std::exchange(functions_.starting, {})));
+    std::vector<uint64_t> behind;
+    for (const EntryPtr& entry : functions_.starting) {
+      open_ends_.add_sharing(OpenEnds::Place::of(*entry->task.record.spec), behind);
+    }
+    runners_.spawn(launch_calls(std::exchange(functions_.starting, {}), std::move(behind)));
   }
   tell_overload();
   rearm();

@@ -226,12 +226,12 @@ class TasksEngine {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // attempt_runner.cpp
-  Task<void> run(EntryPtr entry, std::string waits, uint64_t behind);
+  Task<void> run(EntryPtr entry, std::string waits, std::vector<uint64_t> behind);
   Task<void> resume(EntryPtr entry);
-  // `behind`: the newest end of an attempt when this one was given its place.
-  Task<Outcome> run_attempt(EntryPtr entry, std::string waits, uint64_t behind);
+  // `behind`: the ends that were open in its place when it was given it.
+  Task<Outcome> run_attempt(EntryPtr entry, std::string waits, std::vector<uint64_t> behind);
   uint64_t give_place_away(const EntryPtr& entry);
-  Task<void> until_told(uint64_t end);
+  Task<void> until_told(std::vector<uint64_t> ends);
   absl::StatusOr<segment_log::Fd> start_shim(const TaskRecord& record, const std::string& dir);
   Task<void> go_on(EntryPtr entry, Outcome outcome);
   Outcome back_to_queue(const EntryPtr& entry, std::chrono::milliseconds pause);
@@ -257,7 +257,7 @@ class TasksEngine {
 
   // function_calls.cpp
   Task<std::vector<Permit>> lock_turns(std::vector<EntryPtr> entries);
-  Task<void> launch_calls(std::vector<EntryPtr> entries);
+  Task<void> launch_calls(std::vector<EntryPtr> entries, std::vector<uint64_t> behind);
   void hand_over(const EntryPtr& entry, Tidings& out) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void wait_anew(const EntryPtr& entry, int64_t not_before) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool decide_end(StoredTask& task, const CallEnding& ending);

@@ -99,7 +99,7 @@ Task<std::vector<Permit>> TasksEngine::lock_turns(std::vector<EntryPtr> entries)
 
 // The calls of one batch are in nobody else's: each was taken out of the queue, or out of its
 // worker's hands, for this batch. So two batches never hold turns that the other one waits for.
-Task<void> TasksEngine::launch_calls(std::vector<EntryPtr> entries) {
+Task<void> TasksEngine::launch_calls(std::vector<EntryPtr> entries, std::vector<uint64_t> behind) {
   std::vector<Permit> turns = co_await lock_turns(entries);
   auto tasks = std::make_shared<std::vector<StoredTask>>();
   {
@@ -114,6 +114,7 @@ Task<void> TasksEngine::launch_calls(std::vector<EntryPtr> entries) {
     }
     return status;
   });
+  co_await until_told(std::move(behind));
   {
     Tidings tidings;
     rt::LockGuard guard(mutex_);

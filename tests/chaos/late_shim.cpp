@@ -20,7 +20,7 @@ int main(int argc, char** argv) {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
   const long dice = now.tv_nsec / 1000;
-  if (argc > 1 && std::strcmp(argv[1], "--fork-server") == 0 && dice % 2 == 0) return 2;
+  if (argc > 1 && std::strcmp(argv[1], "--fork-server") == 0 && dice / kOneIn % 2 == 0) return 2;
   if (dice % kOneIn == 0) poll(nullptr, 0, static_cast<int>(dice / kOneIn % kLateMsMax));
   execv(path.c_str(), argv);
   return 1;

@@ -432,6 +432,40 @@ TEST_F(FunctionsTest, CallsTakeSlotsOfTheirGroupAndGoByPriority) {
   EXPECT_EQ(order, (std::vector<std::string>{"first", "high", "mid", "low"}));
 }
 
+// The place of a command is given to a call before the command's end is on disk, and the other way.
+TEST_F(FunctionsTest, CallsAndCommandsWithOneLockAreToldOfAsOneAfterTheOther) {
+  Worker worker(daemon().socket(), "echo", echo());
+  wait_for_workers("echo", 1);
+  std::vector<std::string> ids;
+  for (int i = 0; i < 30; ++i) {
+    v1::TaskSpec spec;
+    if (i % 2 == 0) spec = call_of("echo");
+    if (i % 2 == 1) spec.add_argv("true");
+    spec.add_locks("the-only-one");
+    ids.push_back(submit_call(spec));
+  }
+  ASSERT_TRUE(tasks().wait(ids, {seconds(30), nullptr}).ok());
+  v1::FollowEventsRequest request;
+  request.set_from_seq(1);
+  std::string running;
+  int ended = 0;
+  const auto take = [&](const v1::EventBatch& batch) {
+    for (const v1::Event& event : batch.events()) {
+      if (event.type() == "task.started") {
+        EXPECT_EQ(running, "") << "and " << event.subject();
+        running = event.subject();
+      } else if (event.type() == "task.finished") {
+        EXPECT_EQ(running, event.subject());
+        running = "";
+        ++ended;
+      }
+    }
+    return true;
+  };
+  EXPECT_TRUE(client().events().follow(request, take, {seconds(30), nullptr}).ok());
+  EXPECT_EQ(ended, 30);
+}
+
 TEST_F(FunctionsTest, ADirectCallWaitsForAWorkerAndIsGoneWithItsCaller) {
   Gate gate;
   std::atomic<bool> told{false};
