@@ -1,8 +1,10 @@
 #include "daemon/shim/launcher.hpp"
 
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -133,7 +135,7 @@ bool Launcher::server_ready() {
   const ssize_t got = ::recv(server_.get(), word, sizeof word, MSG_DONTWAIT);
   if (got > 0) {
     ready_ = true;
-  } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
+  } else if (got == 0 || (errno != EAGAIN && errno != EINTR) || server_stands_still()) {
     given_up_ = !ready_;
     ready_ = false;
     server_ = Fd();
@@ -141,10 +143,18 @@ bool Launcher::server_ready() {
   return ready_;
 }
 
+// Stopped, in a debugger, or without memory: what it was asked goes on when it does.
+bool Launcher::server_stands_still() const {
+  int unread = 0;
+  return ready_ && ::ioctl(server_.get(), SIOCOUTQ, &unread) == 0 && unread > 0 &&
+         clock_() - asked_at_ > kServerSilenceMax;
+}
+
 absl::StatusOr<Fd> Launcher::fork_shim(const std::string& dir) {
   absl::StatusOr<SocketPair> pair = connect_pair(SOCK_STREAM);
   if (!pair.ok()) return pair.status();
   if (!send_attempt(server_, dir, pair->theirs)) return failed(errno, "ask for a shim of", dir);
+  asked_at_ = clock_();
   return std::move(pair->mine);
 }
 

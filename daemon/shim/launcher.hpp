@@ -3,8 +3,11 @@
 
 #include <sys/types.h>
 
+#include <chrono>
+#include <functional>
 #include <mutex>
 #include <string>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "daemon/store/segment_log.hpp"
@@ -25,13 +28,18 @@ absl::StatusOr<SpawnedShim> spawn_shim(const std::string& program, const std::st
 
 // The server is started with the first attempt and used once it has said that it is ready; before
 // that, and whenever it cannot be reached, shims are executed. One that ends without having been
-// ready (a zsync-shim that knows no servers) is not tried again; one that ends later is started
-// anew.
+// ready (a zsync-shim that knows no servers) is not tried again; one that ends later, or stands
+// still, is replaced.
 //
 // Threads: launch() from any.
 class Launcher {
  public:
-  explicit Launcher(std::string program) : program_(std::move(program)) {}
+  using Clock = std::function<std::chrono::steady_clock::time_point()>;
+  // How long the server may leave an attempt unread.
+  static constexpr std::chrono::milliseconds kServerSilenceMax{2000};
+
+  explicit Launcher(std::string program, Clock clock = std::chrono::steady_clock::now)
+      : program_(std::move(program)), clock_(std::move(clock)) {}
 
   // Starts a shim on the attempt `dir`; the connection to it, non-blocking. The claim decides
   // whether it executes anything; a connection that ends without a word means that there is none.
@@ -42,12 +50,15 @@ class Launcher {
  private:
   void start_server(const std::string& dir);
   bool server_ready();
+  bool server_stands_still() const;
   absl::StatusOr<segment_log::Fd> fork_shim(const std::string& dir);
 
   const std::string program_;
+  const Clock clock_;
   std::mutex mutex_;
   segment_log::Fd server_;
   size_t room_ = 0;  // bytes of a directory that the server's children can show
+  std::chrono::steady_clock::time_point asked_at_;  // for the newest shim
   bool ready_ = false;
   bool given_up_ = false;
 };

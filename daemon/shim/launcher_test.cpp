@@ -132,6 +132,27 @@ TEST_F(Launching, AServerThatWasKilledIsReplaced) {
   for (Running* running : {&before, &meanwhile, &after}) EXPECT_EQ(end(*running), 7);
 }
 
+// What it was asked goes on when it does; nobody else waits for it.
+TEST_F(Launching, AServerThatStandsStillIsReplaced) {
+  auto now = std::chrono::steady_clock::time_point();
+  launcher_ = std::make_unique<Launcher>(program_, [&now] { return now; });
+  Running before = launch_forked();
+  ::kill(before.parent, SIGSTOP);
+  dir_ = root_ + "/waits";
+  create(shell("exit 7"));
+  absl::StatusOr<Fd> connection = launcher_->launch(dir_);
+  ASSERT_TRUE(connection.ok());
+  Daemon waits(*std::move(connection));
+  now += Launcher::kServerSilenceMax + std::chrono::milliseconds(1);
+  Running meanwhile = launch();
+  EXPECT_EQ(meanwhile.parent, ::getpid());
+  Running after = launch_forked();
+  EXPECT_NE(after.parent, before.parent);
+  ::kill(before.parent, SIGCONT);
+  EXPECT_EQ(decode_exited(*waits.until(FrameType::kExited)).code, 7);
+  for (Running* running : {&before, &meanwhile, &after}) EXPECT_EQ(end(*running), 7);
+}
+
 TEST_F(Launching, AProgramThatKnowsNoServersIsAskedOnce) {
   const std::string old = root_ + "/old-shim";
   std::ofstream(old) << "#!/bin/sh\n[ \"$1\" = --fork-server ] && { echo asked >> " << root_
