@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 #include <utility>
 
@@ -219,8 +220,12 @@ absl::StatusOr<segment_log::Fd> TasksEngine::start_shim(const TaskRecord& record
   std::error_code error;
   std::filesystem::create_directories(std::filesystem::path(dir).parent_path(), error);
   if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("making \"", dir, "\""));
-  // What is there already is of an attempt that was held and not let go.
-  std::filesystem::remove_all(dir, error);
+  // What is there already is of an attempt that was held and not let go. Its shim may still be at
+  // work in it, so it goes out of the way at once; files that come into it meanwhile stay there.
+  if (const std::string aside = absl::StrCat(dir, ".", ids_.next());
+      ::rename(dir.c_str(), aside.c_str()) == 0) {
+    std::filesystem::remove_all(aside, error);
+  }
   absl::StatusOr<shim::Spec> spec = shim_spec(record);
   if (!spec.ok()) return spec.status();
   absl::Status created = shim::create_attempt(dir, *spec, *record.spec->stdin_bytes);
