@@ -243,6 +243,12 @@ absl::StatusOr<bool> take_claim(const std::string& dir) {
   return put_claim(dir, *mine);
 }
 
+void write_exit(const Fd& exit_file, const ExitRecord& record) {
+  const std::string bytes = encode_exit(record);
+  while (::pwrite(exit_file.get(), bytes.data(), bytes.size(), 0) < 0 && errno == EINTR) {
+  }
+}
+
 absl::StatusOr<std::optional<ExitRecord>> read_exit(const std::string& dir) {
   absl::StatusOr<std::optional<std::string>> bytes =
       read_file(dir + "/" + kExitFile, kExitFileBytes);

@@ -51,6 +51,9 @@ absl::StatusOr<Claim> revoke_claim(const std::string& dir);
 // Takes the claim for the calling process; false: somebody else has it. Called by the shim.
 absl::StatusOr<bool> take_claim(const std::string& dir);
 
+// Writes the exit file, whose space is taken. Called by the shim.
+void write_exit(const segment_log::Fd& exit_file, const ExitRecord& record);
+
 // nullopt: the command has not ended, or its shim was killed before it could say so.
 absl::StatusOr<std::optional<ExitRecord>> read_exit(const std::string& dir);
 

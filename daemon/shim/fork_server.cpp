@@ -1,6 +1,5 @@
 #include "daemon/shim/fork_server.hpp"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -8,10 +7,10 @@
 
 #include <cerrno>
 #include <cstring>
-#include <string_view>
 #include <utility>
 
 #include "daemon/shim/attempt.hpp"
+#include "daemon/shim/descriptors.hpp"
 
 namespace zsync::daemon::shim {
 namespace {
@@ -20,18 +19,9 @@ using segment_log::Fd;
 
 constexpr int kForkAgainMs = 100;
 
-// Nothing of the daemon but the socket: a shim outlives it.
-void keep_only_socket() {
-  (void)::close_range(kForkServerFd + 1, ~0u, 0);
-  const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-  for (int fd = 0; fd < 3; ++fd) (void)::dup2(null, fd);
-  if (null > 2) (void)::close(null);
-  (void)::fcntl(kForkServerFd, F_SETFD, FD_CLOEXEC);
-}
-
 // The next attempt; nullopt: the daemon is gone. One without a descriptor is passed over, since
 // nobody would hear of it.
-std::optional<ForkedAttempt> next_attempt() {
+std::optional<ForkedAttempt> next_attempt(const Fd& daemon) {
   while (true) {
     char dir[kAttemptDirBytesMax + 1];
     alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
@@ -41,7 +31,7 @@ std::optional<ForkedAttempt> next_attempt() {
     message.msg_iovlen = 1;
     message.msg_control = control;
     message.msg_controllen = sizeof control;
-    const ssize_t got = ::recvmsg(kForkServerFd, &message, MSG_CMSG_CLOEXEC);
+    const ssize_t got = ::recvmsg(daemon.get(), &message, MSG_CMSG_CLOEXEC);
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return std::nullopt;
     const cmsghdr* header = CMSG_FIRSTHDR(&message);
@@ -58,13 +48,13 @@ std::optional<ForkedAttempt> next_attempt() {
 
 // A machine without room for a process has some again by and by: the attempt waits for it, as it
 // does where zsyncd executes the shim. Fails for other reasons, and when the daemon is gone.
-pid_t fork_when_possible() {
+pid_t fork_when_possible(const Fd& daemon) {
   while (true) {
     const pid_t pid = ::fork();
     if (pid >= 0 || (errno != EAGAIN && errno != ENOMEM)) return pid;
     const int shortage = errno;
-    pollfd daemon = {kForkServerFd, 0, 0};
-    const bool gone = ::poll(&daemon, 1, kForkAgainMs) == 1;
+    pollfd hangup = {daemon.get(), 0, 0};
+    const bool gone = ::poll(&hangup, 1, kForkAgainMs) == 1;
     errno = shortage;
     if (gone) return pid;
   }
@@ -86,16 +76,17 @@ void show_dir(char** argv, const std::string& dir) {
 }  // namespace
 
 std::optional<ForkedAttempt> serve_forks(int argc, char** argv) {
-  keep_only_socket();
+  Fd daemon = keep_only_socket(kForkServerFd);
+  if (!daemon.valid()) return std::nullopt;
   ::signal(SIGCHLD, SIG_IGN);  // shims leave no zombies
   // What it asks of the machine, the children need not ask. Without an answer none could claim.
   if (!claim_of_self(ClaimKind::kShim).ok()) return std::nullopt;
-  (void)::send(kForkServerFd, kForkServerReady, std::strlen(kForkServerReady), MSG_NOSIGNAL);
-  while (std::optional<ForkedAttempt> attempt = next_attempt()) {
-    const pid_t pid = fork_when_possible();
+  (void)::send(daemon.get(), kForkServerReady, std::strlen(kForkServerReady), MSG_NOSIGNAL);
+  while (std::optional<ForkedAttempt> attempt = next_attempt(daemon)) {
+    const pid_t pid = fork_when_possible(daemon);
     if (pid < 0) refuse(attempt->connection, errno);
     if (pid != 0) continue;
-    (void)::close(kForkServerFd);
+    daemon = Fd();
     if (argc > 2) show_dir(argv, attempt->dir);
     return attempt;
   }

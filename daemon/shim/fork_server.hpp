@@ -1,5 +1,5 @@
 // A zsync-shim that waits: for each attempt that zsyncd names it forks, and the child is the shim
-// of that attempt. A fork of this small process costs a third of executing it anew (the dynamic
+// of that attempt. A fork of this small process costs less than executing it anew (the C library's
 // questions to the processor, the page faults of a first run), and shims share its memory.
 //
 //   zsync-shim --fork-server ROOM      descriptor 3: a sequenced-packet socket to zsyncd

@@ -9,7 +9,7 @@
 #include <cerrno>
 #include <string>
 
-#include "daemon/shim/shim_protocol.hpp"
+#include "daemon/shim/attempt.hpp"
 
 namespace zsync::daemon::shim {
 namespace {
@@ -56,9 +56,7 @@ bool wait_for_go(const Fd& connection, const Fd& signals, const Fd& exit_file) {
   if (hear_go(connection, signals)) return true;
   ExitRecord exit;
   exit.kind = ExitKind::kNotStarted;
-  const std::string bytes = encode_exit(exit);
-  while (::pwrite(exit_file.get(), bytes.data(), bytes.size(), 0) < 0 && errno == EINTR) {
-  }
+  write_exit(exit_file, exit);
   return false;
 }
 

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "daemon/shim/attempt.hpp"
+#include "daemon/shim/descriptors.hpp"
 #include "daemon/shim/fork_server.hpp"
 #include "daemon/shim/hold.hpp"
 #include "daemon/shim/supervisor.hpp"
@@ -25,22 +26,8 @@ namespace {
 
 using segment_log::Fd;
 
-constexpr int kConnectionFd = 3;  // spawn_shim puts the first connection here
+constexpr int kConnectionFd = 3;  // the launcher puts the first connection here
 constexpr int kNotExecuted = 3;   // the shim's own exit code when somebody else has the claim
-
-// Leaves 0, 1, 2 on /dev/null and the daemon's socket, when there is one, and nothing else.
-Fd keep_only_connection() {
-  struct stat info;
-  const bool connected = ::fstat(kConnectionFd, &info) == 0 && S_ISSOCK(info.st_mode);
-  (void)::close_range(connected ? kConnectionFd + 1 : kConnectionFd, ~0u, 0);
-  const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-  for (int fd = 0; fd < 3; ++fd) (void)::dup2(null, fd);
-  if (null > 2) (void)::close(null);
-  if (!connected) return Fd();
-  (void)::fcntl(kConnectionFd, F_SETFD, FD_CLOEXEC);
-  (void)::fcntl(kConnectionFd, F_SETFL, O_NONBLOCK);
-  return Fd(kConnectionFd);
-}
 
 Fd take_signals() {
   for (const int number : {SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM})
@@ -113,5 +100,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "zsync-shim: usage: zsync-shim ATTEMPT_DIR (zsyncd starts it)\n");
     return 2;
   }
-  return supervise(argv[1], keep_only_connection());
+  Fd connection = keep_only_socket(kConnectionFd);
+  if (connection.valid()) (void)::fcntl(kConnectionFd, F_SETFL, O_NONBLOCK);
+  return supervise(argv[1], std::move(connection));
 }

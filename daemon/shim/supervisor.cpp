@@ -13,6 +13,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "daemon/shim/attempt.hpp"
+
 namespace zsync::daemon::shim {
 namespace {
 
@@ -165,7 +167,8 @@ void Supervisor::reap() {
     if (pid == 0) break;
     if (pid < 0 && errno == EINTR) continue;
     if (pid < 0) {
-      childless_ = !tree_.has_cgroup() || tree_.members().empty();  // who is no descendant, maybe
+      // A group of its own may hold somebody who is no descendant.
+      childless_ = !tree_.has_cgroup() || tree_.members().empty();
       break;
     }
     if (pid != command_.pid) continue;
@@ -289,9 +292,7 @@ void Supervisor::record_end() {
   exit_.output_bytes = log_.bytes();
   exit_.lost_bytes = log_.lost_bytes();
   state_.hello.last_seq = exit_.last_seq;
-  const std::string bytes = encode_exit(exit_);
-  while (::pwrite(exit_file_.get(), bytes.data(), bytes.size(), 0) < 0 && errno == EINTR) {
-  }
+  write_exit(exit_file_, exit_);
   state_.hello.exited = true;
   state_.exit = exit_;
 }

@@ -33,7 +33,7 @@ class Rare {
     return *this;
   }
   Rare& operator=(std::initializer_list<value_type> values) { return *this = T(values); }
-  // What T itself can be made of: a view, a list.
+  // What T can be made of, as a string of a view.
   template <typename U>
     requires std::constructible_from<T, const U&>
   Rare& operator=(const U& value) {

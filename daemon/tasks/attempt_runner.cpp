@@ -119,11 +119,11 @@ Task<void> TasksEngine::resume(EntryPtr entry) {
   {
     rt::LockGuard guard(mutex_);
     const TaskRecord& record = entry->task.record;
-    entry->orders = orders_of(unbounded<ShimOrder>());
+    entry->orders = to_shim(unbounded<ShimOrder>());
     if (record.spec->terminal.rows != 0) {
-      entry->input = orders_of(bounded<ShimOrder>(kInputQueued));
+      entry->input = to_shim(bounded<ShimOrder>(kInputQueued));
     } else if (record.spec->stdin_stream) {
-      entry->input = orders_of(bounded<ShimOrder>(1));
+      entry->input = to_shim(bounded<ShimOrder>(1));
       entry->input->close();  // whoever fed it is gone
       entry->input_closed = true;
     }
@@ -136,7 +136,7 @@ Task<void> TasksEngine::resume(EntryPtr entry) {
   co_await go_on(entry, outcome);
 }
 
-// What follows an attempt. The shim of the one before has been let go by now.
+// What follows an attempt.
 Task<void> TasksEngine::go_on(EntryPtr entry, Outcome outcome) {
   if (!outcome.again) {
     co_await keep_retention();

@@ -132,7 +132,7 @@ Task<void> TasksEngine::stop() {
 void TasksEngine::enqueue(const EntryPtr& entry) {
   const TaskRecord& record = entry->task.record;
   if (record.spec->takes_input() && !entry->input) {
-    entry->input = orders_of(bounded<ShimOrder>(kInputQueued));
+    entry->input = to_shim(bounded<ShimOrder>(kInputQueued));
   }
   queue_.add(queued_task(entry), clock_());
   // What it waits for may have ended already, also otherwise than it had to.
@@ -194,7 +194,7 @@ void TasksEngine::begin_attempt(const EntryPtr& entry) {
   }
   record.limits_note = limits_note(record.spec->limits, cgroups_);
   entry->shim_version = 0;
-  entry->orders = orders_of(unbounded<ShimOrder>());
+  entry->orders = to_shim(unbounded<ShimOrder>());
   if (!record.spec->matchers.empty() && options_.matched_attempt) {
     options_.matched_attempt(record.id);
   }

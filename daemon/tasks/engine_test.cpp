@@ -1,8 +1,11 @@
 #include "daemon/tasks/engine.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <set>
@@ -45,8 +48,9 @@ class TasksEngineTest : public ::testing::Test {
     return options;
   }
 
-  // A record as a daemon leaves it that dies between committing `running` and starting the shim.
-  std::string leave_running(const std::string& boot_id) {
+  // A record as a daemon leaves it that dies between committing `running` and starting the shim, or
+  // before it has committed that.
+  std::string leave(TaskState state, const std::string& boot_id = "boot-1") {
     StoredTask task;
     task.order = 1;
     task.boot_id = boot_id;
@@ -54,8 +58,8 @@ class TasksEngineTest : public ::testing::Test {
     auto spec = std::make_shared<TaskSpec>();
     spec->argv = {"true"};
     task.record.spec = spec;
-    task.record.state = TaskState::kRunning;
-    task.record.attempt = 1;
+    task.record.state = state;
+    task.record.attempt = state == TaskState::kQueued ? 0 : 1;
     task.record.created_unix_nano = 1;
     auto program = [](Store& store, StoredTask task) -> Task<absl::Status> {
       co_return co_await commit(store, [task](Database& db) {
@@ -170,7 +174,7 @@ TEST_F(TasksEngineTest, WhatHasOnePlaceIsToldOfAsOneAfterTheOther) {
 }
 
 TEST_F(TasksEngineTest, AnAttemptThatNeverBeganIsFollowedByTheNextOne) {
-  const std::string id = leave_running("boot-1");
+  const std::string id = leave(TaskState::kRunning);
   const TaskRecord record = start_and_wait("boot-1", id);
   EXPECT_EQ(record.state, TaskState::kSucceeded) << record.reason;
   EXPECT_EQ(record.attempt, 2u);
@@ -178,7 +182,7 @@ TEST_F(TasksEngineTest, AnAttemptThatNeverBeganIsFollowedByTheNextOne) {
 
 // A daemon that dies between handing `running` over and saying go.
 TEST_F(TasksEngineTest, AnAttemptThatWasHeldAndNotLetGoIsFollowedByTheNextOne) {
-  const std::string id = leave_running("boot-1");
+  const std::string id = leave(TaskState::kRunning);
   const std::string dir = directory_ + "/tasks/" + id + "/1";
   std::filesystem::create_directories(directory_ + "/tasks/" + id);
   shim::Spec spec;
@@ -198,9 +202,37 @@ TEST_F(TasksEngineTest, AnAttemptThatWasHeldAndNotLetGoIsFollowedByTheNextOne) {
   EXPECT_EQ(record.attempt, 2u);
 }
 
+// Regression: a directory that was removed while its held shim put its claim there stayed, and the
+// next attempt of that number was lost to the claim of a shim that had gone.
+TEST_F(TasksEngineTest, AHeldShimThatIsStillAtWorkDoesNotMeetTheNextOne) {
+  const std::string id = leave(TaskState::kQueued);
+  const std::string dir = directory_ + "/tasks/" + id + "/1";
+  std::filesystem::create_directories(dir);
+  const segment_log::Fd held(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const std::string claim = shim::encode_claim({shim::ClaimKind::kShim, 1, 1, "boot-1"});
+  std::atomic<bool> stop = false;
+  std::atomic<int> claims = 0;
+  std::thread at_work([&] {
+    while (!stop) {
+      const segment_log::Fd file(
+          ::openat(held.get(), "claim.new", O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+      if (file.valid() && ::write(file.get(), claim.data(), claim.size()) > 0 &&
+          ::renameat(held.get(), "claim.new", held.get(), shim::kClaimFile) == 0) {
+        ++claims;
+      }
+    }
+  });
+  while (claims == 0) std::this_thread::yield();
+  const TaskRecord record = start_and_wait("boot-1", id);
+  stop = true;
+  at_work.join();
+  EXPECT_EQ(record.state, TaskState::kSucceeded) << record.reason;
+  EXPECT_EQ(record.attempt, 1u);
+}
+
 // Regression: without its unsynced directory a command that had run looked as if it never began.
 TEST_F(TasksEngineTest, AfterAPowerCutARunningTaskIsLostAndNotRunAgain) {
-  const std::string id = leave_running("boot-1");
+  const std::string id = leave(TaskState::kRunning);
   const TaskRecord record = start_and_wait("boot-2", id);
   EXPECT_EQ(record.state, TaskState::kLost) << record.reason;
   EXPECT_EQ(record.attempt, 1u);

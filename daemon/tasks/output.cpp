@@ -104,8 +104,8 @@ Task<void> TasksEngine::keep_retention() {
     retaining_ = true;
     expired = retention_.due(clock_(), [this](const std::string& id) {
       mutex_.assert_held();
-      const EntryPtr& entry = *tasks_.find(id);
-      return entry->followers > 0 || entry->skipping > 0;
+      const auto found = tasks_.find(id);
+      return found != tasks_.end() && ((*found)->followers > 0 || (*found)->skipping > 0);
     });
   }
   for (const std::string& id : expired) (void)co_await remove(id);

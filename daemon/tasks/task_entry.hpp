@@ -28,7 +28,7 @@ struct ShimOrder {
   std::string bytes;
 };
 
-inline std::unique_ptr<Channel<ShimOrder>> orders_of(Channel<ShimOrder> channel) {
+inline std::unique_ptr<Channel<ShimOrder>> to_shim(Channel<ShimOrder> channel) {
   return std::make_unique<Channel<ShimOrder>>(std::move(channel));
 }
 
