@@ -138,6 +138,9 @@ TEST_F(Launching, AServerThatStandsStillIsReplaced) {
   launcher_ = std::make_unique<Launcher>(program_, [&now] { return now; });
   Running before = launch_forked();
   ::kill(before.parent, SIGSTOP);
+  // The signal is taken on the way out of the kernel: a server that has yet to go there could
+  // still read one attempt.
+  ASSERT_EQ(::waitpid(before.parent, nullptr, WUNTRACED), before.parent);
   dir_ = root_ + "/waits";
   create(shell("exit 7"));
   absl::StatusOr<Fd> connection = launcher_->launch(dir_);
