@@ -262,14 +262,15 @@ TriggerView TriggersEngine::view(const EntryPtr& entry) {
         entry->root_gone ||
         (entry->watching && std::count(gone.begin(), gone.end(), view.record.spec.watch.path) > 0);
     view.reason = missing ? "the directory is gone" : entry->problem;
-    view.state = view.record.running()                                 ? TriggerState::kRunning
-                 : !view.record.loop.empty()                           ? TriggerState::kStopped
-                 : view.record.paused.on()                             ? TriggerState::kPaused
-                 : missing                                             ? TriggerState::kRootGone
-                 : !entry->problem.empty()                             ? TriggerState::kUnwatched
-                 : !entry->begun                                       ? TriggerState::kStarting
-                 : entry->watching->settling() || !entry->told.empty() ? TriggerState::kSettling
-                                                                       : TriggerState::kIdle;
+    view.state = view.record.running()       ? TriggerState::kRunning
+                 : !view.record.loop.empty() ? TriggerState::kStopped
+                 : view.record.paused.on()   ? TriggerState::kPaused
+                 : missing                   ? TriggerState::kRootGone
+                 : !entry->problem.empty()   ? TriggerState::kUnwatched
+                 : !entry->begun             ? TriggerState::kStarting
+                 : entry->watching->settling() || !entry->told.empty() || entry->pending > 0
+                     ? TriggerState::kSettling
+                     : TriggerState::kIdle;
   }
   view.record.memory = nullptr;
   view.next = next_step(view);

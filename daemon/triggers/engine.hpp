@@ -143,6 +143,11 @@ class TriggersEngine {
   Task<void> read(EntryPtr entry, uint64_t number, std::shared_ptr<WatchFeed> feed);
   Task<void> take(const EntryPtr& entry, Following& f, absl::StatusOr<watching::Told> told);
   Task<void> take_changes(const EntryPtr& entry, Following& f, WatchBatch batch);
+  // What differed as the feed began is decided about, unless it goes on changing.
+  Task<void> end_quiet(const EntryPtr& entry, Following& f);
+  // `first`: nothing was decided about in this feed yet.
+  Task<void> decide(const EntryPtr& entry, Following& f, std::vector<std::string> paths,
+                    bool first);
   Task<void> end_run(const EntryPtr& entry, Following& f, Change how);
   Task<void> act(const EntryPtr& entry, Following& f, watching::Trigger::Decision decision,
                  bool by_hand, Change change);

@@ -230,6 +230,23 @@ TEST_F(TriggersTest, ChangesWhileNoDaemonRunsFireOnce) {
   });
 }
 
+// What has changed before a feed begins is told at once, though it may still be written to.
+TEST_F(TriggersTest, WhatChangedBeforeItWatchesIsQuietBeforeItRuns) {
+  TriggerSpec slow = spec();
+  slow.watch.settle = 1s;
+  live([slow](Daemon& daemon) -> Task<void> {
+    EXPECT_TRUE((co_await daemon.triggers.create(slow, false, {1000, 42})).ok());
+  });
+  write("a.c", "1");
+  live([this](Daemon& daemon) -> Task<void> {
+    const TriggerView waits = co_await until_pending(daemon);
+    EXPECT_EQ(waits.state, TriggerState::kSettling);
+    EXPECT_EQ(waits.record.last.number, 0u);
+    write("b.c", "1");
+    EXPECT_THAT((co_await until_run(daemon, 1)).record.last.changed, ElementsAre("a.c", "b.c"));
+  });
+}
+
 TEST_F(TriggersTest, WhatChangedDuringARunIsKnownToTheNextDaemon) {
   make();
   live([this](Daemon& daemon) -> Task<void> {

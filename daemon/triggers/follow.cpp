@@ -68,6 +68,9 @@ struct TriggersEngine::Following {
   uint64_t run_waited_for = 0;
   std::chrono::milliseconds pause = kRootPause;
   std::optional<steady_clock::time_point> retry_at;
+  // When what differed as the feed began is decided about, if nothing else changes: a feed tells
+  // it at once, and it may have been written a moment ago.
+  std::optional<steady_clock::time_point> quiet_at;
   // When the first change came that no run has answered, and when it was quiet; 0: there is none.
   struct Settled {
     int64_t changed_unix_nano = 0;
@@ -88,11 +91,13 @@ Task<void> TriggersEngine::follow(EntryPtr entry) {
       rt::LockGuard guard(mutex_);
       if (entry->removed) co_return;
     }
-    if (!f.retry_at) {
+    if (!f.retry_at && !f.quiet_at) {
       co_await entry->news.changed(seen);
       continue;
     }
-    const auto left = std::max(steady_clock::duration(0), *f.retry_at - steady_clock::now());
+    const auto never = steady_clock::time_point::max();
+    const auto next = std::min(f.retry_at.value_or(never), f.quiet_at.value_or(never));
+    const auto left = std::max(steady_clock::duration(0), next - steady_clock::now());
     const absl::Status waited = co_await timeout(entry->news.changed(seen), left);
     if (absl::IsCancelled(waited)) co_return;
   }
@@ -150,13 +155,34 @@ Task<bool> TriggersEngine::attend(const EntryPtr& entry, Following& f) {
   std::optional<absl::StatusOr<watching::Told>> told;
   {
     rt::LockGuard guard(mutex_);
-    if (entry->told.empty()) co_return false;
-    told = std::move(entry->told.front());
-    entry->told.pop_front();
+    if (!entry->told.empty()) {
+      told = std::move(entry->told.front());
+      entry->told.pop_front();
+    }
   }
-  entry->taken.notify_all();
-  co_await take(entry, f, *std::move(told));
+  if (told) {
+    entry->taken.notify_all();
+    co_await take(entry, f, *std::move(told));
+    co_return true;
+  }
+  if (!f.quiet_at || *f.quiet_at > steady_clock::now()) co_return false;
+  co_await end_quiet(entry, f);
   co_return true;
+}
+
+Task<void> TriggersEngine::end_quiet(const EntryPtr& entry, Following& f) {
+  f.quiet_at.reset();
+  std::string root;
+  {
+    rt::LockGuard guard(mutex_);
+    root = entry->record.spec.watch.path;
+    if (entry->watching && entry->watching->settling()) {
+      f.quiet_at = steady_clock::now() + entry->record.spec.watch.settle;
+      co_return;
+    }
+  }
+  const bool there = co_await look_at_root(entry, std::move(root));
+  if (there && !f.machine->running()) co_await decide(entry, f, {}, true);
 }
 
 // Begins with what is on disk.
@@ -243,6 +269,7 @@ void TriggersEngine::close_feed(const EntryPtr& entry, Following& f) {
   f.pause = kRootPause;
   f.machine->forget_kept();
   f.settled = {};
+  f.quiet_at.reset();
   std::shared_ptr<WatchFeed> closed;
   rt::LockGuard guard(mutex_);
   ++entry->feed;
@@ -296,21 +323,32 @@ Task<void> TriggersEngine::take(const EntryPtr& entry, Following& f,
 Task<void> TriggersEngine::take_changes(const EntryPtr& entry, Following& f, WatchBatch batch) {
   std::vector<std::string> paths = files_of(batch);
   std::string root;
+  std::chrono::nanoseconds settle{};
   bool first = false;
   {
     rt::LockGuard guard(mutex_);
     root = entry->record.spec.watch.path;
+    settle = entry->record.spec.watch.settle;
     first = !std::exchange(entry->begun, true);
   }
   const bool there = co_await look_at_root(entry, std::move(root));
   f.clock = std::move(batch.clock);
-  if (!there || f.machine->running()) {
+  const bool decides = there && !f.machine->running();
+  const bool may_go_on = first && f.machine->counts(paths);
+  if (!decides || may_go_on) {
     f.machine->keep(paths);
     if (f.machine->kept() == 0) f.settled = {};
+    if (decides) f.quiet_at = steady_clock::now() + settle;
     rt::LockGuard guard(mutex_);
     entry->pending = f.machine->kept();
     co_return;
   }
+  co_await decide(entry, f, std::move(paths), first);
+}
+
+Task<void> TriggersEngine::decide(const EntryPtr& entry, Following& f,
+                                  std::vector<std::string> paths, bool first) {
+  f.quiet_at.reset();
   const bool counts = f.machine->kept() > 0 || f.machine->counts(paths);
   TriggerDecision decision =
       co_await rt::call_blocking([&] { return f.machine->changed(paths, steady_clock::now()); });
