@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <map>
 #include <memory>
 #include <random>
 #include <utility>
@@ -145,6 +146,7 @@ class Waiting final : public rt::TimerOperation {
  public:
   Waiting(Bystander& scheduler, rt::TimePoint deadline) : TimerOperation(deadline), at(deadline) {
     strand.scheduler = &scheduler;
+    strand.root = &strand;
     set_context(strand);
     EXPECT_EQ(start(), rt::Start::kWaiting);
   }
@@ -184,6 +186,59 @@ TEST(Timer, WhatIsLookedAtLateIsWokenInTheOrderOfItsDeadlines) {
     }
     ASSERT_TRUE(std::is_sorted(woken.begin(), woken.end())) << "round " << round;
     ASSERT_FALSE(scheduler.queue.next_deadline());
+  }
+}
+
+// A few are woken at a time, so that a slot stays half fired while others are set, also ones that
+// belong into it a turn of the wheel later, and cancelled.
+TEST(Timer, WhatIsSetAndCancelledBetweenTwoLooksKeepsItsTurn) {
+  constexpr rt::Duration kTurn = 64 * 8'192ns;  // of the lowest wheel
+  for (unsigned seed = 0; seed < 40; ++seed) {
+    SCOPED_TRACE(seed);
+    std::mt19937 random(seed);
+    Bystander scheduler;
+    std::vector<std::unique_ptr<Waiting>> timers;
+    std::multimap<rt::TimePoint, Waiting*> expected;  // equal ones in the order of insertion
+    rt::TimePoint moment = scheduler.time + 1us;
+    for (int step = 0; step < 600; ++step) {
+      const bool many = random() % 16 == 0;
+      for (auto sets = many ? 60 : random() % 6; sets > 0; --sets) {
+        if (!many && random() % 2 == 0) {
+          moment = expected.empty()
+                       ? moment
+                       : expected.begin()->first + kTurn * static_cast<int>(random() % 4);
+        }
+        if ((!many && random() % 3 == 0) || moment <= scheduler.time) {
+          moment = scheduler.time + 1us + 1us * (random() % (random() % 2 ? 700 : 40'000));
+        }
+        timers.push_back(std::make_unique<Waiting>(scheduler, moment));
+        expected.emplace(moment, timers.back().get());
+      }
+      if (!expected.empty() && random() % 4 == 0) {
+        const auto cancelled = std::next(expected.begin(), random() % expected.size());
+        cancelled->second->strand.cancel();
+        expected.erase(cancelled);
+        scheduler.woken.clear();
+      }
+      scheduler.time += 1us * (random() % (random() % 2 ? 60 : 1'500));
+      const size_t at_most = random() % 40 == 0 ? SIZE_MAX : 1 + random() % 6;
+      const size_t fired = scheduler.queue.fire(scheduler.time, at_most);
+      ASSERT_EQ(fired, scheduler.woken.size());
+      for (const rt::TaskContext* strand : std::exchange(scheduler.woken, {})) {
+        ASSERT_FALSE(expected.empty());
+        ASSERT_EQ(strand, &expected.begin()->second->strand);
+        ASSERT_LE(expected.begin()->first, scheduler.time);
+        expected.erase(expected.begin());
+      }
+      const std::optional<rt::TimePoint> wake = scheduler.queue.next_wake();
+      const std::optional<rt::TimePoint> next = scheduler.queue.next_deadline();
+      ASSERT_EQ(next.has_value(), !expected.empty());
+      if (!next) continue;
+      ASSERT_EQ(*next, expected.begin()->first);
+      ASSERT_LE(*wake, *next);
+    }
+    scheduler.queue.fire(scheduler.time + 1h);
+    ASSERT_EQ(scheduler.woken.size(), expected.size());
   }
 }
 

@@ -50,7 +50,8 @@ class TimerOperation : public LeafOperation {
 // A hierarchical timing wheel (Varghese, Lauck: Hashed and Hierarchical Timing Wheels, SOSP 1987):
 // setting and cancelling take the same time however many there are. A slot that time has reached is
 // put in order, so that timers fire in the order of their deadlines, exactly, and equal ones in the
-// order in which they were set.
+// order in which they were set. One that is in order already fires as it is, without a look at
+// each.
 //
 // Threads: every member may be called from any thread; a canceller may be anywhere.
 class TimerQueue {
@@ -99,6 +100,8 @@ class TimerQueue {
   std::optional<NextSlot> next_slot() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // Moves what may be due at `now` out of the wheel. False when there is nothing.
   bool open_slot(TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // The slot that fires becomes one of the wheel again: what is left of it is out of the wheel.
+  void empty_firing() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // The earliest of the timers that are out of the wheel.
   TimerOperation* first() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
@@ -116,6 +119,7 @@ class TimerQueue {
   uint64_t next_order_ ABSL_GUARDED_BY(lock_) = 0;
   uint64_t occupied_[kLevels] ABSL_GUARDED_BY(lock_) = {};  // a bit for each slot
   std::unique_ptr<Slot[]> slots_ ABSL_GUARDED_BY(lock_);    // kSlots of level 0, then level 1 ...
+  Slot* firing_ ABSL_GUARDED_BY(lock_) = nullptr;           // out of the wheel; not empty
   WaitList due_ ABSL_GUARDED_BY(lock_);                     // out of the wheel, in order
   Heap heap_ ABSL_GUARDED_BY(lock_);                        // out of the wheel, the rest
 };
