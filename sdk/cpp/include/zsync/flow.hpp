@@ -66,12 +66,12 @@ template <typename T>
 using Voidless = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
 
 template <typename T>
-Voidless<T> take_voidless(Task<T>& branch) {
+[[gnu::always_inline]] inline Voidless<T> take_voidless(Task<T>& branch) {
   if constexpr (std::is_void_v<T>) {
-    take_result<T>(branch.block());
+    take_last(branch);
     return {};
   } else {
-    return take_result<T>(branch.block());
+    return take_last(branch);
   }
 }
 
@@ -101,29 +101,45 @@ inline rt::SleepOperation sleep_until(rt::TimePoint deadline) {
 
 namespace rt {
 
-template <typename... T>
-[[gnu::always_inline]] inline void add_all(BranchScope& scope, std::tuple<Task<T>...>& tasks) {
+// Calls it with each task.
+template <typename Add, typename... T>
+[[gnu::always_inline]] inline void each_task(std::tuple<Task<T>...>& tasks, const Add& add) {
   [&]<size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
-    (scope.add(std::get<I>(tasks)), ...);
+    (add(std::get<I>(tasks)), ...);
   }(std::index_sequence_for<T...>{});
 }
+template <typename... T>
+constexpr uint32_t number_of(const std::tuple<T...>&) {
+  return sizeof...(T);
+}
 template <typename T>
-void add_all(BranchScope& scope, std::vector<Task<T>>& tasks) {
-  for (Task<T>& task : tasks) scope.add(task);
+uint32_t number_of(const std::vector<T>& tasks) {
+  return static_cast<uint32_t>(tasks.size());
+}
+template <typename Add, typename T>
+void each_task(std::vector<Task<T>>& tasks, const Add& add) {
+  for (Task<T>& task : tasks) add(task);
 }
 
+// Rethrows what the task `failed` threw.
+template <typename... T>
+[[gnu::noinline]] void rethrow_of(std::tuple<Task<T>...>& tasks, int failed) {
+  [&]<size_t... I>(std::index_sequence<I...>) {
+    ((I == static_cast<size_t>(failed) ? std::get<I>(tasks).block().rethrow() : void()), ...);
+  }(std::index_sequence_for<T...>{});
+}
 // `failed`: the task whose exception is to be rethrown, -1 for none.
 template <typename Result, typename... T>
-Result take_all(std::tuple<Task<T>...>& tasks, int failed) {
+[[gnu::always_inline]] inline Result take_all(std::tuple<Task<T>...>& tasks, int failed) {
+  if (failed >= 0) [[unlikely]]
+    rethrow_of(tasks, failed);
   return [&]<size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
-    if (failed >= 0) [[unlikely]]
-      ((I == static_cast<size_t>(failed) ? (void)take_voidless(std::get<I>(tasks)) : void()), ...);
     return Result{take_voidless(std::get<I>(tasks))...};
   }(std::index_sequence_for<T...>{});
 }
 template <typename Result, typename T>
 Result take_all(std::vector<Task<T>>& tasks, int failed) {
-  if (failed >= 0) (void)take_voidless(tasks[static_cast<size_t>(failed)]);
+  if (failed >= 0) tasks[static_cast<size_t>(failed)].block().rethrow();
   if constexpr (std::is_void_v<T>) {
     for (Task<T>& task : tasks) take_voidless(task);
   } else {
@@ -152,24 +168,31 @@ class [[nodiscard]] AllTasks {
   template <typename... Parts>
   explicit AllTasks(std::in_place_t, Parts&&... parts) : tasks_(std::forward<Parts>(parts)...) {}
 
-  auto operator co_await() && {
-    struct Awaiter : BranchScope {
-      explicit Awaiter(Tasks& forked) : BranchScope(CancelRest::kOnError), tasks(forked) {
-        add_all(*this, tasks);
-      }
-      Result await_resume() {
-        BranchScope::await_resume();
-        return take_all<Result>(tasks, decisive());
-      }
-      Tasks& tasks;
-    };
-    return Awaiter(tasks_);
-  }
+  auto operator co_await() && { return Awaiter(tasks_); }
 
   // As a task of its own. Implicit: all(...) may stand where a Task may.
   operator Task<Result>() && { return await_all(std::move(*this)); }
 
  private:
+  class Awaiter : public BranchScope {
+   public:
+    explicit Awaiter(Tasks& tasks) : BranchScope(CancelRest::kOnError), tasks_(tasks) {}
+    template <typename Promise>
+    [[gnu::always_inline]] std::coroutine_handle<> await_suspend(
+        std::coroutine_handle<Promise> handle) {
+      TaskContext& parent = strand_of(handle);
+      each_task(tasks_, [&](auto& task) __attribute__((always_inline)) { add_of(parent, task); });
+      return begin(parent, handle, number_of(tasks_));
+    }
+    [[gnu::always_inline]] Result await_resume() {
+      BranchScope::await_resume();
+      return take_all<Result>(tasks_, decisive());
+    }
+
+   private:
+    Tasks& tasks_;
+  };
+
   Tasks tasks_;
 };
 

@@ -175,18 +175,26 @@ T take_result(FrameBlock& block) {
   if constexpr (!std::is_void_v<T>) return std::move(block.value<T>());
 }
 
+// The same of a task that is over then.
+template <typename T>
+[[gnu::always_inline]] inline T take_last(Task<T>& task) {
+  struct End {
+    [[gnu::always_inline]] ~End() { task.end(); }
+    Task<T>& task;
+  } end{task};
+  return take_result<T>(task.block());
+}
+
 // Starts a child in its parent's strand and takes its result.
 template <typename T>
 struct TaskAwaiter {
-  std::coroutine_handle<TaskPromise<T>> child;
+  Task<T>& child;
   bool await_ready() const noexcept { return false; }
   template <typename Parent>
   std::coroutine_handle<> await_suspend(std::coroutine_handle<Parent> parent) const noexcept {
-    child.promise().context = &strand_of(parent);
-    child.promise().continuation = parent;
-    return child;
+    return child.start_for(parent, strand_of(parent));
   }
-  T await_resume() const { return take_result<T>(FrameBlock::of(child.address())); }
+  [[gnu::always_inline]] T await_resume() const { return take_last(child); }
 };
 
 }  // namespace rt
@@ -211,32 +219,34 @@ class [[nodiscard]] Task {
     }
     return *this;
   }
-  ~Task() {
-    if (handle_) reset();
-  }
+  ~Task() { reset(); }
 
   // Runs the body in the awaiting strand. Errors: rethrows what the body threw.
   rt::TaskAwaiter<T> operator co_await() && noexcept {
     ZS_ASSERT(handle_ && !handle_.promise().context,
               "this Task was awaited or moved before: a Task is awaited once");
-    return {handle_};
+    return {*this};
   }
 
   // Ends the task's frame, destroying its arguments and whatever is left in it.
   void reset() noexcept {
-    if (!handle_) return;
-    rt::FrameBlock::of(std::exchange(handle_, nullptr).address()).release();
+    if (handle_) end_rarely();
   }
 
   // The rest is for the runtime.
 
+  // reset() of a task that is not empty, in its caller's own code.
+  [[gnu::always_inline]] void end() noexcept {
+    rt::FrameBlock::of(std::exchange(handle_, nullptr).address()).template release<T>();
+  }
   rt::FrameBlock& block() const { return rt::FrameBlock::of(handle_.address()); }
   // Makes the task the outermost coroutine of a strand.
-  rt::TaskContext& become_strand() {
+  template <typename... Args>
+  [[gnu::always_inline]] rt::TaskContext& become_strand(Args&&... args) {
     ZS_ASSERT(handle_ && !handle_.promise().context,
               "this Task was awaited or moved before: a Task is awaited once");
     const std::coroutine_handle<promise_type> handle = handle_;
-    rt::TaskContext& strand = handle.promise().block().make_strand();
+    rt::TaskContext& strand = handle.promise().block().make_strand(std::forward<Args>(args)...);
     handle.promise().context = &strand;
     strand.resume_point = handle;
     return strand;
@@ -250,8 +260,17 @@ class [[nodiscard]] Task {
     handle_.promise().context = &strand;
     return handle_;
   }
+  // The same below `parent`, which awaits it.
+  std::coroutine_handle<> start_for(std::coroutine_handle<> parent,
+                                    rt::TaskContext& strand) noexcept {
+    handle_.promise().continuation = parent;
+    return start_in(strand);
+  }
 
  private:
+  // Most tasks are over when their result has been taken.
+  [[gnu::noinline]] void end_rarely() noexcept { end(); }
+
   friend promise_type;
   explicit Task(std::coroutine_handle<promise_type> handle) : handle_(handle) {}
   std::coroutine_handle<promise_type> handle_;

@@ -140,18 +140,34 @@ std::coroutine_handle<> TaskContext::drain() noexcept {
 
 std::coroutine_handle<> TaskContext::end_task() noexcept {
   if (group) group->keep_error(*this);
-  Operation* joiner = nullptr;
-  uintptr_t nobody = 0;
-  if (!joiner_.compare_exchange_strong(nobody, kDone, std::memory_order_acq_rel)) {
-    joiner = reinterpret_cast<Operation*>(lock_joiner());
-    if (joiner && !joiner->try_claim()) joiner = nullptr;
-    joiner_.store(kDone, std::memory_order_release);
-  }
-  if (joiner) joiner->wake();
+  if (Operation* const joiner = take_joiner()) joiner->wake();
   if (group) group->child_ended(*this);
   if (counted) scheduler->strand_finished(*this);
   unref();
   return std::noop_coroutine();
+}
+
+Operation* TaskContext::take_joiner() noexcept {
+  Backoff backoff;
+  uintptr_t word = joiner_.load(std::memory_order_acquire);
+  while (true) {
+    if (word & kLocked) {
+      backoff.pause();
+      word = joiner_.load(std::memory_order_acquire);
+      continue;
+    }
+    const bool in_select = word != 0 && !(word & kAlone);
+    if (!joiner_.compare_exchange_weak(word, in_select ? word | kLocked : kDone,
+                                       std::memory_order_acq_rel)) {
+      continue;
+    }
+    auto* joiner = reinterpret_cast<Operation*>(word & ~kJoinFlags);
+    if (in_select) {
+      if (!joiner->try_claim()) joiner = nullptr;
+      joiner_.store(kDone, std::memory_order_release);
+    }
+    return joiner;
+  }
 }
 
 uintptr_t TaskContext::lock_joiner() noexcept {
@@ -214,6 +230,7 @@ void TaskContext::set_name(std::string name) { extra().name = std::move(name); }
 
 Start JoinOperation::start() {
   if (!context()) target_.scheduler->assert_runs("TaskHandle::join()");
+  if (target_.done()) return try_claim() ? Start::kFinished : Start::kWaiting;
   const uintptr_t word = target_.lock_joiner();
   if (word & TaskContext::kDone) {
     target_.joiner_.store(word, std::memory_order_release);
@@ -224,14 +241,15 @@ Start JoinOperation::start() {
     target_.joiner_.store(word, std::memory_order_release);
     return Start::kFinished;
   }
-  target_.joiner_.store(reinterpret_cast<uintptr_t>(static_cast<Operation*>(this)),
-                        std::memory_order_release);
+  const auto self = reinterpret_cast<uintptr_t>(static_cast<Operation*>(this));
+  target_.joiner_.store(is_alone() ? self | TaskContext::kAlone : self, std::memory_order_release);
   return Start::kWaiting;
 }
 
 bool JoinOperation::withdraw() noexcept {
   const uintptr_t word = target_.lock_joiner();
-  const bool mine = word == reinterpret_cast<uintptr_t>(static_cast<Operation*>(this));
+  const auto self = reinterpret_cast<uintptr_t>(static_cast<Operation*>(this));
+  const bool mine = (word & ~TaskContext::kJoinFlags) == self;
   target_.joiner_.store(mine ? 0 : word, std::memory_order_release);
   return mine;
 }

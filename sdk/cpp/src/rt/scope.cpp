@@ -6,7 +6,8 @@ namespace zsync::rt {
 
 std::coroutine_handle<> BranchScope::begin_stirred(TaskContext& parent,
                                                    std::coroutine_handle<> handle) {
-  if (!parent.cancelled_here()) return fork(parent, handle);
+  if (!parent.cancelled_here()) return fork(parent, handle, count_);
+  set_context(parent);
   set_cancelled();
   return handle;
 }
@@ -14,7 +15,7 @@ std::coroutine_handle<> BranchScope::begin_stirred(TaskContext& parent,
 std::coroutine_handle<> BranchScope::fork_more(TaskContext& parent,
                                                std::coroutine_handle<> handle) {
   parent.thread->forks->reserve(count_ - 1);
-  return fork(parent, handle);
+  return fork(parent, handle, count_);
 }
 
 std::coroutine_handle<> BranchScope::offer_forks(TaskContext& parent, TaskContext& child) {
@@ -24,10 +25,7 @@ std::coroutine_handle<> BranchScope::offer_forks(TaskContext& parent, TaskContex
 
 std::coroutine_handle<> BranchScope::schedule_children(TaskContext& parent) {
   absl::InlinedVector<TaskContext*, 8> children;
-  for (TaskContext* child = last_; child; child = child->next_branch) {
-    child->become_branch(*this, parent);
-    children.push_back(child);
-  }
+  for (TaskContext* child = last_; child; child = child->next_branch) children.push_back(child);
   // The last one may end this scope while it is being scheduled.
   while (!children.empty()) {
     TaskContext* child = children.back();

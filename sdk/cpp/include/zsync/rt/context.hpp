@@ -45,6 +45,15 @@ enum class Chain : uint8_t {
 class alignas(16) TaskContext {
  public:
   TaskContext() = default;
+  // A branch of `waits`, where `parent` is about to wait; `before` was added before it.
+  TaskContext(BranchScope& waits, TaskContext* before, const TaskContext& parent)
+      : scheduler(parent.scheduler),
+        root(parent.root),
+        scope(&waits),
+        next_branch(before),
+        pinned_worker(parent.pinned_worker) {}
+  // The same where the parent is told later, by set_parent().
+  TaskContext(BranchScope& waits, TaskContext* before) : scope(&waits), next_branch(before) {}
   TaskContext(const TaskContext&) = delete;
   TaskContext& operator=(const TaskContext&) = delete;
 
@@ -104,11 +113,9 @@ class alignas(16) TaskContext {
     group = nullptr;
     refs_.store(2, std::memory_order_relaxed);
   }
-  // Makes it a branch of the strand that waits in `waits`.
-  void become_branch(BranchScope& waits, TaskContext& parent) {
+  void set_parent(const TaskContext& parent) {
     scheduler = parent.scheduler;
     root = parent.root;
-    scope = &waits;
     pinned_worker = parent.pinned_worker;
   }
 
@@ -184,7 +191,7 @@ class alignas(16) TaskContext {
     RunningThread* thread;    // that runs it
     TaskContext* queue_next;  // while it waits in a list
   };
-  int32_t budget = kCooperativeBudget;
+  int32_t budget;              // given with every resumption
   int16_t pinned_worker = -1;  // -1: any worker may run it
   int16_t next_worker = -1;    // where the next resumption has to be; -1: anywhere
   Chain chain = Chain::kForked;
@@ -214,7 +221,11 @@ class alignas(16) TaskContext {
   static constexpr uintptr_t kLocked = 1;
   static constexpr uintptr_t kCancelled = 2;
   static constexpr uintptr_t kFlags = kLocked | kCancelled;
-  static constexpr uintptr_t kDone = 2;  // in joiner_, beside kLocked
+  // In joiner_, beside kLocked. A join that is a branch of a select is claimed and withdrawn under
+  // the lock; one that is alone belongs to whoever takes it out.
+  static constexpr uintptr_t kDone = 2;
+  static constexpr uintptr_t kAlone = 4;
+  static constexpr uintptr_t kJoinFlags = kLocked | kDone | kAlone;
 
   Extra& extra();
   std::coroutine_handle<> drain() noexcept;
@@ -224,6 +235,8 @@ class alignas(16) TaskContext {
   std::coroutine_handle<> end_task() noexcept;
   void link();
   uintptr_t lock_joiner() noexcept;
+  // Makes it done() -> the operation that has to be woken for that, or nullptr.
+  Operation* take_joiner() noexcept;
   void free() noexcept;
 
   std::atomic<uint32_t> refs_{1};

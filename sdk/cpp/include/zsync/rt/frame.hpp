@@ -52,9 +52,10 @@ struct FrameCache {
   static_assert(sizeof(List) == kFrameGranule, "the offset of a list is the size of its pieces");
 
   static constexpr size_t class_of(size_t bytes) { return (bytes - 1) / kFrameGranule; }
+  static constexpr bool keeps(size_t bytes) { return kEnabled && bytes <= kBytesMax; }
 
   void* take(size_t bytes) {
-    if (!kEnabled || bytes > kBytesMax) return refill(bytes);
+    if (!keeps(bytes)) return refill(bytes);
     List& list = lists[class_of(bytes)];
     FreePiece* const piece = list.head;
     if (!piece) return refill(bytes);
@@ -63,10 +64,15 @@ struct FrameCache {
     return piece;
   }
   void give(void* memory, size_t bytes) noexcept {
+    if (!keeps(bytes)) return spill(static_cast<FreePiece*>(memory), bytes);
+    give_kept(memory, (class_of(bytes) + 1) * kFrameGranule);
+  }
+  // `bytes`: of a piece that keeps() is true of, in whole granules.
+  void give_kept(void* memory, size_t bytes) noexcept {
     auto* const piece = static_cast<FreePiece*>(memory);
-    if (!kEnabled || bytes > kBytesMax) return spill(piece, bytes);
-    List& list = lists[class_of(bytes)];
-    if (list.room == 0) return spill(piece, bytes);
+    List& list = *reinterpret_cast<List*>(reinterpret_cast<char*>(lists) + bytes - kFrameGranule);
+    if (list.room == 0) [[unlikely]]
+      return spill(piece, bytes);
     piece->next = list.head;
     list.head = piece;
     --list.room;
@@ -86,13 +92,14 @@ struct FrameHeader {
   static constexpr uint8_t kValue = 2;  // a result; its destructor's address is before the strand
   static constexpr uint8_t kError = 4;  // `error` is set
   static constexpr uint8_t kExtra = 8;  // the strand has an Extra
-  static constexpr uint8_t kStrand =
-      16;  // the strand was made: the piece goes with its last reference
+  // The strand was made: the piece goes with its last reference.
+  static constexpr uint8_t kStrand = 16;
+  static constexpr uint8_t kUncached = 32;  // FrameCache does not keep the piece
 
   bool has(uint8_t flag) const { return (flags & flag) != 0; }
 
   std::exception_ptr error;  // what the body threw
-  uint32_t bytes;            // of the whole piece
+  uint32_t bytes;            // of the whole piece, in whole granules
   uint16_t before;           // granules of the piece before the strand
   uint8_t flags;
 };
@@ -112,9 +119,10 @@ class FrameBlock {
                                                  sizeof(FrameBlock));
   }
   TaskContext& strand() noexcept { return *std::launder(reinterpret_cast<TaskContext*>(strand_)); }
-  TaskContext& make_strand() noexcept {
+  template <typename... Args>
+  TaskContext& make_strand(Args&&... args) noexcept {
     header_.flags |= FrameHeader::kStrand;
-    return *::new (strand_) TaskContext;
+    return *::new (strand_) TaskContext(std::forward<Args>(args)...);
   }
   FrameHeader& header() noexcept { return header_; }
   void set_error(std::exception_ptr error) noexcept {
@@ -161,14 +169,17 @@ class FrameBlock {
   // Destroys what is left and gives the memory back.
   [[gnu::always_inline]] void free() noexcept {
     if ((header_.flags & ~FrameHeader::kStrand) != 0) [[unlikely]]
-      destroy_rest();
+      return free_rest();
     give_back();
   }
-  // The end of the task that owns it; of a strand one reference goes.
+  // The end of the Task<T> that owns it; of a strand one reference goes.
+  template <typename T>
   [[gnu::always_inline]] void release() noexcept {
-    if (header_.flags == 0) return give_back();
-    if (header_.flags == FrameHeader::kStrand && strand().is_last_reference()) return give_back();
-    release_rest();
+    const bool alone = header_.flags == 0 ||
+                       (header_.flags == FrameHeader::kStrand && strand().is_last_reference());
+    if (!alone) [[unlikely]]
+      return release_rest();
+    frame_cache.give_kept(reinterpret_cast<char*>(this) - value_bytes<T>(), header_.bytes);
   }
 
   // For a promise's operator new.
@@ -177,30 +188,31 @@ class FrameBlock {
     constexpr size_t kBefore = value_bytes<T>();
     static_assert(kBefore / kFrameGranule <= UINT16_MAX,
                   "a task's result is too large: return a pointer to it");
-    const size_t bytes = kBefore + sizeof(FrameBlock) + frame_bytes;
+    const size_t bytes = kBefore + sizeof(FrameBlock) + round_up(frame_bytes);
     auto* block =
         reinterpret_cast<FrameBlock*>(static_cast<char*>(frame_cache.take(bytes)) + kBefore);
+    const uint8_t flags = FrameCache::keeps(bytes) ? 0 : FrameHeader::kUncached;
     ::new (&block->header_) FrameHeader{nullptr, static_cast<uint32_t>(bytes),
-                                        static_cast<uint16_t>(kBefore / kFrameGranule), 0};
+                                        static_cast<uint16_t>(kBefore / kFrameGranule), flags};
     return reinterpret_cast<char*>(block) + sizeof(FrameBlock);
   }
 
  private:
   using Destructor = void (*)(FrameBlock&) noexcept;
 
-  [[gnu::noinline]] void destroy_rest() noexcept {
+  [[gnu::noinline]] void free_rest() noexcept {
     destroy_body();
     if (header_.has(FrameHeader::kValue)) value_destructor()(*this);
     header_.error.~exception_ptr();
+    frame_cache.give(piece(), header_.bytes);
   }
   [[gnu::noinline]] void release_rest() noexcept {
     if (!header_.has(FrameHeader::kStrand)) return free();
     destroy_body();
     strand().unref();
   }
-  void give_back() noexcept {
-    frame_cache.give(reinterpret_cast<char*>(this) - header_.before * kFrameGranule, header_.bytes);
-  }
+  void give_back() noexcept { frame_cache.give_kept(piece(), header_.bytes); }
+  char* piece() noexcept { return reinterpret_cast<char*>(this) - header_.before * kFrameGranule; }
   Destructor& value_destructor() noexcept { return reinterpret_cast<Destructor*>(this)[-1]; }
 
   // Without a value nothing; else its size, with room to align it and for its destructor.

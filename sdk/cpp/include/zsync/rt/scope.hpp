@@ -35,11 +35,7 @@ class BranchScope : public Operation {
   // Makes a task a branch. Lifetime: the task outlives the scope.
   template <typename T>
   TaskContext& add(Task<T>& task) {
-    TaskContext& child = task.become_strand();
-    child.next_branch = last_;
-    last_ = &child;
-    ++count_;
-    return child;
+    return added(task.become_strand(*this, last_));
   }
   void set_success_test(bool (*succeeded)(TaskContext&)) { succeeded_ = succeeded; }
 
@@ -49,7 +45,9 @@ class BranchScope : public Operation {
   bool await_ready() const noexcept { return false; }
   template <typename Promise>
   std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> handle) {
-    return begin(strand_of(handle), handle);
+    TaskContext& parent = strand_of(handle);
+    for (TaskContext* child = last_; child; child = child->next_branch) child->set_parent(parent);
+    return shielded_ ? fork(parent, handle, count_) : begin(parent, handle, count_);
   }
   void await_resume() const {
     if (cancelled()) throw Cancelled();
@@ -83,32 +81,48 @@ class BranchScope : public Operation {
   }
   uint32_t branch_count() const { return count_; }
 
- private:
+ protected:
+  // The same, by the strand that is about to wait, of a scope whose other branches were added so.
+  template <typename T>
+  [[gnu::always_inline]] void add_of(TaskContext& parent, Task<T>& task) {
+    added(task.become_strand(*this, last_, parent));
+  }
   // -> what the parent's thread resumes next. What is rare stands in functions of its own, so that
   // the rest needs no registers saved.
-  std::coroutine_handle<> begin(TaskContext& parent, std::coroutine_handle<> handle) {
-    set_context(parent);
-    if (!shielded_ && parent.may_be_cancelled()) [[unlikely]]
+  //
+  // `count`: of the branches, for a caller that knows it when it is compiled.
+  [[gnu::always_inline]] std::coroutine_handle<> begin(TaskContext& parent,
+                                                       std::coroutine_handle<> handle,
+                                                       uint32_t count) {
+    if (parent.may_be_cancelled()) [[unlikely]]
       return begin_stirred(parent, handle);
-    return fork(parent, handle);
+    return fork(parent, handle, count);
   }
-  std::coroutine_handle<> fork(TaskContext& parent, std::coroutine_handle<> handle) {
-    if (count_ == 0) return handle;
+
+ private:
+  [[gnu::always_inline]] TaskContext& added(TaskContext& child) {
+    last_ = &child;
+    ++count_;
+    return child;
+  }
+  [[gnu::always_inline]] std::coroutine_handle<> fork(TaskContext& parent,
+                                                      std::coroutine_handle<> handle,
+                                                      uint32_t count) {
+    set_context(parent);
+    if (count == 0) return handle;
     parent.resume_point = handle;
-    remaining_.store(count_, std::memory_order_relaxed);
+    remaining_.store(count, std::memory_order_relaxed);
     RunningThread& thread = *parent.thread;
     if (!may_fork(thread, parent)) [[unlikely]]
       return schedule_children(parent);
     TaskContext* child = last_;
-    child->become_branch(*this, parent);
-    if (child->next_branch) {
+    if (count > 1) {
       WorkDeque<TaskContext>::Pushing forks(*thread.forks);
-      if (!forks.has_room(count_ - 1)) [[unlikely]]
+      if (!forks.has_room(count - 1)) [[unlikely]]
         return fork_more(parent, handle);
-      while (TaskContext* const next = child->next_branch) {
+      for (uint32_t added = 1; added < count; ++added) {
         forks.add(child);
-        next->become_branch(*this, parent);
-        child = next;
+        child = child->next_branch;
       }
       forks.finish();
       if (thread.idle->load(std::memory_order_relaxed) > 0) [[unlikely]]
