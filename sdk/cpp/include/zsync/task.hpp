@@ -21,10 +21,9 @@
 #include <type_traits>
 #include <utility>
 
-#include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "zsync/assert.hpp"
 #include "zsync/rt/frame.hpp"
+#include "zsync/rt/outcome.hpp"
 
 namespace zsync {
 
@@ -40,33 +39,6 @@ class Cancelled final : public std::exception {
 };
 
 namespace rt {
-
-// What a finished T looks like without exceptions: Status for void and Status, StatusOr otherwise;
-// a StatusOr stays flat.
-template <typename T>
-struct OutcomeOf {
-  using type = absl::StatusOr<T>;
-};
-template <>
-struct OutcomeOf<void> {
-  using type = absl::Status;
-};
-template <>
-struct OutcomeOf<absl::Status> {
-  using type = absl::Status;
-};
-template <typename T>
-struct OutcomeOf<absl::StatusOr<T>> {
-  using type = absl::StatusOr<T>;
-};
-
-// Whether a T can say kCancelled itself.
-template <typename T>
-inline constexpr bool kCarriesStatus = false;
-template <>
-inline constexpr bool kCarriesStatus<absl::Status> = true;
-template <typename T>
-inline constexpr bool kCarriesStatus<absl::StatusOr<T>> = true;
 
 template <typename T>
 inline constexpr bool kIsLockGuard = false;
