@@ -24,6 +24,8 @@ using Action = TriggerDecision::Action;
 constexpr std::chrono::milliseconds kStorePause{1000};  // before the disk is tried again
 constexpr std::chrono::milliseconds kRootPause{250};    // before the directory is; doubled
 constexpr std::chrono::seconds kRootPauseMax{10};
+// At least so long is looked for quiet, also where nothing has to settle.
+constexpr std::chrono::nanoseconds kQuietMin = std::chrono::milliseconds(10);
 constexpr size_t kToldMax = 1;         // batches that nobody has looked at; more stay in the watch
 constexpr size_t kKeptMax = 100'000;   // paths that changed during a run; likewise
 constexpr size_t kEventPathsMax = 10;  // that an event names
@@ -177,12 +179,15 @@ Task<void> TriggersEngine::end_quiet(const EntryPtr& entry, Following& f) {
     rt::LockGuard guard(mutex_);
     root = entry->record.spec.watch.path;
     if (entry->watching && entry->watching->settling()) {
-      f.quiet_at = steady_clock::now() + entry->record.spec.watch.settle;
+      f.quiet_at = steady_clock::now() + std::max(entry->record.spec.watch.settle, kQuietMin);
       co_return;
     }
   }
   const bool there = co_await look_at_root(entry, std::move(root));
-  if (there && !f.machine->running()) co_await decide(entry, f, {}, true);
+  if (f.machine->running()) co_return;
+  if (there) co_return co_await decide(entry, f, {}, true);
+  // A directory above that is moved away and back tells nothing.
+  f.quiet_at = steady_clock::now() + kRootPauseMax;
 }
 
 // Begins with what is on disk.
@@ -403,6 +408,7 @@ Task<void> TriggersEngine::act(const EntryPtr& entry, Following& f, TriggerDecis
     co_return;
   }
   if (decision.action == Action::kRun) {
+    f.quiet_at.reset();
     record.run_follows = false;
     TriggerRun run;
     run.number = record.last.number + 1;

@@ -4,6 +4,7 @@
 // and one picture of the tree; globs, settling and pace are each subscriber's own.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -226,8 +227,8 @@ class WatchFeed {
   Task<absl::StatusOr<watching::Told>> next();
 
   [[nodiscard]] std::string fallback() const { return subscription_.fallback(); }
-  // Something has changed and is not quiet yet. Threads: any.
-  [[nodiscard]] bool settling() const { return subscription_.settling(); }
+  // Something has changed and is not quiet yet, or not looked at. Threads: any.
+  [[nodiscard]] bool settling() const { return taken_->load() || subscription_.settling(); }
 
  private:
   explicit WatchFeed(watching::Subscription subscription)
@@ -237,7 +238,9 @@ class WatchFeed {
 
   watching::Subscription subscription_;
   std::unique_ptr<watching::ContentFilter> content_;  // null: everything is told
-  bool begun_ = false;                                // the first batch was given
+  // A batch was taken, and who asked for it does not ask for the next one yet.
+  std::unique_ptr<std::atomic<bool>> taken_ = std::make_unique<std::atomic<bool>>(false);
+  bool begun_ = false;  // the first batch was given
 };
 
 // Tells the time in which a batch settled as `watch.settled`, in the caller's trace where it has

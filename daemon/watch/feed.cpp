@@ -46,8 +46,10 @@ Task<absl::StatusOr<WatchFeed>> WatchFeed::open(WatchEngine& engine, WatchReques
 
 Task<absl::StatusOr<watching::Told>> WatchFeed::next() {
   while (true) {
+    taken_->store(false);
     absl::StatusOr<watching::Told> told = co_await subscription_.next_told();
     if (!told.ok() || told->state) co_return told;
+    taken_->store(true);
     WatchBatch& batch = told->batch;
     const bool first = !std::exchange(begun_, true);
     if (content_) co_await (first ? learn() : leave_out(batch));
