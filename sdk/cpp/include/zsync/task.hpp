@@ -172,7 +172,8 @@ struct TaskAwaiter {
 }  // namespace rt
 
 // Lifetime: destroying a Task that was not started destroys its arguments; the body never runs. One
-//           that has started is destroyed by the frame that awaits it, after it has ended.
+//           that has started stays where it is, and is gone once its result has been taken: a
+//           result does not refer to a parameter.
 // Cancel:   a cancelled task's pending operation is withdrawn; what happens next is told by that
 //           operation (kCancelled where its result carries a status, else Cancelled is thrown).
 template <typename T>

@@ -270,14 +270,4 @@ Scheduler& scheduler_for_spawn() {
   return *global;
 }
 
-void run_strand(TaskContext& context) {
-  context.budget = kCooperativeBudget;
-  context.leave_chain();
-  RunningThread& thread = this_thread;
-  context.thread = &thread;
-  TaskContext* const outer = std::exchange(thread.current, &context);
-  context.resume_point.resume();
-  thread.current = outer;
-}
-
 }  // namespace zsync::rt

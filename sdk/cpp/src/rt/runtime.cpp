@@ -31,8 +31,7 @@ void launch(Scheduler& scheduler, TaskContext& context, const SpawnOptions& opti
 
 void launch(Scheduler& scheduler, TaskContext& context) {
   context.scheduler = &scheduler;
-  scheduler.strand_started(context);
-  context.schedule();
+  scheduler.start(context);
 }
 
 absl::Status describe_error(const std::exception_ptr& thrown) {

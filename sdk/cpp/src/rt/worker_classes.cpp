@@ -89,7 +89,7 @@ bool Worker::run_any_class() {
 void Worker::run_in_class(TaskContext& context) {
   RunningThread& thread = running_thread();
   auto* const forks = std::exchange(thread.forks, nullptr);
-  run_strand(context);
+  run_strand(context, thread);
   thread.forks = forks;
 }
 

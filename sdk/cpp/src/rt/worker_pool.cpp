@@ -106,11 +106,6 @@ void WorkerPool::assert_runs(const char* call) const {
   ZS_ASSERT(false, message.c_str());
 }
 
-Worker* WorkerPool::here() {
-  const RunningThread& thread = running_thread();
-  return thread.pool == this ? thread.worker : nullptr;
-}
-
 TimerQueue& WorkerPool::timers() {
   Worker* worker = here();
   ZS_ASSERT(worker, "a timed wait outside its runtime: await it in a task");
@@ -135,14 +130,15 @@ void WorkerPool::post(int worker, std::function<void()> function) {
 }
 
 void WorkerPool::schedule(TaskContext& context) {
-  Worker* worker = here();
+  const RunningThread& thread = running_thread();
+  Worker* const worker = worker_of(thread);
   if (!worker) return schedule_from_outside(context);
   if (context.has_standing() && schedule_classed(context)) [[unlikely]]
     return;
   const int requested = std::exchange(context.next_worker, -1);
   if (const int home = requested >= 0 ? requested : context.pinned_worker; home >= 0) {
     workers_[home]->push_private(context);
-  } else if (current_context() == nullptr) {
+  } else if (thread.current == nullptr) {
     worker->push_event(context);
   } else if (std::exchange(context.has_run, true)) {
     worker->push_next(context);
@@ -203,8 +199,20 @@ void WorkerPool::notify_one() {
   if (Worker* const woken = idle_.take_one()) woken->wake();
 }
 
-void WorkerPool::strand_started(TaskContext& context) {
-  const Worker* worker = here();
+void WorkerPool::strand_started(TaskContext& context) { enlist(context, here()); }
+
+void WorkerPool::start(TaskContext& context) {
+  const RunningThread& thread = running_thread();
+  Worker* const worker = worker_of(thread);
+  enlist(context, worker);
+  if (!worker) return schedule_from_outside(context);
+  if (thread.current == nullptr) return worker->push_event(context);
+  context.has_run = true;
+  worker->push_shared(context);
+  notify_one();
+}
+
+void WorkerPool::enlist(TaskContext& context, const Worker* worker) {
   if (!worker) assert_runs("spawn() or block_on()");
   context.live_list = static_cast<uint16_t>(worker ? worker->index() + 1 : 0);
   context.counted = true;

@@ -60,13 +60,14 @@ class Worker {
   // Runs strands on this thread until `done` says so.
   template <typename Done>
   void run_until(const Done& done) {
+    RunningThread& thread = running_thread();
     const std::atomic<size_t>& classed_waiting = classed_waiting_;
     while (!done()) {
       if (classed_waiting.load(std::memory_order_relaxed) != 0 && run_classed()) [[unlikely]]
         continue;
       if (TaskContext* context = next()) {
         counters_.running.store(context->root, std::memory_order_relaxed);
-        run_strand(*context);
+        run_strand(*context, thread);
       } else if (!run_any_class()) {
         park(done);
       }
@@ -182,6 +183,7 @@ class WorkerPool final : public Scheduler {
   void yield(TaskContext& context) override;
   void strand_started(TaskContext& context) override;
   void strand_finished(TaskContext& context) override;
+  void start(TaskContext& context) override;
   TimePoint now() override { return std::chrono::steady_clock::now(); }
   TimerQueue& timers() override;
   Driver* driver() override;
@@ -219,7 +221,12 @@ class WorkerPool final : public Scheduler {
   void start_threads();
   void run_worker(Worker& worker);
   // The worker whose thread this is, or nullptr.
-  Worker* here();
+  Worker* here() { return worker_of(running_thread()); }
+  Worker* worker_of(const RunningThread& thread) {
+    return thread.pool == this ? thread.worker : nullptr;
+  }
+  // A task that is counted, by the list of `worker` (nullptr: of those from elsewhere).
+  void enlist(TaskContext& context, const Worker* worker);
   void schedule_from_outside(TaskContext& context);
   void inject(TaskContext& context);
   // False: the strand's class is normal.
@@ -277,15 +284,16 @@ class WorkerPool final : public Scheduler {
   TimePoint idle_since_ ABSL_GUARDED_BY(life_lock_);     // ... this time
 
   // Plain threads and other runtimes' workers inside schedule() or post(): what they make ready may
-  // end the runtime before they have left it, so stop() waits for them.
-  std::atomic<int> visitors_{0};
+  // end the runtime before they have left it, so stop() waits for them. In one cache line with the
+  // common queue: a thread that wakes a task writes to both.
+  alignas(64) std::atomic<int> visitors_{0};
   Lock inject_lock_;
   StrandQueue injected_ ABSL_GUARDED_BY(inject_lock_);
   std::atomic<size_t> injected_count_{0};   // written under the lock
   std::atomic<bool> sort_injected_{false};  // some of them may have a class by now
 
   // For stop() and the counts: one list a worker, and the first for everybody else.
-  std::vector<LiveList> live_;
+  alignas(64) std::vector<LiveList> live_;
   std::atomic<bool> awaited_{false};  // somebody waits for lists to become empty
   std::mutex live_mutex_;
   std::condition_variable live_changed_;

@@ -139,7 +139,7 @@ void SimRuntime::run_choice(size_t choice) {
     ready_->strands.pop_back();
     context->has_run = true;
     world_->count_step(*context);
-    rt::run_strand(*context);
+    rt::run_strand(*context, rt::running_thread());
     return;
   }
   choice -= ready_->strands.size();
@@ -160,7 +160,7 @@ bool SimRuntime::run_classed() {
   if (!context) return false;
   context->has_run = true;
   world_->count_step(*context);
-  rt::run_strand(*context);
+  rt::run_strand(*context, rt::running_thread());
   return true;
 }
 

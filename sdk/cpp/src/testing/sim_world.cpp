@@ -76,7 +76,7 @@ bool SimWorld::run_dying() {
     rt::TaskContext* const context = *strand;
     ready.strands.erase(strand);
     context->has_run = true;
-    rt::run_strand(*context);
+    rt::run_strand(*context, rt::running_thread());
     return true;
   }
   for (std::vector<SimFunction>* functions : {&ready.blocking, &ready.posted}) {

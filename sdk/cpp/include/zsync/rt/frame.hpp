@@ -122,6 +122,8 @@ class FrameBlock {
   template <typename... Args>
   TaskContext& make_strand(Args&&... args) noexcept {
     header_.flags |= FrameHeader::kStrand;
+    // Without parentheses for none: they would clear all of it first.
+    if constexpr (sizeof...(Args) == 0) return *::new (strand_) TaskContext;
     return *::new (strand_) TaskContext(std::forward<Args>(args)...);
   }
   FrameHeader& header() noexcept { return header_; }

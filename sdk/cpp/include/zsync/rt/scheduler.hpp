@@ -8,6 +8,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -103,6 +104,11 @@ class Scheduler {
   // A strand that the runtime counts begins or ends.
   virtual void strand_started(TaskContext& context) = 0;
   virtual void strand_finished(TaskContext& context) = 0;
+  // Both for a new task without a class or a worker of its own: counts it and makes it run.
+  virtual void start(TaskContext& context) {
+    strand_started(context);
+    schedule(context);
+  }
 
   virtual TimePoint now() = 0;
   // Timers of the running worker.
@@ -145,7 +151,14 @@ Scheduler& scheduler_for_spawn();
 // Set by init_global_runtime.
 void set_global_scheduler(Scheduler* scheduler) noexcept;
 
-// Resumes a strand on this thread.
-void run_strand(TaskContext& context);
+// Resumes a strand on this thread, which is `thread`.
+inline void run_strand(TaskContext& context, RunningThread& thread) {
+  context.budget = kCooperativeBudget;
+  context.leave_chain();
+  context.thread = &thread;
+  TaskContext* const outer = std::exchange(thread.current, &context);
+  context.resume_point.resume();
+  thread.current = outer;
+}
 
 }  // namespace zsync::rt
