@@ -281,5 +281,36 @@ TEST(Select, OperationsThatCompleteOnOtherThreadsWhileItStartsAreSafe) {
   EXPECT_EQ(received, 2 * kMessages);
 }
 
+// The end of a task, a notification out of it and a cancel, all from another worker.
+TEST(Select, TheEndOfATaskElsewhereIsMetOnceOrLeftForALaterJoin) {
+  constexpr int kRounds = 20'000;
+  auto end = [](Notify& out, int number) -> Task<int> {
+    if (number % 4 != 0) out.notify_one();
+    co_return number;
+  };
+  auto meet = [](TaskHandle<int>& task, Notify& in, int number) -> Task<absl::Status> {
+    auto chosen = co_await select(in.notified(), task);
+    const int ended = chosen.index == 1 ? std::get<1>(chosen.value) : co_await task;
+    EXPECT_EQ(ended, number);
+    co_return absl::OkStatus();
+  };
+  auto rounds = [end, meet]() -> Task<int> {
+    int met = 0;
+    for (int i = 0; i < kRounds; ++i) {
+      Notify told;
+      TaskHandle<int> task = spawn(end, std::ref(told), i);
+      TaskHandle<absl::Status> meeting = spawn(meet, std::ref(task), std::ref(told), i);
+      if (i % 3 == 0) meeting.cancel();
+      if ((co_await meeting).ok()) {
+        ++met;
+      } else {
+        EXPECT_EQ(co_await task, i);
+      }
+    }
+    co_return met;
+  };
+  EXPECT_GE(run(rounds(), config_of(ExecutionModel::multi_thread)), kRounds * 2 / 3);
+}
+
 }  // namespace
 }  // namespace zsync
