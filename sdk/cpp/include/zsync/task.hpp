@@ -208,11 +208,11 @@ class [[nodiscard]] Task {
 
   // The rest is for the runtime.
 
+  rt::FrameBlock& block() const { return rt::FrameBlock::of(handle_.address()); }
   // reset() of a task that is not empty, in its caller's own code.
   [[gnu::always_inline]] void end() noexcept {
     rt::FrameBlock::of(std::exchange(handle_, nullptr).address()).template release<T>();
   }
-  rt::FrameBlock& block() const { return rt::FrameBlock::of(handle_.address()); }
   // Makes the task the outermost coroutine of a strand.
   template <typename... Args>
   [[gnu::always_inline]] rt::TaskContext& become_strand(Args&&... args) {
