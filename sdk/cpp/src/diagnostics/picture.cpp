@@ -11,6 +11,13 @@ namespace {
 
 constexpr int kDepthMax = 100;  // of branches below branches
 
+// Of the frame itself; more than the compiler asked for by less than a granule.
+int64_t frame_bytes(std::coroutine_handle<> frame) {
+  const rt::FrameHeader& header = rt::FrameBlock::of(frame.address()).header();
+  return static_cast<int64_t>(header.bytes) - int64_t{header.before} * rt::kFrameGranule -
+         static_cast<int64_t>(sizeof(rt::FrameBlock));
+}
+
 class Photographer {
  public:
   Photographer(TraceLimits limits, const Symbols& symbols, std::vector<const void*>& unknown)
@@ -39,7 +46,7 @@ class Photographer {
       const void* const resume = *static_cast<const void* const*>(at.address());
       FramePicture frame{resume};
       if (const CoroutineCode* code = symbols_.known(resume)) {
-        if (code->index_offset >= 0) {
+        if (code->index_offset >= 0 && code->index_offset < frame_bytes(at)) {
           frame.suspend_point = static_cast<const uint8_t*>(at.address())[code->index_offset];
         }
       } else {

@@ -20,6 +20,8 @@ namespace zsync {
 namespace {
 
 constexpr size_t kFunctionBytesMax = size_t{1} << 20;  // of code that is looked through
+// Of a coroutine: what looks like a store beyond it is a part of other instructions.
+constexpr int32_t kFrameBytesMax = 1 << 20;
 
 // Debug information in files of their own is left alone: looking for it may ask the network.
 int find_no_debuginfo(Dwfl_Module*, void**, const char*, Dwarf_Addr, const char*, const char*,
@@ -84,7 +86,7 @@ std::vector<ByteStore> byte_stores(std::span<const uint8_t> code, Dwarf_Addr beg
       next += sizeof store.displacement;
     }
     store.number = code[next];
-    if (store.displacement > 0) found.push_back(store);
+    if (store.displacement > 0 && store.displacement < kFrameBytesMax) found.push_back(store);
   }
   return found;
 }
