@@ -24,7 +24,7 @@ using Action = TriggerDecision::Action;
 constexpr std::chrono::milliseconds kStorePause{1000};  // before the disk is tried again
 constexpr std::chrono::milliseconds kRootPause{250};    // before the directory is; doubled
 constexpr std::chrono::seconds kRootPauseMax{10};
-// At least so long is looked for quiet, also where nothing has to settle.
+// Between two looks for quiet, at least: what goes on changing must not keep its worker busy.
 constexpr std::chrono::nanoseconds kQuietMin = std::chrono::milliseconds(10);
 constexpr size_t kToldMax = 1;         // batches that nobody has looked at; more stay in the watch
 constexpr size_t kKeptMax = 100'000;   // paths that changed during a run; likewise
